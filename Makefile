@@ -1,0 +1,61 @@
+# Each target makes .venv ready first (scripts/setup.sh: quick when nothing has changed).
+#   PYTHON=python3.12  the interpreter for .venv      ARGS=...  goes to pytest, or to pyrep demo
+PYTHON ?= python3
+BIN := .venv/bin
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+export PYTHON
+# mke2fs and e2fsck stand off an ordinary user's PATH on Debian.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-c test-python lint fmt check sanitize bench soak clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo:  ## set up and run the main job on two systems: mirror, back up, restore files and volumes
+	@scripts/setup.sh run
+	@$(BIN)/pyrep demo $(ARGS)
+
+test: test-c test-python  ## set up and run all tests
+
+test-c:
+	@scripts/setup.sh test
+	@scripts/c-tests.sh plain
+
+test-python:
+	@scripts/setup.sh test
+	@$(BIN)/pytest $(ARGS)
+
+lint:  ## formatting, rules, types, layers, clang-tidy; changes nothing
+	@scripts/setup.sh test lint
+	@scripts/lint.sh
+
+fmt:  ## format Python and C in place, and apply the safe fixes
+	@scripts/setup.sh test lint
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format -q .
+	@$(BIN)/clang-format -i $(C_FILES)
+
+check: lint test sanitize  ## lint, tests, and both again under the sanitizers
+
+sanitize:
+	@scripts/setup.sh test
+	@scripts/c-tests.sh asan
+	@scripts/c-tests.sh tsan
+	@scripts/python-asan.sh $(ARGS)
+
+bench:  ## measure, each rate beside its C ceiling; results in benchmarks/results
+	@scripts/setup.sh test
+	@mkdir -p benchmarks/results
+	@$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=benchmarks/results/latest.json $(ARGS)
+
+soak:  ## the machine test, many more and longer runs
+	@scripts/setup.sh test
+	@$(BIN)/pytest tests/machine --hypothesis-profile=soak --timeout=0 $(ARGS)
+
+clean:  ## remove what was built, .venv included
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -f pyrep/_core_native* pyrep/_ext_native*
+	@find csrc pyrep tests benchmarks setup.py -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,5 @@
+"""Mirrored block volumes with point-in-time backup and restore, in user space."""
+
+from pyrep.version import __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Every linter, all of them before the verdict; silent where there is nothing to say.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/.venv/bin
+failed=()
+
+# step NAME COMMAND...: prints the command's output only when it fails.
+step() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        echo "lint: $name ok"
+    else
+        printf '%s\nlint: %s FAILED\n' "$output" "$name"
+        failed+=("$name")
+    fi
+}
+
+clang_tidy() {
+    local build=build/c-plain
+    cmake -S . -B $build -DREP_SANITIZE= -DCMAKE_EXPORT_COMPILE_COMMANDS=ON || return 1
+    # csrc/ext isn't in CMake's build: it takes the flags after --.
+    printf '%s\0' csrc/*.c |
+        xargs -0 -n 2 -P 2 "$bin/clang-tidy" --quiet -p $build || return 1
+    [ ! -e /usr/include/ext2fs/ext2fs.h ] || printf '%s\0' csrc/ext/*.c |
+        xargs -0 -I{} -P 2 "$bin/clang-tidy" --quiet {} -- -std=c11 -D_GNU_SOURCE -Icsrc -Icsrc/ext
+}
+
+mapfile -t c_files < <(git ls-files --cached --others --exclude-standard '*.c' '*.h')
+step "ruff format" "$bin/ruff" format --check .
+step "ruff check" "$bin/ruff" check --quiet .
+step "mypy" "$bin/mypy"
+step "import-linter" "$bin/lint-imports" --no-cache
+step "clang-format" "$bin/clang-format" --dry-run -Werror "${c_files[@]}"
+step "clang-tidy" clang_tidy
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "lint: failed: ${failed[*]}" >&2
+    exit 1
+fi
