@@ -1,0 +1,78 @@
+"""Nouns and rules that are pure: frozen values, no I/O, nothing to wait for."""
+
+from pyrep.model.generation import (
+    Generation,
+    GenerationCause,
+    GenerationMember,
+    GenerationState,
+    choose_reuse,
+)
+from pyrep.model.group import GroupStatus, group_status
+from pyrep.model.ids import (
+    GenerationId,
+    GroupId,
+    PairId,
+    SystemId,
+    VolumeId,
+    WorkflowId,
+    check_id,
+    make_pair_id,
+    new_key,
+)
+from pyrep.model.pair import AckPoint, CopyType, Direction, PairStatus, Primary, Row, SplitCause
+from pyrep.model.units import (
+    CHUNK_BYTES_DEFAULT,
+    CHUNK_BYTES_MAX,
+    CHUNK_BYTES_MIN,
+    CHUNKS_MAX,
+    GIB,
+    KIB,
+    MIB,
+    SPAN_BYTES,
+    TIB,
+    check_chunk_bytes,
+    chunk_count,
+    format_bytes,
+)
+from pyrep.model.workflow import WorkflowKind, WorkflowRecord, WorkflowState
+
+__all__ = [
+    "CHUNKS_MAX",
+    "CHUNK_BYTES_DEFAULT",
+    "CHUNK_BYTES_MAX",
+    "CHUNK_BYTES_MIN",
+    "GIB",
+    "KIB",
+    "MIB",
+    "SPAN_BYTES",
+    "TIB",
+    "AckPoint",
+    "CopyType",
+    "Direction",
+    "Generation",
+    "GenerationCause",
+    "GenerationId",
+    "GenerationMember",
+    "GenerationState",
+    "GroupId",
+    "GroupStatus",
+    "PairId",
+    "PairStatus",
+    "Primary",
+    "Row",
+    "SplitCause",
+    "SystemId",
+    "VolumeId",
+    "WorkflowId",
+    "WorkflowKind",
+    "WorkflowRecord",
+    "WorkflowState",
+    "check_chunk_bytes",
+    "check_id",
+    "choose_reuse",
+    "chunk_count",
+    "format_bytes",
+    "group_status",
+    "make_pair_id",
+    "new_key",
+]
