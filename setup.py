@@ -9,7 +9,7 @@ import sys
 
 from setuptools import setup
 
-LIBEXT2FS_PROBE = "#include <ext2fs/ext2fs.h>\nint main(void) { return initialize_ext2_error_table(), 0; }\n"
+PROBE = "#include <ext2fs/ext2fs.h>\nint main(void) { initialize_ext2_error_table(); }\n"
 
 
 def has_libext2fs() -> bool:
@@ -19,7 +19,7 @@ def has_libext2fs() -> bool:
     try:
         probe = subprocess.run(
             [*command, "-lext2fs", "-lcom_err"],
-            input=LIBEXT2FS_PROBE,
+            input=PROBE,
             text=True,
             capture_output=True,
             check=False,

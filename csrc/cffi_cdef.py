@@ -1,7 +1,7 @@
 """Read the cffi declarations out of the real headers, so that no second copy of them exists.
 
-A header marks the part that Python may call with `/* cdef:begin */` and `/* cdef:end */`. cffi has no
-preprocessor: a marked region holds declarations, typedefs, enums and constants, nothing else.
+A header marks the part that Python may call with `/* cdef:begin */` and `/* cdef:end */`. cffi has
+no preprocessor: a marked region holds declarations, typedefs, enums and constants, nothing else.
 """
 
 from __future__ import annotations

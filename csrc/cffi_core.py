@@ -21,10 +21,10 @@ def ordered_headers() -> list[str]:
     Raises:
         SystemExit: two headers include each other.
     """
-    headers = sorted(CSRC.glob("rep_*.h"))
+    include = re.compile(r'^#include "(rep_\w+\.h)"', re.MULTILINE)
     includes = {
-        header.name: re.findall(r'^#include "(rep_\w+\.h)"', header.read_text("utf-8"), re.MULTILINE)
-        for header in headers
+        header.name: include.findall(header.read_text(encoding="utf-8"))
+        for header in sorted(CSRC.glob("rep_*.h"))
     }
     try:
         return list(TopologicalSorter(includes).static_order())
