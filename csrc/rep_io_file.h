@@ -1,0 +1,29 @@
+/* rep_io_file: a regular (sparse) file as rep_io.
+ *
+ * The file is opened, locked exclusively (flock; -EWOULDBLOCK when another volume, in this process
+ * or another, holds it) and keeps the size it has. Source: Fig. 1, volumes 105a, 105b, 106b.
+ */
+#ifndef REP_IO_FILE_H
+#define REP_IO_FILE_H
+
+#include "rep_io.h"
+
+/* cdef:begin */
+/* Opens an existing regular file read-write. -ENOENT, -EACCES, -EROFS, -EWOULDBLOCK (locked),
+ * -EINVAL (not a regular file). Nothing is changed on failure. */
+int rep_io_file_open(const char *path, rep_io **out);
+/* Opens read-only and without the lock: for views of what somebody else holds. */
+int rep_io_file_open_readonly(const char *path, rep_io **out);
+/* What identifies the file, as at this moment: device, inode, size in bytes, mtime and ctime in
+ * nanoseconds. */
+typedef struct rep_io_file_identity {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size_bytes;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+} rep_io_file_identity;
+int rep_io_file_identify(rep_io *io, rep_io_file_identity *out);
+/* cdef:end */
+
+#endif

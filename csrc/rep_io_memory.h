@@ -1,0 +1,12 @@
+/* rep_io_memory: zero-filled private memory as rep_io: baseline of benchmarks and test double. */
+#ifndef REP_IO_MEMORY_H
+#define REP_IO_MEMORY_H
+
+#include "rep_io.h"
+
+/* cdef:begin */
+/* -ENOMEM, -EINVAL (size 0). Pages are touched lazily. */
+int rep_io_memory_new(uint64_t size_bytes, rep_io **out);
+/* cdef:end */
+
+#endif
