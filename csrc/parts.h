@@ -1,0 +1,133 @@
+/* parts: what the files of the write path know of each other. Not a public header. */
+#ifndef REP_PARTS_H
+#define REP_PARTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "rep_bitmap.h"
+#include "rep_io.h"
+#include "rep_link.h"
+#include "rep_ship.h"
+#include "rep_tree.h"
+#include "rep_volume.h"
+
+#define REP_PIECE_BYTES (1ULL << 20)
+#define REP_ZERO_PIECE_BYTES (64ULL << 20)
+
+struct rep_link {
+    rep_volume *volume;
+    unsigned chunk_shift;
+    bool shares_marks;
+    /* Changed with the gate closed, but for `broken`: anybody may set it, once. */
+    _Atomic int mode;
+    _Atomic int broken;
+    uint64_t epoch_start;
+    rep_volume *target;
+    rep_link *target_link;
+    rep_stream *stream;
+    uint32_t channel;
+    int ack;
+    /* Cover. The open epoch of a shipping link changes under its stream's mutex. */
+    rep_bitmap *pending;
+    rep_bitmap *unsettled[2];
+    _Atomic unsigned open_epoch;
+    pthread_mutex_t mutex; /* whoever moves whole bitmaps between U and P */
+    rep_link *next_in_stream;
+};
+
+typedef struct rep_epoch {
+    uint64_t sequence;
+    rep_bitmap *bitmap;
+} rep_epoch;
+
+struct rep_volume {
+    rep_io *io;
+    _Atomic(rep_tree *) tree;
+    /* All below change with the gate closed. */
+    rep_link **links;
+    int link_count;
+    _Atomic int fence;
+    uint64_t lease;
+    rep_epoch *epochs; /* ascending; the last one takes the marks */
+    int epoch_count;
+    uint64_t next_sequence;
+    unsigned marks_shift;
+};
+
+typedef struct rep_chunks {
+    uint64_t first;
+    uint64_t count;
+} rep_chunks;
+
+static inline rep_chunks rep_chunks_of(const rep_link *link, uint64_t offset, uint64_t length)
+{
+    uint64_t first = offset >> link->chunk_shift;
+    return (rep_chunks){first, ((offset + length - 1) >> link->chunk_shift) - first + 1};
+}
+
+static inline bool rep_link_works(const rep_link *link)
+{
+    int mode = atomic_load(&link->mode);
+    return (mode == REP_LINK_FORWARD || mode == REP_LINK_SHIP) && !atomic_load(&link->broken);
+}
+
+/* Queue room taken before the pass, for every stream that a write may reach. */
+#define REP_ROOM_STREAMS 8
+typedef struct rep_room {
+    int count;
+    struct {
+        rep_stream *stream;
+        uint64_t bytes;
+    } entries[REP_ROOM_STREAMS];
+} rep_room;
+
+typedef struct rep_write {
+    uint8_t type; /* REP_RECORD_DATA, ZERO or TRIM */
+    uint8_t flags;
+    const uint8_t *buffer;
+    uint64_t offset;
+    uint64_t length;
+    rep_room *room;
+    rep_ticket *ticket; /* NULL: nobody waits */
+} rep_write;
+
+/* Takes room in every stream that a write of this size to `volume`, coming through `origin`, may
+ * reach. Inside a pass. -EAGAIN: *full and *full_bytes say where to wait; nothing is kept. */
+int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *write,
+                  rep_stream **full, uint64_t *full_bytes);
+int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
+                 uint64_t *full_bytes);
+uint64_t *rep_room_of(rep_room *room, const rep_stream *stream);
+void rep_room_give_back(rep_room *room);
+
+/* The write itself, inside a pass that covers it: mark, pwrite, forward, ship. `origin` gets no
+ * echo (NULL: a host wrote). */
+int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write);
+/* A whole write through the gate, for whoever isn't a host (the incoming path). */
+int rep_volume_write_through(rep_volume *volume, rep_link *origin, uint8_t type, uint8_t flags,
+                             const uint8_t *buffer, uint64_t offset, uint64_t length,
+                             rep_wake *wake);
+
+/* Sends [offset, length) of a write for a link in SHIP. */
+int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length);
+/* P |= U of both epochs. */
+void rep_link_give_up_unsettled(rep_link *link);
+/* Drops the closed epoch (every bit of U[which]). */
+void rep_link_drop_epoch(rep_link *link, unsigned which);
+
+/* Split, gate closed, `fresh` preallocated (taken when used, then NULL). */
+void rep_link_start_interval(rep_link *link, rep_bitmap **fresh);
+int rep_link_fresh_marks(const rep_link *link, rep_bitmap **out);
+/* Drops and merges intervals that no link tells apart any more. Gate closed. */
+void rep_volume_prune_epochs(rep_volume *volume);
+
+/* Closes the gate of the tree that the volume is in, however it moves meanwhile. */
+int rep_volume_close_gate(rep_volume *volume, rep_tree **tree);
+
+/* false: the ticket is full (nobody has more streams than it has entries). */
+bool rep_ticket_add(rep_ticket *ticket, rep_stream *stream, uint64_t attempt, uint64_t number,
+                    int ack);
+
+#endif

@@ -1,0 +1,44 @@
+/* rep_apply: the incoming side of a stream: checks frames and applies them in order.
+ *
+ * A frame is checked whole before its first record has an effect: structure (rep_wire), attempt,
+ * numbers (the first must be the last applied + 1), channels, ranges. The digest is the caller's
+ * to check before. A record whose volume fails marks its range pending in the row it came through,
+ * and the channel's error is kept; the stream goes on for the others.
+ *
+ * Threads: frame and settle by one thread at a time; bind, unbind, info by any.
+ */
+#ifndef REP_APPLY_H
+#define REP_APPLY_H
+
+#include "rep_link.h"
+#include "rep_wait.h"
+
+/* cdef:begin */
+typedef struct rep_apply rep_apply;
+typedef struct rep_apply_info {
+    uint64_t attempt;
+    uint64_t applied; /* number of the last record applied */
+    uint64_t durable; /* all up to here was made durable */
+} rep_apply_info;
+
+int rep_apply_new(uint64_t stream_id, rep_apply **out);
+void rep_apply_free(rep_apply *apply);
+/* A new connection: frames of `attempt` only, from next_number on. -EINVAL: not a higher attempt. */
+int rep_apply_start(rep_apply *apply, uint64_t attempt, uint64_t next_number);
+/* The row through which records of `channel` (1..65535) come. -EEXIST, -EINVAL, -ENOMEM. */
+int rep_apply_bind(rep_apply *apply, uint32_t channel, rep_link *link);
+/* Waits for a frame in progress. Harmless when not bound. */
+void rep_apply_unbind(rep_apply *apply, uint32_t channel);
+/* Applies a frame; *barrier is 1 when it held one (then settle). -EBADMSG, -EPROTO, -ESTALE (another attempt or
+ * stream), -EILSEQ (number), -ENOENT (channel), -ERANGE: no effect. -ECANCELED: applied as far as info says. */
+int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wake *wake,
+                    int *barrier);
+/* Makes the volumes written since the last settle durable; then durable = applied. On failure of a
+ * volume its channel's error is kept and the rest goes on: it answers 0. */
+int rep_apply_settle(rep_apply *apply);
+void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
+/* The first error of a channel (negative errno) or 0; reading it clears it. */
+int rep_apply_take_error(rep_apply *apply, uint32_t channel);
+/* cdef:end */
+
+#endif

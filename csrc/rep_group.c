@@ -1,0 +1,139 @@
+#include "rep_group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+typedef struct cut {
+    rep_cut_item *items;
+    int count;
+    rep_tree **trees;
+    int tree_count;
+    rep_bitmap **fresh; /* one per item, NULL where none is needed */
+} cut;
+
+static rep_volume *volume_of(const rep_cut_item *item)
+{
+    if (item->verb == REP_CUT_GATE)
+        return item->volume;
+    return item->verb == REP_CUT_SPLIT ? item->link->volume : NULL;
+}
+
+/* Everything that could fail for want of memory, before a gate is closed. */
+static int prepare(cut *c)
+{
+    c->trees = calloc((size_t)c->count + 1, sizeof(rep_tree *));
+    c->fresh = calloc((size_t)c->count + 1, sizeof(rep_bitmap *));
+    if (!c->trees || !c->fresh)
+        return -ENOMEM;
+    int rc = 0;
+    for (int i = 0; !rc && i < c->count; i++) {
+        const rep_volume *volume = volume_of(&c->items[i]);
+        if (volume)
+            c->trees[c->tree_count++] = atomic_load(&volume->tree);
+        if (c->items[i].verb == REP_CUT_SPLIT)
+            rc = rep_link_fresh_marks(c->items[i].link, &c->fresh[i]);
+    }
+    return rc;
+}
+
+static void discard(cut *c)
+{
+    for (int i = 0; c->fresh && i < c->count; i++)
+        rep_bitmap_free(c->fresh[i]);
+    free(c->fresh);
+    free(c->trees);
+}
+
+static int check(const rep_cut_item *item)
+{
+    rep_apply_info info;
+    switch (item->verb) {
+    case REP_CUT_GATE:
+    case REP_CUT_CORK:
+    case REP_CUT_CORK_RELEASE:
+        return 0;
+    case REP_CUT_SPLIT:
+        return atomic_load(&item->link->mode) == REP_LINK_FORWARD && rep_link_works(item->link)
+                       && !rep_bitmap_any(item->link->pending)
+                   ? 0
+                   : -EBUSY;
+    case REP_CUT_APPLIED:
+        rep_apply_info_get(item->apply, &info);
+        return info.applied == item->number ? 0 : -EBUSY;
+    default:
+        return -EINVAL;
+    }
+}
+
+static int cork(const cut *c, int *failed)
+{
+    for (int i = 0; i < c->count; i++) {
+        rep_cut_item *item = &c->items[i];
+        if (item->verb != REP_CUT_CORK && item->verb != REP_CUT_CORK_RELEASE)
+            continue;
+        int rc = rep_stream_cork(item->stream, item->verb == REP_CUT_CORK_RELEASE, &item->number);
+        if (rc) {
+            *failed = i;
+            while (i-- > 0)
+                if (c->items[i].verb == REP_CUT_CORK || c->items[i].verb == REP_CUT_CORK_RELEASE)
+                    rep_stream_uncork(c->items[i].stream);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Fig. 4, 420 and 450, with every gate closed: the point. U stays until the SVOL's flush. */
+static int perform(cut *c, int *failed)
+{
+    for (int i = 0; i < c->count; i++) {
+        int rc = check(&c->items[i]);
+        if (rc) {
+            *failed = i;
+            return rc;
+        }
+    }
+    int rc = cork(c, failed);
+    for (int i = 0; !rc && i < c->count; i++)
+        if (c->items[i].verb == REP_CUT_SPLIT) {
+            atomic_store(&c->items[i].link->mode, REP_LINK_MARK);
+            rep_link_start_interval(c->items[i].link, &c->fresh[i]);
+        }
+    return rc;
+}
+
+/* A volume may have moved to another tree between prepare and the closing. */
+static int trees_stand(const cut *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        const rep_volume *volume = volume_of(&c->items[i]);
+        bool found = !volume;
+        for (int t = 0; !found && t < c->tree_count; t++)
+            found = c->trees[t] == atomic_load(&volume->tree);
+        if (!found)
+            return 0;
+    }
+    return 1;
+}
+
+int rep_group_cut(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake *wake,
+                  uint64_t *closed_ns, int *failed)
+{
+    cut c = {.items = items, .count = count};
+    *failed = -1;
+    int rc = prepare(&c);
+    if (!rc) {
+        uint64_t start = rep_now_ns();
+        rc = rep_tree_close_all(c.trees, c.tree_count, deadline_ns, wake);
+        if (rc >= 0) {
+            c.tree_count = rc;
+            rc = trees_stand(&c) ? perform(&c, failed) : -EAGAIN;
+            rep_tree_open_all(c.trees, c.tree_count);
+        }
+        *closed_ns = rep_now_ns() - start;
+    }
+    discard(&c);
+    return rc;
+}

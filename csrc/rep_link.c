@@ -1,0 +1,378 @@
+#include "rep_link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+#define CHUNK_BYTES_MIN 4096ULL
+#define CHUNK_BYTES_MAX (1ULL << 20)
+
+static uint64_t chunks_of_volume(const rep_volume *volume, unsigned shift)
+{
+    return (volume->io->size_bytes + (1ULL << shift) - 1) >> shift;
+}
+
+static int bitmaps_new(rep_link *link)
+{
+    uint64_t chunks = chunks_of_volume(link->volume, link->chunk_shift);
+    int rc = rep_bitmap_new(chunks, &link->pending);
+    for (int i = 0; !rc && i < 2; i++)
+        rc = rep_bitmap_new(chunks, &link->unsettled[i]);
+    return rc;
+}
+
+static void destroy(rep_link *link)
+{
+    rep_bitmap_free(link->pending);
+    rep_bitmap_free(link->unsettled[0]);
+    rep_bitmap_free(link->unsettled[1]);
+    pthread_mutex_destroy(&link->mutex);
+    free(link);
+}
+
+/* Gate closed. A volume's marks have one chunk size. */
+static int attach(rep_volume *volume, rep_link *link)
+{
+    for (int i = 0; link->shares_marks && i < volume->link_count; i++)
+        if (volume->links[i]->shares_marks && volume->links[i]->chunk_shift != link->chunk_shift)
+            return -EINVAL;
+    rep_link **grown =
+        realloc(volume->links, ((size_t)volume->link_count + 1) * sizeof *volume->links);
+    if (!grown)
+        return -ENOMEM;
+    volume->links = grown;
+    volume->links[volume->link_count++] = link;
+    if (link->shares_marks)
+        volume->marks_shift = link->chunk_shift;
+    return 0;
+}
+
+int rep_link_new(rep_volume *volume, uint64_t chunk_bytes, int shares_marks, rep_link **out)
+{
+    if (chunk_bytes < CHUNK_BYTES_MIN || chunk_bytes > CHUNK_BYTES_MAX
+        || (chunk_bytes & (chunk_bytes - 1)))
+        return -EINVAL;
+    rep_link *link = calloc(1, sizeof *link);
+    if (!link)
+        return -ENOMEM;
+    link->volume = volume;
+    link->chunk_shift = (unsigned)__builtin_ctzll(chunk_bytes);
+    link->shares_marks = shares_marks != 0;
+    int rc = -pthread_mutex_init(&link->mutex, NULL);
+    if (rc) {
+        free(link);
+        return rc;
+    }
+    rc = bitmaps_new(link);
+    if (!rc) {
+        rep_tree *tree;
+        rc = rep_volume_close_gate(volume, &tree);
+        if (!rc) {
+            rc = attach(volume, link);
+            rep_tree_open_all(&tree, 1);
+        }
+    }
+    if (rc) {
+        destroy(link);
+        return rc;
+    }
+    *out = link;
+    return 0;
+}
+
+static void stop_shipping(rep_link *link)
+{
+    if (link->stream) {
+        rep_stream_leave(link->stream, link);
+        link->stream = NULL;
+    }
+}
+
+void rep_link_free(rep_link *link)
+{
+    if (!link)
+        return;
+    rep_volume *volume = link->volume;
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(volume, &tree);
+    stop_shipping(link);
+    for (int i = 0; i < volume->link_count; i++)
+        if (volume->links[i] == link) {
+            volume->links[i] = volume->links[--volume->link_count];
+            break;
+        }
+    atomic_store(&link->mode, REP_LINK_IDLE);
+    link->epoch_start = 0;
+    rep_volume_prune_epochs(volume);
+    if (!rc)
+        rep_tree_open_all(&tree, 1);
+    destroy(link);
+}
+
+void rep_link_info_get(rep_link *link, rep_link_info *out)
+{
+    pthread_mutex_lock(&link->mutex);
+    *out = (rep_link_info){
+        .mode = atomic_load(&link->mode),
+        .broken = atomic_load(&link->broken),
+        .epoch_start = link->epoch_start,
+        .any_pending = rep_bitmap_any(link->pending),
+        .any_unsettled =
+            rep_bitmap_any(link->unsettled[0]) || rep_bitmap_any(link->unsettled[1]),
+    };
+    pthread_mutex_unlock(&link->mutex);
+}
+
+uint64_t rep_link_chunk_count(const rep_link *link)
+{
+    return rep_bitmap_size(link->pending);
+}
+
+rep_bitmap *rep_link_pending(rep_link *link)
+{
+    return link->pending;
+}
+
+/* into |= P (and U) | shared marks. A pass over no bytes holds the intervals still. */
+static int gather(rep_link *link, bool with_unsettled, rep_bitmap *into)
+{
+    rep_pass pass;
+    int rc = rep_tree_enter(&link->volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&link->mutex);
+    /* U before P: a break may be moving bits that way. */
+    for (int i = 0; with_unsettled && !rc && i < 2; i++)
+        rc = rep_bitmap_or(into, link->unsettled[i]);
+    if (!rc)
+        rc = rep_bitmap_or(into, link->pending);
+    pthread_mutex_unlock(&link->mutex);
+    const rep_volume *volume = link->volume;
+    for (int i = 0; link->epoch_start && !rc && i < volume->epoch_count; i++)
+        if (volume->epochs[i].sequence >= link->epoch_start)
+            rc = rep_bitmap_or(into, volume->epochs[i].bitmap);
+    rep_tree_exit(&pass);
+    return rc;
+}
+
+int rep_link_collect(rep_link *link, rep_bitmap *into)
+{
+    return gather(link, true, into);
+}
+
+int rep_link_pending_count(rep_link *link, uint64_t *count)
+{
+    if (!link->epoch_start) {
+        *count = rep_bitmap_count(link->pending);
+        return 0;
+    }
+    rep_bitmap *all;
+    int rc = rep_bitmap_new(rep_link_chunk_count(link), &all);
+    if (rc)
+        return rc;
+    rc = gather(link, false, all);
+    if (!rc)
+        *count = rep_bitmap_count(all);
+    rep_bitmap_free(all);
+    return rc;
+}
+
+void rep_link_give_up_unsettled(rep_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    /* Equal sizes: can't fail. */
+    rep_bitmap_or(link->pending, link->unsettled[0]);
+    rep_bitmap_or(link->pending, link->unsettled[1]);
+    pthread_mutex_unlock(&link->mutex);
+}
+
+void rep_link_drop_epoch(rep_link *link, unsigned which)
+{
+    pthread_mutex_lock(&link->mutex);
+    /* Clear, not reset: a writer that still held the old epoch's number may be setting a bit. */
+    rep_bitmap_clear(link->unsettled[which], 0, rep_bitmap_size(link->unsettled[which]));
+    pthread_mutex_unlock(&link->mutex);
+}
+
+void rep_link_break(rep_link *link, int cause)
+{
+    int none = 0;
+    /* First the flag, then the merge: a writer either sees the flag after setting its U and sets P
+     * itself, or its U is merged here. */
+    atomic_compare_exchange_strong(&link->broken, &none, cause);
+    rep_link_give_up_unsettled(link);
+}
+
+/* Gate closed: out of whatever it does, with everything unsettled pending. */
+static void stop_working(rep_link *link)
+{
+    stop_shipping(link);
+    rep_link_give_up_unsettled(link);
+    rep_link_drop_epoch(link, 0);
+    rep_link_drop_epoch(link, 1);
+    link->target = NULL;
+    link->target_link = NULL;
+    atomic_store(&link->broken, 0);
+}
+
+/* Gate closed: what the intervals hold for this link moves into its own P. */
+static int fold_marks(rep_link *link)
+{
+    rep_volume *volume = link->volume;
+    int rc = 0;
+    for (int i = 0; link->epoch_start && !rc && i < volume->epoch_count; i++)
+        if (volume->epochs[i].sequence >= link->epoch_start)
+            rc = rep_bitmap_or(link->pending, volume->epochs[i].bitmap);
+    if (!rc) {
+        link->epoch_start = 0;
+        rep_volume_prune_epochs(volume);
+    }
+    return rc;
+}
+
+int rep_link_idle(rep_link *link)
+{
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(link->volume, &tree);
+    if (rc)
+        return rc;
+    rc = fold_marks(link);
+    if (!rc) {
+        stop_working(link);
+        atomic_store(&link->mode, REP_LINK_IDLE);
+    }
+    rep_tree_open_all(&tree, 1);
+    return rc;
+}
+
+int rep_link_mark(rep_link *link)
+{
+    rep_bitmap *fresh;
+    int rc = rep_link_fresh_marks(link, &fresh);
+    if (rc)
+        return rc;
+    rep_tree *tree;
+    rc = rep_volume_close_gate(link->volume, &tree);
+    if (!rc) {
+        /* A row that marks already may still have its split's U to settle: leave it alone. */
+        if (atomic_load(&link->mode) != REP_LINK_MARK) {
+            stop_working(link);
+            atomic_store(&link->mode, REP_LINK_MARK);
+            rep_link_start_interval(link, &fresh);
+        }
+        rep_tree_open_all(&tree, 1);
+    }
+    rep_bitmap_free(fresh);
+    return rc;
+}
+
+int rep_link_mark_from(rep_link *link, uint64_t epoch_start)
+{
+    if (!epoch_start)
+        return rep_link_mark(link);
+    rep_volume *volume = link->volume;
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(volume, &tree);
+    if (rc)
+        return rc;
+    rc = -EINVAL;
+    for (int i = 0; link->shares_marks && i < volume->epoch_count; i++)
+        if (volume->epochs[i].sequence == epoch_start)
+            rc = 0;
+    if (!rc) {
+        stop_working(link);
+        link->epoch_start = epoch_start;
+        atomic_store(&link->mode, REP_LINK_MARK);
+    }
+    rep_tree_open_all(&tree, 1);
+    return rc;
+}
+
+int rep_link_forward(rep_link *link, rep_volume *target, rep_link *target_link)
+{
+    if (target->io->size_bytes != link->volume->io->size_bytes || target == link->volume)
+        return -EINVAL;
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(link->volume, &tree);
+    if (rc)
+        return rc;
+    if (atomic_load(&target->tree) != tree)
+        rc = -EXDEV;
+    if (!rc)
+        rc = fold_marks(link);
+    if (!rc) {
+        stop_working(link);
+        link->target = target;
+        link->target_link = target_link;
+        atomic_store(&link->mode, REP_LINK_FORWARD);
+    }
+    rep_tree_open_all(&tree, 1);
+    return rc;
+}
+
+int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
+{
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(link->volume, &tree);
+    if (rc)
+        return rc;
+    rc = fold_marks(link);
+    if (!rc) {
+        stop_working(link);
+        link->channel = channel;
+        link->ack = ack;
+        rc = rep_stream_join(stream, link);
+        if (!rc)
+            link->stream = stream;
+        /* A stream that isn't open leaves a row that marks: nothing is lost by the failure. */
+        atomic_store(&link->mode, rc ? REP_LINK_MARK : REP_LINK_SHIP);
+    }
+    rep_tree_open_all(&tree, 1);
+    return rc;
+}
+
+int rep_link_clean(rep_link *link)
+{
+    rep_bitmap *fresh;
+    int rc = rep_link_fresh_marks(link, &fresh);
+    if (rc)
+        return rc;
+    rep_tree *tree;
+    rc = rep_volume_close_gate(link->volume, &tree);
+    if (!rc) {
+        int mode = atomic_load(&link->mode);
+        if (mode == REP_LINK_FORWARD || mode == REP_LINK_SHIP) {
+            rc = -EBUSY;
+        } else {
+            rep_bitmap_clear(link->pending, 0, rep_bitmap_size(link->pending));
+            rep_link_drop_epoch(link, 0);
+            rep_link_drop_epoch(link, 1);
+            if (mode == REP_LINK_MARK)
+                rep_link_start_interval(link, &fresh);
+        }
+        rep_tree_open_all(&tree, 1);
+    }
+    rep_bitmap_free(fresh);
+    return rc;
+}
+
+/* One epoch: everything set in it before the flip was written to the target before it, or its
+ * writer sees the flip and sets the new epoch too. */
+static int settle_once(rep_link *link, rep_io *target)
+{
+    unsigned closed = atomic_load(&link->open_epoch);
+    atomic_store(&link->open_epoch, closed ^ 1U);
+    int rc = rep_io_flush(target);
+    if (!rc)
+        rep_link_drop_epoch(link, closed);
+    return rc;
+}
+
+int rep_link_settle(rep_link *link)
+{
+    if (atomic_load(&link->mode) == REP_LINK_SHIP || !link->target)
+        return -EINVAL;
+    int rc = settle_once(link, link->target->io);
+    return rc ? rc : settle_once(link, link->target->io);
+}

@@ -1,0 +1,83 @@
+/* rep_link: one row of a volume at work: what a write to that volume does for that pair.
+ *
+ * Modes: IDLE (the volume is the target of a running pair: nothing), MARK (set the chunk's pending
+ * bit), FORWARD (write it to a volume of the same tree), SHIP (append it to a stream). A link in
+ * FORWARD or SHIP whose chunk is pending only leaves it pending: the copier will send it. A link
+ * that breaks (its target or path failed) goes on as MARK after P |= U; rep_link_info.broken says
+ * why, until the next change of mode.
+ *
+ * Cover: pending bits P, and unsettled bits U in two epochs (chunks whose newest bytes were
+ * forwarded, shipped or copied but aren't known to be durable at the target). INV-1, INV-3.
+ * Source: Fig. 3 (one row), pending bitmap 360.
+ *
+ * Marks of siblings: the local pairs of which a volume is the source share one bitmap of marks per
+ * interval between two splits, kept by the volume (docs/adr/0001); a link that shares_marks owns,
+ * while in MARK, all marks of the volume from its epoch_start on, beside its own P.
+ *
+ * Threads: the calls that change a mode close the gates concerned (they wait for passes only) and
+ * run one at a time per volume; the others may run beside everything. After a failure nothing has
+ * changed unless said otherwise.
+ */
+#ifndef REP_LINK_H
+#define REP_LINK_H
+
+#include <stdint.h>
+
+#include "rep_bitmap.h"
+#include "rep_wait.h"
+
+/* cdef:begin */
+typedef struct rep_link rep_link;
+typedef struct rep_volume rep_volume;
+typedef struct rep_stream rep_stream;
+
+enum rep_link_mode { REP_LINK_IDLE = 0, REP_LINK_MARK = 1, REP_LINK_FORWARD = 2, REP_LINK_SHIP = 3 };
+/* When a synchronous write is acknowledged; QUEUED doesn't wait. */
+enum rep_link_ack { REP_ACK_QUEUED = 0, REP_ACK_RECEIVED = 1, REP_ACK_DURABLE = 2 };
+
+typedef struct rep_link_info {
+    int mode;
+    int broken;           /* 0, or the negative errno that ended the link's work */
+    uint64_t epoch_start; /* 0: no shared marks belong to it */
+    int any_pending;      /* own P only */
+    int any_unsettled;
+} rep_link_info;
+
+/* A new IDLE link of `volume`. chunk_bytes: power of two, 4 KiB to 1 MiB. -EINVAL (chunk size, or a
+ * sharing sibling with another one), -ENOMEM. */
+int rep_link_new(rep_volume *volume, uint64_t chunk_bytes, int shares_marks, rep_link **out);
+/* Takes the link out of its volume and stream, and frees it. NULL is allowed. */
+void rep_link_free(rep_link *link);
+void rep_link_info_get(rep_link *link, rep_link_info *out);
+uint64_t rep_link_chunk_count(const rep_link *link);
+/* The link's own P, for set, clear, or, and reading; borrowed. */
+rep_bitmap *rep_link_pending(rep_link *link);
+/* into |= P | U | shared marks: all of the cover. -EINVAL (sizes). */
+int rep_link_collect(rep_link *link, rep_bitmap *into);
+/* Pending chunks: P and shared marks, without U. */
+int rep_link_pending_count(rep_link *link, uint64_t *count);
+
+/* To IDLE. From FORWARD or SHIP first P |= U. P is kept. */
+int rep_link_idle(rep_link *link);
+/* To MARK. From FORWARD or SHIP first P |= U. A sharing link starts a new interval. */
+int rep_link_mark(rep_link *link);
+/* To MARK after a reopen, owning the volume's restored marks from epoch_start on (0: begin a new
+ * interval). -EINVAL: no such epoch. */
+int rep_link_mark_from(rep_link *link, uint64_t epoch_start);
+/* To FORWARD into `target`, a volume of the same tree, whose row of this pair is `target_link`
+ * (it gets no echo). Shared marks are folded into P first. -EXDEV: another tree; -EINVAL: sizes. */
+int rep_link_forward(rep_link *link, rep_volume *target, rep_link *target_link);
+/* To SHIP into `stream` as `channel`. -EPIPE: the stream isn't open. */
+int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack);
+/* Clears P of a link that is IDLE or MARK, and starts a new interval of shared marks: the end of a
+ * reverse copy or of a settled copy on its other side. -EBUSY in other modes. */
+int rep_link_clean(rep_link *link);
+/* Ends the link's work because of `cause` (negative errno): P |= U, then it marks. Takes no gate. */
+void rep_link_break(rep_link *link, int cause);
+/* Local links: closes the U epoch, makes the target durable, drops what was closed; twice, so that
+ * what is unsettled at the call is settled after it. In MARK after a split: the SVOL's flush. On
+ * failure U stays. -EINVAL for links that ship. */
+int rep_link_settle(rep_link *link);
+/* cdef:end */
+
+#endif

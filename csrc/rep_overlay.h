@@ -1,0 +1,18 @@
+/* rep_overlay: a copy-on-write rep_io over another, which it only reads.
+ *
+ * Writes, zeros and trims stay in the overlay (private memory, 4 KiB pages, allocated on first
+ * write); flush does nothing durable. `base` stays the caller's and must outlive the overlay.
+ * INV-4: a generation is only ever looked at through one of these.
+ */
+#ifndef REP_OVERLAY_H
+#define REP_OVERLAY_H
+
+#include "rep_io.h"
+
+/* cdef:begin */
+int rep_overlay_new(rep_io *base, rep_io **out);
+/* Bytes held privately so far. */
+uint64_t rep_overlay_dirty_bytes(rep_io *overlay);
+/* cdef:end */
+
+#endif

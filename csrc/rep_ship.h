@@ -1,0 +1,94 @@
+/* rep_ship: the ordered outgoing stream to one (remote system, consistency group).
+ *
+ * Records get consecutive numbers from 1 on, for the stream's whole life, in the order of the
+ * writes; memory is a ring of fixed capacity, freed when the peer has received (applied) a record.
+ * One sender takes frames; one reader of acknowledgements calls ack. An *attempt* is one connection.
+ * Barriers are put in at the end of a frame when somebody asked for one and at least every second
+ * while something is unsettled: several waiters share one (group commit).
+ *
+ * Cork: from the cut on, nothing past the point is taken (Fig. 4, 420); uncork at 470.
+ * When the path is lost rep_stream_break gives up everything unsettled: P |= U in each of its links.
+ *
+ * Threads: every call may run beside every other, take by one thread at a time.
+ */
+#ifndef REP_SHIP_H
+#define REP_SHIP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "rep_link.h"
+#include "rep_wait.h"
+#include "rep_wire.h"
+
+/* cdef:begin */
+typedef struct rep_stream_info {
+    int open;
+    int corked;
+    uint64_t attempt;
+    uint64_t last;              /* number of the newest record, 0: none */
+    uint64_t taken;             /* handed to the sender */
+    uint64_t received;          /* acknowledged as applied */
+    uint64_t durable;           /* acknowledged as durable */
+    uint64_t queued_bytes;      /* appended and not yet received */
+    uint64_t queued_peak_bytes; /* most since the last cork */
+    uint64_t frame_bytes;       /* of all frames ever taken, headers included */
+} rep_stream_info;
+
+/* A closed stream. capacity_bytes >= 4 MiB, or -EINVAL. -ENOMEM. */
+int rep_stream_new(uint64_t stream_id, uint64_t capacity_bytes, rep_stream **out);
+/* No link may ship into it any more. NULL is allowed. */
+void rep_stream_free(rep_stream *stream);
+/* A new connection: attempt must be higher than before (-EINVAL). *next_number is what the peer has to expect. */
+int rep_stream_open(rep_stream *stream, uint64_t attempt, uint64_t *next_number);
+/* The connection ended because of `cause` (negative errno): P |= U in every link, which then marks;
+ * the queue is dropped; every wait ends. Opening again is possible. */
+void rep_stream_break(rep_stream *stream, int cause);
+/* The next frame, digest left 0, into `frame` (REP_FRAME_BYTES). *length in bytes. -ETIMEDOUT,
+ * -ECANCELED, -EPIPE (not open). */
+int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_wake *wake,
+                    uint64_t *length);
+/* The peer's two numbers. -ESTALE: another attempt (ignored); -EBADMSG: not taken yet. */
+int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable);
+/* Asks for a barrier behind everything appended so far. */
+void rep_stream_barrier(rep_stream *stream);
+/* Waits until `number` is acknowledged (REP_ACK_*). -EPIPE: the stream broke. */
+int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadline_ns,
+                    rep_wake *wake);
+/* Lets go what a cut has corked. Harmless when it isn't corked. */
+void rep_stream_uncork(rep_stream *stream);
+void rep_stream_info_get(rep_stream *stream, rep_stream_info *out);
+/* cdef:end */
+
+/* What a writer puts in: one piece of a write, cut into records of REP_RECORD_DATA_BYTES. */
+typedef struct rep_shipment {
+    uint8_t type; /* rep_record_type */
+    uint8_t flags;
+    uint64_t offset;
+    uint64_t length;
+    const uint8_t *payload;
+} rep_shipment;
+
+/* Room for a shipment of `length` payload bytes in at most `pieces` pieces. */
+uint64_t rep_stream_room(uint8_t type, uint64_t length, uint64_t pieces);
+/* Reserves room. -EAGAIN: none now (wait with rep_stream_wait_room, outside every pass); -EPIPE. */
+int rep_stream_reserve(rep_stream *stream, uint64_t bytes);
+void rep_stream_unreserve(rep_stream *stream, uint64_t bytes);
+int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns, rep_wake *wake);
+/* Appends for `link` within reserved room, taking what it uses off *reserved, and sets the link's
+ * U. *attempt and *number say what to wait for. -EPIPE: stream or link broken, nothing appended. */
+int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *what,
+                      uint64_t *reserved, uint64_t *attempt, uint64_t *number);
+/* For rep_group_cut, gates closed: corks and tells the point. `release` as REP_CUT_RELEASE_WRITERS. */
+int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point);
+/* A link joins or leaves; gate of its volume closed. */
+int rep_stream_join(rep_stream *stream, rep_link *link);
+void rep_stream_leave(rep_stream *stream, rep_link *link);
+/* As rep_stream_wait, for one attempt: -EPIPE when that attempt is over. */
+int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t number, int ack,
+                            uint64_t deadline_ns, rep_wake *wake);
+void rep_stream_break_attempt(rep_stream *stream, uint64_t attempt, int cause);
+/* 1 when open. */
+int rep_stream_is_open(rep_stream *stream);
+
+#endif

@@ -1,0 +1,164 @@
+#include "rep_volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out)
+{
+    rep_volume *volume = calloc(1, sizeof *volume);
+    if (!volume)
+        return -ENOMEM;
+    volume->io = io;
+    volume->next_sequence = 1;
+    atomic_store(&volume->tree, tree);
+    *out = volume;
+    return 0;
+}
+
+void rep_volume_free(rep_volume *volume)
+{
+    if (!volume)
+        return;
+    for (int i = 0; i < volume->epoch_count; i++)
+        rep_bitmap_free(volume->epochs[i].bitmap);
+    free(volume->epochs);
+    free(volume->links);
+    free(volume);
+}
+
+uint64_t rep_volume_size(const rep_volume *volume)
+{
+    return volume->io->size_bytes;
+}
+
+int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t offset)
+{
+    if (atomic_load(&volume->fence) & REP_FENCE_READS)
+        return -ESTALE;
+    return rep_io_pread(volume->io, buffer, length, offset);
+}
+
+static int close_gate(rep_volume *volume, rep_tree **tree, uint64_t deadline_ns, rep_wake *wake)
+{
+    for (;;) {
+        *tree = atomic_load(&volume->tree);
+        int rc = rep_tree_close_all(tree, 1, deadline_ns, wake);
+        if (rc < 0)
+            return rc;
+        if (atomic_load(&volume->tree) == *tree)
+            return 0;
+        rep_tree_open_all(tree, 1);
+    }
+}
+
+int rep_volume_close_gate(rep_volume *volume, rep_tree **tree)
+{
+    return close_gate(volume, tree, REP_NO_DEADLINE, NULL);
+}
+
+int rep_volume_fence(rep_volume *volume, int fence, uint64_t deadline_ns, rep_wake *wake)
+{
+    rep_tree *tree;
+    int rc = close_gate(volume, &tree, deadline_ns, wake);
+    if (rc)
+        return rc;
+    atomic_store(&volume->fence, fence);
+    rep_tree_open_all(&tree, 1);
+    return 0;
+}
+
+int rep_volume_lease(rep_volume *volume, uint64_t token, uint64_t deadline_ns, rep_wake *wake)
+{
+    rep_tree *tree;
+    int rc = close_gate(volume, &tree, deadline_ns, wake);
+    if (rc)
+        return rc;
+    volume->lease = token;
+    rep_tree_open_all(&tree, 1);
+    return 0;
+}
+
+int rep_volumes_move(rep_volume *const *volumes, int count, rep_tree *from, rep_tree *to)
+{
+    rep_tree *trees[2] = {from, to};
+    int closed = rep_tree_close_all(trees, 2, REP_NO_DEADLINE, NULL);
+    if (closed < 0)
+        return closed;
+    for (int i = 0; i < count; i++)
+        atomic_store(&volumes[i]->tree, to);
+    rep_tree_open_all(trees, closed);
+    return 0;
+}
+
+/* Where a ticket's entry for the stream is, or a new one; NULL when the ticket is full. */
+static rep_ticket_entry *entry_of(rep_ticket *ticket, rep_stream *stream)
+{
+    for (int i = 0; i < ticket->count; i++)
+        if (ticket->entries[i].stream == stream)
+            return &ticket->entries[i];
+    int room = (int)(sizeof ticket->entries / sizeof *ticket->entries);
+    if (ticket->count == room)
+        return NULL;
+    rep_ticket_entry *entry = &ticket->entries[ticket->count++];
+    *entry = (rep_ticket_entry){.stream = stream};
+    return entry;
+}
+
+bool rep_ticket_add(rep_ticket *ticket, rep_stream *stream, uint64_t attempt, uint64_t number,
+                    int ack)
+{
+    rep_ticket_entry *entry = entry_of(ticket, stream);
+    if (!entry)
+        return false;
+    entry->attempt = attempt;
+    entry->number = number;
+    if (ack > entry->ack)
+        entry->ack = ack;
+    return true;
+}
+
+int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
+{
+    while (ticket->count) {
+        const rep_ticket_entry *entry = &ticket->entries[ticket->count - 1];
+        int rc = rep_stream_wait_attempt(entry->stream, entry->attempt, entry->number, entry->ack,
+                                         deadline_ns, wake);
+        if (rc && rc != -EPIPE)
+            return rc;
+        ticket->count--;
+    }
+    return 0;
+}
+
+void rep_ticket_give_up(rep_ticket *ticket)
+{
+    for (int i = 0; i < ticket->count; i++)
+        rep_stream_break_attempt(ticket->entries[i].stream, ticket->entries[i].attempt,
+                                 -ETIMEDOUT);
+    ticket->count = 0;
+}
+
+int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
+{
+    int rc = rep_io_flush(volume->io);
+    if (rc)
+        return rc;
+    rep_pass pass; /* over no bytes: holds the links still */
+    rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    for (int i = 0; !rc && i < volume->link_count; i++) {
+        const rep_link *link = volume->links[i];
+        if (atomic_load(&link->mode) != REP_LINK_SHIP || !rep_link_works(link))
+            continue;
+        rep_stream_info info;
+        rep_stream_barrier(link->stream);
+        rep_stream_info_get(link->stream, &info);
+        if (link->ack == REP_ACK_DURABLE && info.durable < info.last
+            && !rep_ticket_add(ticket, link->stream, info.attempt, info.last, link->ack))
+            rc = -ENOBUFS;
+    }
+    if (rc != -ETIMEDOUT && rc != -ECANCELED)
+        rep_tree_exit(&pass);
+    return rc;
+}

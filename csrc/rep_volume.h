@@ -1,0 +1,90 @@
+/* rep_volume: a volume, its links and its fences: the write path.
+ *
+ * A write: reserve queue room -> pass (gate shared, byte range) -> fence check -> mark -> pwrite ->
+ * forward / ship -> leave -> (by ticket, outside) wait for the acknowledgement. It marks, forwards or
+ * ships in every link of the volume except the one it came through (the path's or the copier's).
+ * If the pwrite fails, the range becomes pending in every link of the volume and each of them
+ * breaks, before the caller gets the error. If only a link fails, that link breaks and the write
+ * succeeds.
+ *
+ * Fences: the *role* fence follows from the pairs (INV-4, INV-5) and lets no host through; the
+ * *lease* fence is a workflow's (Fig. 5, 510) and lets only the holder of its token write.
+ *
+ * Threads: reads, writes, flushes may run beside each other and beside everything but
+ * rep_volume_free. Source: Fig. 1 (volumes), Fig. 3, steps 420 and 510.
+ */
+#ifndef REP_VOLUME_H
+#define REP_VOLUME_H
+
+#include <stdint.h>
+
+#include "rep_bitmap.h"
+#include "rep_io.h"
+#include "rep_link.h"
+#include "rep_tree.h"
+#include "rep_wait.h"
+
+/* cdef:begin */
+enum rep_fence { REP_FENCE_NONE = 0, REP_FENCE_WRITES = 1, REP_FENCE_READS = 2 };
+
+/* The acknowledgements that a synchronous write still waits for. */
+typedef struct rep_ticket_entry {
+    rep_stream *stream;
+    uint64_t attempt;
+    uint64_t number;
+    int ack;
+} rep_ticket_entry;
+typedef struct rep_ticket {
+    int count;
+    rep_ticket_entry entries[8];
+} rep_ticket;
+
+/* `io` and `tree` stay the caller's and outlive the volume. -ENOMEM. */
+int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out);
+/* Its links must have been freed. NULL is allowed. */
+void rep_volume_free(rep_volume *volume);
+uint64_t rep_volume_size(const rep_volume *volume);
+
+/* Reads. -ERANGE, -ESTALE (fenced for reading: the content is inconsistent), errno of the storage. */
+int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t offset);
+/* Write, zero, trim in pieces of at most 1 MiB (64 MiB for zero and trim); *done is how far it got,
+ * all of `length` on success. `token`: 0 for hosts, or a lease's. The ticket is added to, never
+ * cleared. -ERANGE, -EROFS (role fence), -EBUSY (lease fence), -ETIMEDOUT or -ECANCELED (a wait for
+ * gate, range or room ended: bytes from *done on are untouched), errno of the storage. */
+int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, uint64_t offset,
+                      uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
+                      uint64_t *done);
+int rep_volume_zero(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
+                    uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
+int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
+                    uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
+/* Makes the volume durable; its streams get a barrier, and the ticket what mode durable waits for. */
+int rep_volume_flush(rep_volume *volume, rep_ticket *ticket);
+/* Waits for every entry and empties the ticket. A stream that broke meanwhile counts as answered
+ * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. */
+int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake);
+/* Breaks the streams of what is still unanswered (a peer past its time-out), and empties it. */
+void rep_ticket_give_up(rep_ticket *ticket);
+
+/* Sets the role fence (rep_fence flags) or the lease's token (0: none). Closes the gate: when it
+ * returns, no write of the old rule is under way. -ETIMEDOUT, -ECANCELED. */
+int rep_volume_fence(rep_volume *volume, int fence, uint64_t deadline_ns, rep_wake *wake);
+int rep_volume_lease(rep_volume *volume, uint64_t token, uint64_t deadline_ns, rep_wake *wake);
+
+/* Moves volumes between trees (a local pair is created or dissolved) with both gates closed. */
+int rep_volumes_move(rep_volume *const *volumes, int count, rep_tree *from, rep_tree *to);
+
+/* Intervals of shared marks, ascending; for saving at close and restoring at open, while no host
+ * writes. push appends one with all bits clear (-EINVAL: sequence not ascending). */
+int rep_volume_epoch_count(const rep_volume *volume);
+uint64_t rep_volume_epoch_sequence(const rep_volume *volume, int index);
+rep_bitmap *rep_volume_epoch_bitmap(const rep_volume *volume, int index);
+int rep_volume_epoch_push(rep_volume *volume, uint64_t chunk_bytes, uint64_t sequence);
+
+/* The volume as rep_io: every write goes through the tracked path with `token`, and waits for its
+ * acknowledgements (at most ack_timeout_ns; then the stream is given up). `wake` ends all waits. */
+int rep_volume_io_new(rep_volume *volume, uint64_t token, uint64_t ack_timeout_ns, rep_wake *wake,
+                      rep_io **out);
+/* cdef:end */
+
+#endif

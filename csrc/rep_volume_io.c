@@ -1,0 +1,112 @@
+/* A volume as rep_io: file systems are written through the tracked path (Fig. 5, 530). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+typedef struct volume_io {
+    rep_io base;
+    rep_volume *volume;
+    uint64_t token;
+    uint64_t ack_timeout_ns;
+    rep_wake *wake;
+} volume_io;
+
+static int wait_acknowledged(const volume_io *self, rep_ticket *ticket)
+{
+    if (!ticket->count)
+        return 0;
+    int rc = rep_ticket_wait(ticket, rep_now_ns() + self->ack_timeout_ns, self->wake);
+    if (rc == -ETIMEDOUT) {
+        rep_ticket_give_up(ticket);
+        rc = 0;
+    }
+    return rc;
+}
+
+static int finish(const volume_io *self, int rc, rep_ticket *ticket)
+{
+    int waited = wait_acknowledged(self, ticket);
+    return rc ? rc : waited;
+}
+
+static int io_pread(rep_io *io, void *buffer, uint64_t length, uint64_t offset)
+{
+    return rep_volume_pread(((volume_io *)io)->volume, buffer, length, offset);
+}
+
+static int io_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offset)
+{
+    const volume_io *self = (volume_io *)io;
+    rep_ticket ticket = {0};
+    uint64_t done;
+    int rc = rep_volume_pwrite(self->volume, buffer, length, offset, self->token, REP_NO_DEADLINE,
+                               self->wake, &ticket, &done);
+    return finish(self, rc, &ticket);
+}
+
+static int io_flush(rep_io *io)
+{
+    const volume_io *self = (volume_io *)io;
+    rep_ticket ticket = {0};
+    return finish(self, rep_volume_flush(self->volume, &ticket), &ticket);
+}
+
+static int io_zero(rep_io *io, uint64_t offset, uint64_t length)
+{
+    const volume_io *self = (volume_io *)io;
+    rep_ticket ticket = {0};
+    uint64_t done;
+    int rc = rep_volume_zero(self->volume, length, offset, self->token, REP_NO_DEADLINE,
+                             self->wake, &ticket, &done);
+    return finish(self, rc, &ticket);
+}
+
+static int io_trim(rep_io *io, uint64_t offset, uint64_t length)
+{
+    const volume_io *self = (volume_io *)io;
+    rep_ticket ticket = {0};
+    uint64_t done;
+    int rc = rep_volume_trim(self->volume, length, offset, self->token, REP_NO_DEADLINE,
+                             self->wake, &ticket, &done);
+    return finish(self, rc, &ticket);
+}
+
+static int io_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out,
+                      size_t capacity, size_t *count, uint64_t *resume_offset)
+{
+    return rep_io_extents(((volume_io *)io)->volume->io, offset, length, out, capacity, count,
+                          resume_offset);
+}
+
+static void io_free(rep_io *io)
+{
+    free(io);
+}
+
+static const rep_io_ops OPS = {
+    .name = "volume",
+    .pread = io_pread,
+    .pwrite = io_pwrite,
+    .flush = io_flush,
+    .zero = io_zero,
+    .trim = io_trim,
+    .extents = io_extents,
+    .free = io_free,
+};
+
+int rep_volume_io_new(rep_volume *volume, uint64_t token, uint64_t ack_timeout_ns, rep_wake *wake,
+                      rep_io **out)
+{
+    volume_io *self = calloc(1, sizeof *self);
+    if (!self)
+        return -ENOMEM;
+    self->base.ops = &OPS;
+    self->base.size_bytes = volume->io->size_bytes;
+    self->volume = volume;
+    self->token = token;
+    self->ack_timeout_ns = ack_timeout_ns;
+    self->wake = wake;
+    *out = &self->base;
+    return 0;
+}

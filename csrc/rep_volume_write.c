@@ -1,0 +1,316 @@
+/* The write path (docs/ARCHITECTURE: life of a write). */
+#include <errno.h>
+#include <string.h>
+
+#include "parts.h"
+
+int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
+                 uint64_t *full_bytes)
+{
+    if (room->count == REP_ROOM_STREAMS)
+        return -ENOBUFS;
+    int rc = rep_stream_reserve(stream, bytes);
+    if (rc == -EPIPE)
+        return 0; /* broken: the link will mark, no room needed */
+    if (rc) {
+        *full = stream;
+        *full_bytes = bytes;
+        return rc;
+    }
+    room->entries[room->count].stream = stream;
+    room->entries[room->count].bytes = bytes;
+    room->count++;
+    return 0;
+}
+
+uint64_t *rep_room_of(rep_room *room, const rep_stream *stream)
+{
+    for (int i = 0; i < room->count; i++)
+        if (room->entries[i].stream == stream)
+            return &room->entries[i].bytes;
+    return NULL;
+}
+
+void rep_room_give_back(rep_room *room)
+{
+    for (int i = 0; i < room->count; i++)
+        rep_stream_unreserve(room->entries[i].stream, room->entries[i].bytes);
+    room->count = 0;
+}
+
+int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *write,
+                  rep_stream **full, uint64_t *full_bytes)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < volume->link_count; i++) {
+        const rep_link *link = volume->links[i];
+        if (link == origin || !rep_link_works(link))
+            continue;
+        if (atomic_load(&link->mode) == REP_LINK_FORWARD) {
+            rc = rep_room_take(link->target, link->target_link, write, full, full_bytes);
+        } else {
+            /* In a copy, only the chunks already sent are shipped: perhaps in many pieces. */
+            rep_chunks chunks = rep_chunks_of(link, write->offset, write->length);
+            uint64_t pieces = rep_bitmap_any(link->pending) ? chunks.count : 1;
+            uint64_t bytes = rep_stream_room(write->type, write->length, pieces);
+            rc = rep_room_add(write->room, link->stream, bytes, full, full_bytes);
+        }
+    }
+    return rc;
+}
+
+static int put(rep_io *io, const rep_write *write)
+{
+    switch (write->type) {
+    case REP_RECORD_DATA:
+        return rep_io_pwrite(io, write->buffer, write->length, write->offset);
+    case REP_RECORD_ZERO:
+        return rep_io_zero(io, write->offset, write->length);
+    default:
+        return rep_io_trim(io, write->offset, write->length);
+    }
+}
+
+static int mark(rep_link *link, uint64_t offset, uint64_t length)
+{
+    rep_chunks chunks = rep_chunks_of(link, offset, length);
+    return rep_bitmap_set(link->pending, chunks.first, chunks.count);
+}
+
+/* Every row that marks: its own bit, or one bit for all siblings together. */
+static int mark_all(rep_volume *volume, const rep_link *origin, const rep_write *write)
+{
+    bool shared = false;
+    int rc = 0;
+    for (int i = 0; !rc && i < volume->link_count; i++) {
+        rep_link *link = volume->links[i];
+        if (link == origin || atomic_load(&link->mode) == REP_LINK_IDLE || rep_link_works(link))
+            continue;
+        if (link->epoch_start)
+            shared = true;
+        else
+            rc = mark(link, write->offset, write->length);
+    }
+    if (!rc && shared) {
+        uint64_t first = write->offset >> volume->marks_shift;
+        uint64_t last = (write->offset + write->length - 1) >> volume->marks_shift;
+        rc = rep_bitmap_set(volume->epochs[volume->epoch_count - 1].bitmap, first,
+                            last - first + 1);
+    }
+    return rc;
+}
+
+/* The volume itself failed: nobody knows what the range holds now. INV-1. */
+static void pend_everywhere(rep_volume *volume, const rep_write *write, int cause)
+{
+    for (int i = 0; i < volume->link_count; i++) {
+        rep_link *link = volume->links[i];
+        /* Inside the volume (checked), so it can't be refused. */
+        (void)mark(link, write->offset, write->length);
+        if (rep_link_works(link))
+            rep_link_break(link, cause);
+    }
+}
+
+static int forward_piece(rep_link *link, const rep_write *piece)
+{
+    rep_chunks chunks = rep_chunks_of(link, piece->offset, piece->length);
+    unsigned epoch = atomic_load(&link->open_epoch);
+    int rc = rep_bitmap_set(link->unsettled[epoch], chunks.first, chunks.count);
+    if (!rc)
+        rc = rep_volume_write_inside(link->target, link->target_link, piece);
+    /* The epoch was closed meanwhile: its flush may have missed this write. */
+    unsigned now = atomic_load(&link->open_epoch);
+    if (!rc && now != epoch)
+        rc = rep_bitmap_set(link->unsettled[now], chunks.first, chunks.count);
+    return rc;
+}
+
+int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length)
+{
+    uint64_t *reserved = rep_room_of(write->room, link->stream);
+    if (!reserved)
+        return -EPIPE;
+    uint64_t attempt;
+    uint64_t number;
+    rep_shipment what = {
+        .type = write->type,
+        .flags = write->flags,
+        .offset = offset,
+        .length = length,
+        .payload = write->buffer ? write->buffer + (offset - write->offset) : NULL,
+    };
+    int rc = rep_stream_append(link->stream, link, &what, reserved, &attempt, &number);
+    if (!rc && write->ticket && link->ack != REP_ACK_QUEUED
+        && !rep_ticket_add(write->ticket, link->stream, attempt, number, link->ack))
+        rc = -ENOBUFS;
+    return rc;
+}
+
+static int pass_on_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length)
+{
+    if (atomic_load(&link->mode) == REP_LINK_SHIP)
+        return rep_link_ship_piece(link, write, offset, length);
+    rep_write piece = *write;
+    piece.buffer = write->buffer ? write->buffer + (offset - write->offset) : NULL;
+    piece.offset = offset;
+    piece.length = length;
+    return forward_piece(link, &piece);
+}
+
+/* The end of the run of chunks from `from` on that all are, or all aren't, pending. */
+static uint64_t run_end(const rep_link *link, uint64_t from, uint64_t end, bool *pending)
+{
+    uint64_t chunk = from >> link->chunk_shift;
+    *pending = rep_bitmap_test(link->pending, chunk) == 1;
+    do
+        chunk++;
+    while (chunk << link->chunk_shift < end
+           && (rep_bitmap_test(link->pending, chunk) == 1) == *pending);
+    uint64_t stop = chunk << link->chunk_shift;
+    return stop < end ? stop : end;
+}
+
+/* Forwards or ships what isn't pending; what is, the copier will send. */
+static void pass_on(rep_link *link, const rep_write *write)
+{
+    uint64_t end = write->offset + write->length;
+    int rc = 0;
+    if (!rep_bitmap_any(link->pending)) {
+        rc = pass_on_piece(link, write, write->offset, write->length);
+    } else {
+        uint64_t at = write->offset;
+        while (!rc && at < end) {
+            bool pending;
+            uint64_t stop = run_end(link, at, end, &pending);
+            if (!pending)
+                rc = pass_on_piece(link, write, at, stop - at);
+            at = stop;
+        }
+    }
+    if (rc && rc != -EPIPE)
+        rep_link_break(link, rc);
+    if (rc || atomic_load(&link->broken))
+        (void)mark(link, write->offset, write->length);
+}
+
+int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write)
+{
+    int rc = mark_all(volume, origin, write);
+    if (!rc)
+        rc = put(volume->io, write);
+    if (rc) {
+        pend_everywhere(volume, write, rc);
+        return rc;
+    }
+    for (int i = 0; i < volume->link_count; i++) {
+        rep_link *link = volume->links[i];
+        int mode = atomic_load(&link->mode);
+        if (link != origin && (mode == REP_LINK_FORWARD || mode == REP_LINK_SHIP))
+            pass_on(link, write);
+    }
+    return 0;
+}
+
+typedef struct entry {
+    bool host;
+    uint64_t token;
+    uint64_t deadline_ns;
+    rep_wake *wake;
+} entry;
+
+static int refused(const rep_volume *volume, const entry *who)
+{
+    if (!who->host)
+        return 0;
+    if (atomic_load(&volume->fence) & REP_FENCE_WRITES)
+        return -EROFS;
+    return volume->lease && volume->lease != who->token ? -EBUSY : 0;
+}
+
+static int write_piece(rep_volume *volume, rep_link *origin, rep_write *write, const entry *who)
+{
+    for (;;) {
+        rep_room room = {0};
+        rep_pass pass;
+        rep_stream *full = NULL;
+        uint64_t full_bytes = 0;
+        write->room = &room;
+        int rc = rep_tree_enter(&volume->tree, &pass, write->offset, write->length,
+                                who->deadline_ns, who->wake);
+        if (rc)
+            return rc;
+        rc = refused(volume, who);
+        if (!rc)
+            rc = rep_room_take(volume, origin, write, &full, &full_bytes);
+        if (!rc)
+            rc = rep_volume_write_inside(volume, origin, write);
+        rep_room_give_back(&room);
+        rep_tree_exit(&pass);
+        if (!full)
+            return rc;
+        rc = rep_stream_wait_room(full, full_bytes, who->deadline_ns, who->wake);
+        if (rc && rc != -EPIPE)
+            return rc;
+    }
+}
+
+static int write_all(rep_volume *volume, rep_link *origin, rep_write *write, const entry *who,
+                     uint64_t *done)
+{
+    const uint8_t *buffer = write->buffer;
+    uint64_t offset = write->offset;
+    uint64_t length = write->length;
+    uint64_t most = write->type == REP_RECORD_DATA ? REP_PIECE_BYTES : REP_ZERO_PIECE_BYTES;
+    *done = 0;
+    int rc = rep_io_check(volume->io, offset, length);
+    while (!rc && *done < length) {
+        uint64_t left = length - *done;
+        write->offset = offset + *done;
+        write->length = left < most ? left : most;
+        write->buffer = buffer ? buffer + *done : NULL;
+        rc = write_piece(volume, origin, write, who);
+        if (!rc)
+            *done += write->length;
+    }
+    return rc;
+}
+
+int rep_volume_write_through(rep_volume *volume, rep_link *origin, uint8_t type, uint8_t flags,
+                             const uint8_t *buffer, uint64_t offset, uint64_t length,
+                             rep_wake *wake)
+{
+    uint64_t done;
+    rep_write write = {
+        .type = type, .flags = flags, .buffer = buffer, .offset = offset, .length = length};
+    entry who = {.deadline_ns = REP_NO_DEADLINE, .wake = wake};
+    return write_all(volume, origin, &write, &who, &done);
+}
+
+int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, uint64_t offset,
+                      uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
+                      uint64_t *done)
+{
+    rep_write write = {.type = REP_RECORD_DATA, .buffer = buffer, .offset = offset,
+                       .length = length, .ticket = ticket};
+    entry who = {true, token, deadline_ns, wake};
+    return write_all(volume, NULL, &write, &who, done);
+}
+
+int rep_volume_zero(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
+                    uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done)
+{
+    rep_write write = {
+        .type = REP_RECORD_ZERO, .offset = offset, .length = length, .ticket = ticket};
+    entry who = {true, token, deadline_ns, wake};
+    return write_all(volume, NULL, &write, &who, done);
+}
+
+int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
+                    uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done)
+{
+    rep_write write = {
+        .type = REP_RECORD_TRIM, .offset = offset, .length = length, .ticket = ticket};
+    entry who = {true, token, deadline_ns, wake};
+    return write_all(volume, NULL, &write, &who, done);
+}
