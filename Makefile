@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-c test-python lint fmt check sanitize bench soak clean
+.PHONY: help demo test test-c test-python lint fmt check sanitize bench wheel soak clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -38,7 +38,7 @@ fmt:  ## format Python and C in place, and apply the safe fixes
 	@$(BIN)/ruff format -q .
 	@$(BIN)/clang-format -i $(C_FILES)
 
-check: lint test sanitize  ## lint, tests, and both again under the sanitizers
+check: lint test sanitize  ## lint, tests, and the sanitizers
 
 sanitize:
 	@scripts/setup.sh test
@@ -50,6 +50,10 @@ bench:  ## measure, each rate beside its C ceiling; results in benchmarks/result
 	@scripts/setup.sh test
 	@mkdir -p benchmarks/results
 	@$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=benchmarks/results/latest.json $(ARGS)
+
+wheel:  ## build the wheel and run the unit tests on it, without the source tree
+	@scripts/setup.sh test
+	@scripts/wheel.sh $(ARGS)
 
 soak:  ## the machine test, many more and longer runs
 	@scripts/setup.sh test

@@ -7,12 +7,16 @@ no preprocessor: a marked region holds declarations, typedefs, enums and constan
 from __future__ import annotations
 
 import os
+import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from cffi import FFI, CDefError
 
 BEGIN = "/* cdef:begin */"
 END = "/* cdef:end */"
+
+INCLUDE = re.compile(r'^#include "(rep_\w+\.h)"', re.MULTILINE)
 
 LANGUAGE_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-pthread"]
 
@@ -44,6 +48,24 @@ def declare(builder: FFI, header: Path) -> None:
         builder.cdef(read_regions(header))
     except CDefError as error:
         raise SystemExit(f"{header}: cffi can't read the marked region: {error}") from error
+
+
+def ordered_headers(directory: Path) -> list[str]:
+    """Return the names of the contract headers, each after those it includes.
+
+    cffi reads them as one text, and a type must stand before its use.
+
+    Raises:
+        SystemExit: headers include each other.
+    """
+    includes = {
+        header.name: INCLUDE.findall(header.read_text(encoding="utf-8"))
+        for header in sorted(directory.glob("rep_*.h"))
+    }
+    try:
+        return list(TopologicalSorter(includes).static_order())
+    except CycleError as error:
+        raise SystemExit(f"headers include each other: {' -> '.join(error.args[1])}") from error
 
 
 def sanitizer_flags() -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from cffi import FFI
@@ -12,24 +10,12 @@ from cffi import FFI
 # setuptools runs this file without its directory on the path.
 CSRC = Path(__file__).resolve().parent
 sys.path.insert(0, str(CSRC))
-from cffi_cdef import compile_flags, declare, link_flags  # noqa: E402 - needs the path above
-
-
-def ordered_headers() -> list[str]:
-    """Return the contract headers, each after those it includes: cffi reads them as one text.
-
-    Raises:
-        SystemExit: two headers include each other.
-    """
-    include = re.compile(r'^#include "(rep_\w+\.h)"', re.MULTILINE)
-    includes = {
-        header.name: include.findall(header.read_text(encoding="utf-8"))
-        for header in sorted(CSRC.glob("rep_*.h"))
-    }
-    try:
-        return list(TopologicalSorter(includes).static_order())
-    except CycleError as error:
-        raise SystemExit(f"headers include each other: {' -> '.join(error.args[1])}") from error
+from cffi_cdef import (  # noqa: E402 - needs the path above
+    compile_flags,
+    declare,
+    link_flags,
+    ordered_headers,
+)
 
 
 def make_builder() -> FFI:
@@ -38,7 +24,7 @@ def make_builder() -> FFI:
     Raises:
         SystemExit: a header is missing, marks no region, or cffi can't read its region.
     """
-    headers = ordered_headers()
+    headers = ordered_headers(CSRC)
     builder = FFI()
     for name in headers:
         declare(builder, CSRC / name)

@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 build=$PWD/build/python-asan
 python=$PWD/.venv/bin/python
 mkdir -p "$build"
+# Modules that have gone from pyrep/ since the last run must not stay importable.
+find "$build" -name '*.py' -delete
 
 if ! PYREP_SANITIZE=address,undefined "$python" setup.py -q build --build-base "$build" \
     --build-lib "$build/lib" >"$build/build.log" 2>&1; then
