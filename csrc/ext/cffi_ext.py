@@ -20,6 +20,8 @@ def make_builder() -> FFI:
         SystemExit: the header marks no region.
     """
     builder = FFI()
+    # Of rep_io.h only the name: its functions are in the core, and a pointer comes from there.
+    builder.cdef("typedef struct rep_io rep_io;")
     declare(builder, HERE / "rep_ext.h")
     builder.set_source(
         "pyrep._ext_native",
