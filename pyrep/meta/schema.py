@@ -1,0 +1,139 @@
+"""The tables' definition, version by version, and the step from each version to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "Migration"]
+
+Migration = Sequence[str]
+"""SQL statements that lead from one version to the next, run in one transaction."""
+
+APPLICATION_ID = 0x70795265
+"""SQLite's application id ("pyRe"): another program's database isn't taken for one of ours."""
+
+_VERSION_1: Migration = (
+    """
+    CREATE TABLE system (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        system_id TEXT NOT NULL,
+        key BLOB NOT NULL,
+        clean INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        format INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE peer (
+        peer_system_id TEXT PRIMARY KEY,
+        boot_id BLOB NOT NULL,
+        attempt INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE volume (
+        volume_id TEXT PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        path BLOB NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        owned INTEGER NOT NULL,
+        identity TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE copy_row (
+        pair_id TEXT NOT NULL,
+        volume_id TEXT NOT NULL,
+        copy_type TEXT NOT NULL,
+        pair_system_id TEXT NOT NULL,
+        mirror_volume_id TEXT NOT NULL,
+        is_primary TEXT NOT NULL,
+        status TEXT NOT NULL,
+        cause TEXT,
+        direction TEXT NOT NULL,
+        target_consistent INTEGER NOT NULL,
+        group_id TEXT,
+        ack TEXT,
+        chunk_bytes INTEGER NOT NULL,
+        row_key BLOB NOT NULL UNIQUE,
+        data_id INTEGER NOT NULL,
+        epoch_start INTEGER NOT NULL,
+        pending_union INTEGER NOT NULL,
+        PRIMARY KEY (pair_id, volume_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX copy_row_by_volume ON copy_row (volume_id)",
+    """
+    CREATE TABLE epoch (
+        volume_id TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        row_key BLOB NOT NULL UNIQUE,
+        chunk_bytes INTEGER NOT NULL,
+        data_id INTEGER NOT NULL,
+        PRIMARY KEY (volume_id, sequence)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE generation (
+        generation_id TEXT PRIMARY KEY,
+        attempt_id TEXT NOT NULL,
+        label TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        state TEXT NOT NULL,
+        taken_at TEXT NOT NULL,
+        home TEXT NOT NULL,
+        hold_ms REAL,
+        queued_max_bytes INTEGER,
+        remote_before TEXT NOT NULL,
+        remote_during TEXT NOT NULL,
+        remote_after TEXT NOT NULL,
+        protected INTEGER NOT NULL,
+        annotations TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE generation_member (
+        generation_id TEXT NOT NULL REFERENCES generation ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        origin_system TEXT NOT NULL,
+        origin_volume TEXT NOT NULL,
+        svol TEXT NOT NULL,
+        pair_id TEXT NOT NULL,
+        PRIMARY KEY (generation_id, position)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX generation_member_by_source ON generation_member (source)",
+    """
+    CREATE TABLE generation_pin (
+        generation_id TEXT NOT NULL REFERENCES generation ON DELETE CASCADE,
+        holder TEXT NOT NULL,
+        PRIMARY KEY (generation_id, holder)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE workflow (
+        workflow_id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        step INTEGER NOT NULL,
+        request TEXT NOT NULL,
+        progress TEXT NOT NULL,
+        error TEXT NOT NULL,
+        started_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE lease (
+        tree_root TEXT PRIMARY KEY,
+        workflow_id TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Sequence[Migration] = (_VERSION_1,)
+"""`MIGRATIONS[n]` leads from version n to n + 1. A released step is never edited; one is added."""
