@@ -98,6 +98,7 @@ PYTHON
 hash_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
 is_current() { [ "$(cat "$venv/stamp-$1" 2>/dev/null)" = "$2" ]; }
 
+command -v "$python" >/dev/null || fail "no such interpreter: $python (PYTHON=... chooses one)"
 python_is_new_enough "$python" || fail "$python is $("$python" --version 2>&1 || true): pyrep needs Python 3.11 or newer (PYTHON=python3.12 make ... chooses one)"
 mkdir -p $venv
 exec 9>$venv/lock
