@@ -4,12 +4,14 @@
  *
  * Threads: set and clear and test are atomic per word and may run beside each other and beside the
  * readers (count, next_run, any), which see each word at some moment of the call. A bit whose set
- * has returned is seen by every later reader. set publishes the word before its summary, clear
- * empties the summary before the word is tested again (and restores it when it lost the race): a set bit may never hide
- * below an empty summary after its set has returned. The operations on whole bitmaps (or, and,
- * andnot, xor) read `source` like any reader and change `target` word by word, atomically; fill and
- * reset may run beside nothing else on that bitmap.
- * A range outside the bitmap is -ERANGE and changes nothing. Source: Fig. 3, pending bitmap 360.
+ * has returned is seen by every later reader: it never hides below an empty summary, whatever is
+ * cleared around it meanwhile; and once nothing runs, the summaries are exact (bitmap_parts.h says
+ * how). The operations on whole bitmaps (or, and, andnot, xor) read `source` like any reader and
+ * change `target` word by word, atomically; fill, reset and free may run beside nothing else on
+ * that bitmap. A set that makes an empty word full, and a clear that empties one, take a mutex for
+ * a few instructions.
+ * A range outside the bitmap is -ERANGE and changes nothing; an empty range inside it is allowed.
+ * Source: Fig. 3, pending bitmap 360.
  */
 #ifndef REP_BITMAP_H
 #define REP_BITMAP_H
@@ -20,7 +22,8 @@
 /* cdef:begin */
 typedef struct rep_bitmap rep_bitmap;
 
-/* bit_count > 0, up to 2^40. -ENOMEM, -EINVAL. All bits clear; costs no memory until bits are set. */
+/* bit_count > 0, up to 2^40. -ENOMEM, -EINVAL. All bits clear; costs no memory until bits are
+ * set. */
 int rep_bitmap_new(uint64_t bit_count, rep_bitmap **out);
 void rep_bitmap_free(rep_bitmap *bitmap);
 uint64_t rep_bitmap_size(const rep_bitmap *bitmap);
@@ -31,10 +34,11 @@ int rep_bitmap_test(const rep_bitmap *bitmap, uint64_t index);
 /* Sets all bits / clears all bits (reset gives the memory back). */
 void rep_bitmap_fill(rep_bitmap *bitmap);
 void rep_bitmap_reset(rep_bitmap *bitmap);
-/* 1 when at least one bit is set: O(1) through the top summary. */
+/* 1 when at least one bit is set: one load, of the top summary. */
 int rep_bitmap_any(const rep_bitmap *bitmap);
 uint64_t rep_bitmap_count(const rep_bitmap *bitmap);
-/* target = target OP source; sizes must be equal (-EINVAL). Costs by what is set where the summary allows. */
+/* target = target OP source; sizes must be equal (-EINVAL). Costs by what is set in `source`, for
+ * `and` in `target`. */
 int rep_bitmap_or(rep_bitmap *target, const rep_bitmap *source);
 int rep_bitmap_and(rep_bitmap *target, const rep_bitmap *source);
 int rep_bitmap_andnot(rep_bitmap *target, const rep_bitmap *source);
@@ -43,17 +47,18 @@ int rep_bitmap_xor(rep_bitmap *target, const rep_bitmap *source);
 enum rep_bitmap_join { REP_BITMAP_UNION = 0, REP_BITMAP_DIFFERENCE = 1 };
 /* The first run at or after `from` in a UNION b or a minus b (b may be NULL: a alone), cut at
  * `most` bits (0: no limit). 1 and *first, *count when there is one; 0 when there is none;
- * -EINVAL (sizes differ). */
+ * -EINVAL (sizes differ, unknown join); -ERANGE (`from` past the size). */
 int rep_bitmap_next_run(const rep_bitmap *a, const rep_bitmap *b, int join, uint64_t from,
                         uint64_t most, uint64_t *first, uint64_t *count);
-/* Runs of a alone from `from` on, at most `capacity`: for Python, without a call per run. firsts and counts are
- * filled in parallel; *resume is where to go on (== size when done). Returns how many (>= 0). */
+/* Runs of a alone from `from` on, at most `capacity`: for Python, without a call per run. firsts
+ * and counts are filled in parallel; *resume is where to go on (== size when done). Returns how
+ * many (>= 0). -EINVAL (no capacity), -ERANGE (`from` past the size). */
 int rep_bitmap_runs(const rep_bitmap *a, uint64_t from, uint64_t *firsts, uint64_t *counts,
                     int capacity, uint64_t *resume);
 /* cdef:end */
 
 /* For rep_bitmap_file: a copy of `word_count` words from `first_word` on / ORs them in. Bits past
- * the size are refused with -ERANGE. */
+ * the size are refused with -ERANGE, and nothing is changed. */
 uint64_t rep_bitmap_word_count(const rep_bitmap *bitmap);
 int rep_bitmap_words_get(const rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count,
                          uint64_t *words);

@@ -33,7 +33,7 @@ int rep_io_zero(rep_io *io, uint64_t offset, uint64_t length);
 int rep_io_trim(rep_io *io, uint64_t offset, uint64_t length);
 /* Data extents (what isn't a hole) within [offset, offset+length), ascending, at most `capacity`.
  * *count is how many were written; *resume_offset is where to go on (== offset+length when done).
- * Storage that can't tell answers with one extent over the whole range. */
+ * Storage that can't tell answers with one extent over the whole range. -EINVAL: no capacity. */
 int rep_io_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out, size_t capacity,
                    size_t *count, uint64_t *resume_offset);
 /* Frees the object; it doesn't flush. NULL is allowed. */

@@ -1,0 +1,201 @@
+#include "rep_bitmap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bitmap_parts.h"
+
+static uint64_t words_for(uint64_t bits)
+{
+    return (bits + REP_WORD_BITS - 1) / REP_WORD_BITS;
+}
+
+/* Sizes of all levels; returns their words together. */
+static uint64_t lay_out(rep_bitmap *bitmap)
+{
+    uint64_t total = 0;
+    uint64_t bits = bitmap->bit_count;
+    int level = 0;
+    do {
+        bits = words_for(bits);
+        bitmap->word_counts[level++] = bits;
+        total += bits;
+    } while (bits > 1 || level < 2);
+    bitmap->level_count = level;
+    return total;
+}
+
+int rep_bitmap_new(uint64_t bit_count, rep_bitmap **out)
+{
+    if (!bit_count || bit_count > REP_BITMAP_BITS_MAX)
+        return -EINVAL;
+    rep_bitmap *bitmap = calloc(1, sizeof *bitmap);
+    if (!bitmap)
+        return -ENOMEM;
+    bitmap->bit_count = bit_count;
+    bitmap->mapping_bytes = (size_t)lay_out(bitmap) * sizeof(uint64_t);
+    bitmap->mapping = mmap(NULL, bitmap->mapping_bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (bitmap->mapping == MAP_FAILED) {
+        free(bitmap);
+        return -ENOMEM;
+    }
+    int failed = pthread_mutex_init(&bitmap->summary_mutex, NULL);
+    if (failed) {
+        munmap(bitmap->mapping, bitmap->mapping_bytes);
+        free(bitmap);
+        return -failed;
+    }
+    _Atomic uint64_t *next = bitmap->mapping;
+    for (int level = 0; level < bitmap->level_count; level++) {
+        bitmap->levels[level] = next;
+        next += bitmap->word_counts[level];
+    }
+    *out = bitmap;
+    return 0;
+}
+
+void rep_bitmap_free(rep_bitmap *bitmap)
+{
+    if (!bitmap)
+        return;
+    pthread_mutex_destroy(&bitmap->summary_mutex);
+    munmap(bitmap->mapping, bitmap->mapping_bytes);
+    free(bitmap);
+}
+
+uint64_t rep_bitmap_size(const rep_bitmap *bitmap)
+{
+    return bitmap->bit_count;
+}
+
+static bool inside(const rep_bitmap *bitmap, uint64_t first, uint64_t count)
+{
+    return count <= bitmap->bit_count && first <= bitmap->bit_count - count;
+}
+
+/* The bits of word `word` that lie in [first, last]. */
+static uint64_t mask_of(uint64_t word, uint64_t first, uint64_t last)
+{
+    uint64_t mask = ~0ULL;
+    if (word == first / REP_WORD_BITS)
+        mask &= ~0ULL << (first % REP_WORD_BITS);
+    if (word == last / REP_WORD_BITS)
+        mask &= ~0ULL >> (REP_WORD_BITS - 1 - last % REP_WORD_BITS);
+    return mask;
+}
+
+int rep_bitmap_set(rep_bitmap *bitmap, uint64_t first, uint64_t count)
+{
+    if (!inside(bitmap, first, count))
+        return -ERANGE;
+    if (!count)
+        return 0;
+    uint64_t last = first + count - 1;
+    uint64_t word = first / REP_WORD_BITS;
+    while (word <= last / REP_WORD_BITS) {
+        uint64_t operand[REP_WORD_BITS];
+        uint64_t group = word / REP_WORD_BITS;
+        uint64_t which = 0;
+        for (; word <= last / REP_WORD_BITS && word / REP_WORD_BITS == group; word++) {
+            operand[word % REP_WORD_BITS] = mask_of(word, first, last);
+            which |= rep_bit(word);
+        }
+        rep_bitmap_edit(bitmap, REP_BITMAP_OR, group, which, operand);
+    }
+    return 0;
+}
+
+int rep_bitmap_clear(rep_bitmap *bitmap, uint64_t first, uint64_t count)
+{
+    if (!inside(bitmap, first, count))
+        return -ERANGE;
+    if (!count)
+        return 0;
+    uint64_t last = first + count - 1;
+    uint64_t word = first / REP_WORD_BITS;
+    while (rep_bitmap_find(bitmap, 1, word, &word) && word <= last / REP_WORD_BITS) {
+        uint64_t operand[REP_WORD_BITS];
+        uint64_t group = word / REP_WORD_BITS;
+        uint64_t which =
+            rep_bitmap_load(bitmap, 1, group) & mask_of(group, word, last / REP_WORD_BITS);
+        for (uint64_t left = which; left;) {
+            unsigned i = rep_take_lowest(&left);
+            operand[i] = mask_of(group * REP_WORD_BITS + i, first, last);
+        }
+        rep_bitmap_edit(bitmap, REP_BITMAP_ANDNOT, group, which, operand);
+        word = (group + 1) * REP_WORD_BITS;
+    }
+    return 0;
+}
+
+int rep_bitmap_test(const rep_bitmap *bitmap, uint64_t index)
+{
+    if (index >= bitmap->bit_count)
+        return -ERANGE;
+    return rep_bitmap_load(bitmap, 0, index / REP_WORD_BITS) & rep_bit(index) ? 1 : 0;
+}
+
+void rep_bitmap_fill(rep_bitmap *bitmap)
+{
+    uint64_t bits = bitmap->bit_count;
+    for (int level = 0; level < bitmap->level_count; level++) {
+        uint64_t last = bitmap->word_counts[level] - 1;
+        memset((void *)bitmap->levels[level], 0xff, (size_t)last * sizeof(uint64_t));
+        atomic_store(&bitmap->levels[level][last], mask_of(last, 0, bits - 1));
+        bits = last + 1;
+    }
+}
+
+void rep_bitmap_reset(rep_bitmap *bitmap)
+{
+    /* Fails only where the process has locked its memory. */
+    if (madvise(bitmap->mapping, bitmap->mapping_bytes, MADV_DONTNEED))
+        memset(bitmap->mapping, 0, bitmap->mapping_bytes);
+}
+
+uint64_t rep_bitmap_word_count(const rep_bitmap *bitmap)
+{
+    return bitmap->word_counts[0];
+}
+
+static bool words_inside(const rep_bitmap *bitmap, uint64_t first, uint64_t count)
+{
+    return count <= bitmap->word_counts[0] && first <= bitmap->word_counts[0] - count;
+}
+
+int rep_bitmap_words_get(const rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count,
+                         uint64_t *words)
+{
+    if (!words_inside(bitmap, first_word, word_count))
+        return -ERANGE;
+    for (uint64_t i = 0; i < word_count; i++)
+        words[i] = rep_bitmap_load(bitmap, 0, first_word + i);
+    return 0;
+}
+
+int rep_bitmap_words_or(rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count,
+                        const uint64_t *words)
+{
+    if (!words_inside(bitmap, first_word, word_count))
+        return -ERANGE;
+    uint64_t last = bitmap->word_counts[0] - 1;
+    if (word_count && first_word + word_count - 1 == last
+        && words[word_count - 1] & ~mask_of(last, 0, bitmap->bit_count - 1))
+        return -ERANGE;
+    for (uint64_t done = 0; done < word_count;) {
+        uint64_t operand[REP_WORD_BITS];
+        uint64_t group = (first_word + done) / REP_WORD_BITS;
+        uint64_t which = 0;
+        for (; done < word_count && (first_word + done) / REP_WORD_BITS == group; done++) {
+            if (!words[done])
+                continue;
+            operand[(first_word + done) % REP_WORD_BITS] = words[done];
+            which |= rep_bit(first_word + done);
+        }
+        rep_bitmap_edit(bitmap, REP_BITMAP_OR, group, which, operand);
+    }
+    return 0;
+}

@@ -1,0 +1,153 @@
+/* Readers: what is set, where the next run is. They descend through the summaries. */
+#include <errno.h>
+
+#include "bitmap_parts.h"
+
+/* What is read as one: a, a UNION b, or a minus b. */
+typedef struct joined {
+    const rep_bitmap *a;
+    const rep_bitmap *b; /* may be NULL */
+    bool minus;
+} joined;
+
+static inline uint64_t joined_load(const joined *j, int level, uint64_t index)
+{
+    uint64_t word = rep_bitmap_load(j->a, level, index);
+    if (!j->b)
+        return word;
+    if (!j->minus)
+        return word | rep_bitmap_load(j->b, level, index);
+    /* The summary of the difference isn't known: that of `a` leads to every bit of it. */
+    return level ? word : word & ~rep_bitmap_load(j->b, 0, index);
+}
+
+/* Climbs where a word holds nothing more, descends where a summary says there is something; a word
+ * below that turns out empty (just cleared, or subtracted) sends it up again, one further on. */
+static bool find(const joined *j, int bottom, uint64_t from, uint64_t *found)
+{
+    int level = bottom;
+    uint64_t index = from;
+    for (;;) {
+        uint64_t word_index = index / REP_WORD_BITS;
+        if (level == j->a->level_count || word_index >= j->a->word_counts[level])
+            return false;
+        uint64_t bits = joined_load(j, level, word_index) & (~0ULL << (index % REP_WORD_BITS));
+        if (!bits) {
+            level++;
+            index = word_index + 1;
+            continue;
+        }
+        index = word_index * REP_WORD_BITS + (unsigned)__builtin_ctzll(bits);
+        if (level == bottom) {
+            *found = index;
+            return true;
+        }
+        level--;
+        index *= REP_WORD_BITS;
+    }
+}
+
+bool rep_bitmap_find(const rep_bitmap *bitmap, int level, uint64_t from, uint64_t *found)
+{
+    const joined alone = {.a = bitmap};
+    return find(&alone, level, from, found);
+}
+
+/* The first clear bit after `first`, at most `limit`. */
+static uint64_t run_end(const joined *j, uint64_t first, uint64_t limit)
+{
+    uint64_t index = first;
+    while (index < limit) {
+        uint64_t word_index = index / REP_WORD_BITS;
+        uint64_t clear = ~joined_load(j, 0, word_index) & (~0ULL << (index % REP_WORD_BITS));
+        if (clear) {
+            uint64_t end = word_index * REP_WORD_BITS + (unsigned)__builtin_ctzll(clear);
+            return end < limit ? end : limit;
+        }
+        index = (word_index + 1) * REP_WORD_BITS;
+    }
+    return limit;
+}
+
+int rep_bitmap_next_run(const rep_bitmap *a, const rep_bitmap *b, int join, uint64_t from,
+                        uint64_t most, uint64_t *first, uint64_t *count)
+{
+    if (join != REP_BITMAP_UNION && join != REP_BITMAP_DIFFERENCE)
+        return -EINVAL;
+    if (b && b->bit_count != a->bit_count)
+        return -EINVAL;
+    if (from > a->bit_count)
+        return -ERANGE;
+    const joined j = {.a = a, .b = b, .minus = join == REP_BITMAP_DIFFERENCE};
+    uint64_t start;
+    if (!find(&j, 0, from, &start))
+        return 0;
+    uint64_t room = a->bit_count - start;
+    if (most && most < room)
+        room = most;
+    *first = start;
+    /* The bit found may have been cleared since: it was set at some moment of this call. */
+    *count = run_end(&j, start + 1, start + room) - start;
+    return 1;
+}
+
+int rep_bitmap_runs(const rep_bitmap *a, uint64_t from, uint64_t *firsts, uint64_t *counts,
+                    int capacity, uint64_t *resume)
+{
+    if (capacity <= 0)
+        return -EINVAL;
+    if (from > a->bit_count)
+        return -ERANGE;
+    int found = 0;
+    while (found < capacity) {
+        int rc =
+            rep_bitmap_next_run(a, NULL, REP_BITMAP_UNION, from, 0, &firsts[found], &counts[found]);
+        if (!rc) {
+            from = a->bit_count;
+            break;
+        }
+        from = firsts[found] + counts[found];
+        found++;
+    }
+    *resume = from;
+    return found;
+}
+
+int rep_bitmap_any(const rep_bitmap *bitmap)
+{
+    return rep_bitmap_load(bitmap, bitmap->level_count - 1, 0) ? 1 : 0;
+}
+
+static inline __attribute__((always_inline)) uint64_t count_all(const rep_bitmap *bitmap)
+{
+    uint64_t count = 0;
+    uint64_t word = 0;
+    while (rep_bitmap_find(bitmap, 1, word, &word)) {
+        uint64_t group = word / REP_WORD_BITS;
+        uint64_t which = rep_bitmap_load(bitmap, 1, group);
+        while (which) {
+            uint64_t index = group * REP_WORD_BITS + rep_take_lowest(&which);
+            count += (unsigned)__builtin_popcountll(rep_bitmap_load(bitmap, 0, index));
+        }
+        word = (group + 1) * REP_WORD_BITS;
+    }
+    return count;
+}
+
+#if defined(__x86_64__)
+/* Without the instruction, which plain x86-64 lacks, each word is a call. */
+__attribute__((target("popcnt"))) static uint64_t count_fast(const rep_bitmap *bitmap)
+{
+    return count_all(bitmap);
+}
+
+uint64_t rep_bitmap_count(const rep_bitmap *bitmap)
+{
+    return __builtin_cpu_supports("popcnt") ? count_fast(bitmap) : count_all(bitmap);
+}
+#else
+uint64_t rep_bitmap_count(const rep_bitmap *bitmap)
+{
+    return count_all(bitmap);
+}
+#endif
