@@ -23,17 +23,21 @@ struct rep_link {
     /* Changed with the gate closed, but for `broken`: anybody may set it, once. */
     _Atomic int mode;
     _Atomic int broken;
-    uint64_t epoch_start;
+    _Atomic uint64_t epoch_start; /* changed with the gate closed, asked for by anybody */
     rep_volume *target;
     rep_link *target_link;
     rep_stream *stream;
     uint32_t channel;
     int ack;
-    /* Cover. The open epoch of a shipping link changes under its stream's mutex. */
     rep_bitmap *pending;
+    /* U: the open epoch is unsettled[epoch & 1]. The number only grows: a writer must see that
+     * epochs were closed meanwhile, also when an even count of closings brought the same bitmap
+     * round again. Of a shipping link it changes under its stream's mutex. */
     rep_bitmap *unsettled[2];
-    _Atomic unsigned open_epoch;
+    _Atomic uint64_t epoch;
     pthread_mutex_t mutex; /* whoever moves whole bitmaps between U and P */
+    uint64_t duty; /* under `mutex`: how often it was given other work; see rep_link_settle */
+    pthread_mutex_t settling; /* one settle at a time; outermost, held while the target flushes */
     rep_link *next_in_stream;
 };
 
@@ -114,8 +118,8 @@ int rep_volume_write_through(rep_volume *volume, rep_link *origin, uint8_t type,
 int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length);
 /* P |= U of both epochs. */
 void rep_link_give_up_unsettled(rep_link *link);
-/* Drops the closed epoch (every bit of U[which]). */
-void rep_link_drop_epoch(rep_link *link, unsigned which);
+/* Drops every bit of unsettled[epoch & 1]. */
+void rep_link_drop_epoch(rep_link *link, uint64_t epoch);
 
 /* Split, gate closed, `fresh` preallocated (taken when used, then NULL). */
 void rep_link_start_interval(rep_link *link, rep_bitmap **fresh);

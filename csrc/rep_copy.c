@@ -158,16 +158,16 @@ static int copy_run(region *r, uint64_t first, uint64_t count)
     uint64_t size = link->volume->io->size_bytes;
     if (length > size - offset)
         length = size - offset;
-    unsigned epoch = atomic_load(&link->open_epoch);
-    int rc = rep_bitmap_set(link->unsettled[epoch], first, count);
+    uint64_t epoch = atomic_load(&link->epoch);
+    int rc = rep_bitmap_set(link->unsettled[epoch & 1], first, count);
     if (!rc)
         rc = rep_bitmap_clear(link->pending, first, count);
     if (!rc)
         rc = send_run(r, offset, length);
     /* A local link's epoch was closed meanwhile: its flush may have missed this. */
-    unsigned now = atomic_load(&link->open_epoch);
+    uint64_t now = atomic_load(&link->epoch);
     if (!rc && now != epoch && atomic_load(&link->mode) == REP_LINK_FORWARD)
-        rc = rep_bitmap_set(link->unsettled[now], first, count);
+        rc = rep_bitmap_set(link->unsettled[now & 1], first, count);
     if (rc || atomic_load(&link->broken))
         (void)rep_bitmap_set(link->pending, first, count);
     else

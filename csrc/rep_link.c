@@ -27,6 +27,7 @@ static void destroy(rep_link *link)
     rep_bitmap_free(link->pending);
     rep_bitmap_free(link->unsettled[0]);
     rep_bitmap_free(link->unsettled[1]);
+    pthread_mutex_destroy(&link->settling);
     pthread_mutex_destroy(&link->mutex);
     free(link);
 }
@@ -61,6 +62,12 @@ int rep_link_new(rep_volume *volume, uint64_t chunk_bytes, int shares_marks, rep
     link->shares_marks = shares_marks != 0;
     int rc = -pthread_mutex_init(&link->mutex, NULL);
     if (rc) {
+        free(link);
+        return rc;
+    }
+    rc = -pthread_mutex_init(&link->settling, NULL);
+    if (rc) {
+        pthread_mutex_destroy(&link->mutex);
         free(link);
         return rc;
     }
@@ -142,11 +149,10 @@ static int gather(rep_link *link, bool with_unsettled, rep_bitmap *into)
     if (rc)
         return rc;
     pthread_mutex_lock(&link->mutex);
-    /* U before P: a break may be moving bits that way. */
+    /* P before U: a copier may be moving bits that way. Breaks and drops wait for the mutex. */
+    rc = rep_bitmap_or(into, link->pending);
     for (int i = 0; with_unsettled && !rc && i < 2; i++)
         rc = rep_bitmap_or(into, link->unsettled[i]);
-    if (!rc)
-        rc = rep_bitmap_or(into, link->pending);
     pthread_mutex_unlock(&link->mutex);
     const rep_volume *volume = link->volume;
     for (int i = 0; link->epoch_start && !rc && i < volume->epoch_count; i++)
@@ -187,11 +193,17 @@ void rep_link_give_up_unsettled(rep_link *link)
     pthread_mutex_unlock(&link->mutex);
 }
 
-void rep_link_drop_epoch(rep_link *link, unsigned which)
+/* `mutex` held. Clear, not reset: a writer that has the old epoch's number may be setting a bit. */
+static void drop_held(rep_link *link, uint64_t epoch)
+{
+    rep_bitmap *closed = link->unsettled[epoch & 1];
+    rep_bitmap_clear(closed, 0, rep_bitmap_size(closed));
+}
+
+void rep_link_drop_epoch(rep_link *link, uint64_t epoch)
 {
     pthread_mutex_lock(&link->mutex);
-    /* Clear, not reset: a writer that still held the old epoch's number may be setting a bit. */
-    rep_bitmap_clear(link->unsettled[which], 0, rep_bitmap_size(link->unsettled[which]));
+    drop_held(link, epoch);
     pthread_mutex_unlock(&link->mutex);
 }
 
@@ -209,8 +221,11 @@ static void stop_working(rep_link *link)
 {
     stop_shipping(link);
     rep_link_give_up_unsettled(link);
-    rep_link_drop_epoch(link, 0);
-    rep_link_drop_epoch(link, 1);
+    pthread_mutex_lock(&link->mutex);
+    drop_held(link, 0);
+    drop_held(link, 1);
+    link->duty++;
+    pthread_mutex_unlock(&link->mutex);
     link->target = NULL;
     link->target_link = NULL;
     atomic_store(&link->broken, 0);
@@ -278,7 +293,8 @@ int rep_link_mark_from(rep_link *link, uint64_t epoch_start)
         return rc;
     rc = -EINVAL;
     for (int i = 0; link->shares_marks && i < volume->epoch_count; i++)
-        if (volume->epochs[i].sequence == epoch_start)
+        if (volume->epochs[i].sequence == epoch_start
+            && rep_bitmap_size(volume->epochs[i].bitmap) == rep_link_chunk_count(link))
             rc = 0;
     if (!rc) {
         stop_working(link);
@@ -346,10 +362,11 @@ int rep_link_clean(rep_link *link)
             rc = -EBUSY;
         } else {
             rep_bitmap_clear(link->pending, 0, rep_bitmap_size(link->pending));
-            rep_link_drop_epoch(link, 0);
-            rep_link_drop_epoch(link, 1);
-            if (mode == REP_LINK_MARK)
+            if (mode == REP_LINK_MARK) {
+                rep_link_drop_epoch(link, 0);
+                rep_link_drop_epoch(link, 1);
                 rep_link_start_interval(link, &fresh);
+            }
         }
         rep_tree_open_all(&tree, 1);
     }
@@ -357,22 +374,55 @@ int rep_link_clean(rep_link *link)
     return rc;
 }
 
-/* One epoch: everything set in it before the flip was written to the target before it, or its
- * writer sees the flip and sets the new epoch too. */
-static int settle_once(rep_link *link, rep_io *target)
+/* Inside a pass, where the target stands still. */
+static int close_epoch(rep_link *link, rep_io **target, uint64_t *closed, uint64_t *duty)
 {
-    unsigned closed = atomic_load(&link->open_epoch);
-    atomic_store(&link->open_epoch, closed ^ 1U);
-    int rc = rep_io_flush(target);
-    if (!rc)
-        rep_link_drop_epoch(link, closed);
+    rep_pass pass;
+    int rc = rep_tree_enter(&link->volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    if (rc)
+        return rc;
+    if (atomic_load(&link->mode) == REP_LINK_SHIP || !link->target) {
+        rc = -EINVAL;
+    } else {
+        *target = link->target->io;
+        *duty = link->duty;
+        *closed = atomic_fetch_add(&link->epoch, 1);
+    }
+    rep_tree_exit(&pass);
+    return rc;
+}
+
+/* One epoch: everything set in it before the flip was written to the target before it, or its
+ * writer sees the flip and sets the new epoch too. No gate is held while the target flushes: a cut
+ * would wait for it. */
+static int settle_once(rep_link *link)
+{
+    rep_io *target;
+    uint64_t closed;
+    uint64_t duty;
+    int rc = close_epoch(link, &target, &closed, &duty);
+    if (rc)
+        return rc;
+    rc = rep_io_flush(target);
+    pthread_mutex_lock(&link->mutex);
+    bool same = link->duty == duty;
+    if (same && !rc)
+        drop_held(link, closed);
+    pthread_mutex_unlock(&link->mutex);
+    if (!same)
+        return -ESTALE;
+    /* A flush that failed isn't made good by a later one that succeeds: the kernel reports once. */
+    if (rc)
+        rep_link_break(link, rc);
     return rc;
 }
 
 int rep_link_settle(rep_link *link)
 {
-    if (atomic_load(&link->mode) == REP_LINK_SHIP || !link->target)
-        return -EINVAL;
-    int rc = settle_once(link, link->target->io);
-    return rc ? rc : settle_once(link, link->target->io);
+    pthread_mutex_lock(&link->settling);
+    int rc = settle_once(link);
+    if (!rc)
+        rc = settle_once(link);
+    pthread_mutex_unlock(&link->settling);
+    return rc;
 }

@@ -46,7 +46,8 @@ typedef struct rep_link_info {
 /* A new IDLE link of `volume`. chunk_bytes: power of two, 4 KiB to 1 MiB. -EINVAL (chunk size, or a
  * sharing sibling with another one), -ENOMEM. */
 int rep_link_new(rep_volume *volume, uint64_t chunk_bytes, int shares_marks, rep_link **out);
-/* Takes the link out of its volume and stream, and frees it. NULL is allowed. */
+/* Takes the link out of its volume and stream, and frees it; no link may forward to it, nor a
+ * channel be bound to it, any more. NULL is allowed. */
 void rep_link_free(rep_link *link);
 void rep_link_info_get(rep_link *link, rep_link_info *out);
 uint64_t rep_link_chunk_count(const rep_link *link);
@@ -62,21 +63,25 @@ int rep_link_idle(rep_link *link);
 /* To MARK. From FORWARD or SHIP first P |= U. A sharing link starts a new interval. */
 int rep_link_mark(rep_link *link);
 /* To MARK after a reopen, owning the volume's restored marks from epoch_start on (0: begin a new
- * interval). -EINVAL: no such epoch. */
+ * interval). -EINVAL: no such epoch, or one of another chunk size. Restore every row that has an
+ * epoch_start before the volume's first other change of mode: that drops what no row owns. */
 int rep_link_mark_from(rep_link *link, uint64_t epoch_start);
 /* To FORWARD into `target`, a volume of the same tree, whose row of this pair is `target_link`
  * (it gets no echo). Shared marks are folded into P first. -EXDEV: another tree; -EINVAL: sizes. */
 int rep_link_forward(rep_link *link, rep_volume *target, rep_link *target_link);
-/* To SHIP into `stream` as `channel`. -EPIPE: the stream isn't open. */
+/* To SHIP into `stream` as `channel`. -EPIPE: the stream isn't open; the link is in MARK then. */
 int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack);
 /* Clears P of a link that is IDLE or MARK, and starts a new interval of shared marks: the end of a
- * reverse copy or of a settled copy on its other side. -EBUSY in other modes. */
+ * reverse copy or of a settled copy on its other side. In MARK also U; in IDLE that belongs to the
+ * records being applied through it. -EBUSY in other modes. */
 int rep_link_clean(rep_link *link);
 /* Ends the link's work because of `cause` (negative errno): P |= U, then it marks. Takes no gate. */
 void rep_link_break(rep_link *link, int cause);
 /* Local links: closes the U epoch, makes the target durable, drops what was closed; twice, so that
- * what is unsettled at the call is settled after it. In MARK after a split: the SVOL's flush. On
- * failure U stays. -EINVAL for links that ship. */
+ * what is unsettled at the call is settled after it. In MARK after a split: the SVOL's flush. When
+ * the target can't flush, the link breaks: P |= U (in MARK it goes on marking, broken tells why).
+ * -EINVAL: no target (it ships, or never forwarded). -ESTALE: it was given other work meanwhile,
+ * what was unsettled is pending. Waits for another settle of the same link. */
 int rep_link_settle(rep_link *link);
 /* cdef:end */
 

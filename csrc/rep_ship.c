@@ -287,7 +287,7 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
     if (!rc)
         /* With the number, under the mutex that barriers take: a barrier behind this record never
          * closes an epoch that lacks it, one before it never drops it. INV-3. */
-        rc = rep_bitmap_set(link->unsettled[atomic_load(&link->open_epoch)], chunks.first,
+        rc = rep_bitmap_set(link->unsettled[atomic_load(&link->epoch) & 1], chunks.first,
                             chunks.count);
     if (!rc) {
         uint64_t took = put_shipment(stream, link, what);
@@ -316,7 +316,7 @@ static void put_barrier(rep_stream *stream)
         return;
     stream->closing_number = stream->last;
     for (rep_link *link = stream->links; link; link = link->next_in_stream)
-        atomic_store(&link->open_epoch, atomic_load(&link->open_epoch) ^ 1U);
+        atomic_fetch_add(&link->epoch, 1);
 }
 
 /* Everything appended isn't yet settled, and nobody asked for a while. */
@@ -405,7 +405,7 @@ static void settle(rep_stream *stream)
         return;
     for (rep_link *link = stream->links; link; link = link->next_in_stream)
         if (!atomic_load(&link->broken))
-            rep_link_drop_epoch(link, atomic_load(&link->open_epoch) ^ 1U);
+            rep_link_drop_epoch(link, atomic_load(&link->epoch) - 1);
     stream->closing_number = 0;
     if (stream->late_barrier)
         stream->barrier_wanted = true;

@@ -115,14 +115,14 @@ static void pend_everywhere(rep_volume *volume, const rep_write *write, int caus
 static int forward_piece(rep_link *link, const rep_write *piece)
 {
     rep_chunks chunks = rep_chunks_of(link, piece->offset, piece->length);
-    unsigned epoch = atomic_load(&link->open_epoch);
-    int rc = rep_bitmap_set(link->unsettled[epoch], chunks.first, chunks.count);
+    uint64_t epoch = atomic_load(&link->epoch);
+    int rc = rep_bitmap_set(link->unsettled[epoch & 1], chunks.first, chunks.count);
     if (!rc)
         rc = rep_volume_write_inside(link->target, link->target_link, piece);
     /* The epoch was closed meanwhile: its flush may have missed this write. */
-    unsigned now = atomic_load(&link->open_epoch);
+    uint64_t now = atomic_load(&link->epoch);
     if (!rc && now != epoch)
-        rc = rep_bitmap_set(link->unsettled[now], chunks.first, chunks.count);
+        rc = rep_bitmap_set(link->unsettled[now & 1], chunks.first, chunks.count);
     return rc;
 }
 
