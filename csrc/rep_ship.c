@@ -29,6 +29,7 @@ struct rep_stream {
     uint64_t ring_bytes;
     uint64_t capacity;
     uint64_t reserved;
+    int room_waiters;
     uint64_t write_position;
     uint64_t take_position;
     uint64_t free_position;
@@ -209,8 +210,8 @@ void rep_stream_unreserve(rep_stream *stream, uint64_t bytes)
         return;
     pthread_mutex_lock(&stream->mutex);
     stream->reserved -= bytes;
-    if (used(stream) + stream->reserved + REP_PIECE_BYTES > stream->capacity)
-        changed(stream); /* tight: somebody may wait for room */
+    if (stream->room_waiters)
+        changed(stream);
     pthread_mutex_unlock(&stream->mutex);
 }
 
@@ -218,8 +219,10 @@ int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_n
 {
     int rc = 0;
     pthread_mutex_lock(&stream->mutex);
+    stream->room_waiters++;
     while (!rc && stream->open && !has_room(stream, bytes))
         rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
+    stream->room_waiters--;
     if (!rc && !stream->open)
         rc = -EPIPE;
     pthread_mutex_unlock(&stream->mutex);
@@ -252,10 +255,22 @@ static void put_record(rep_stream *stream, const rep_record *record)
         ring_put(stream, record->payload, record->length);
 }
 
-static uint64_t put_shipment(rep_stream *stream, const rep_link *link, const rep_shipment *what)
+static uint64_t record_most(uint8_t type)
 {
-    uint64_t most = what->type == REP_RECORD_DATA ? REP_RECORD_DATA_BYTES : REP_ZERO_PIECE_BYTES;
-    uint64_t before = stream->write_position;
+    return type == REP_RECORD_DATA ? REP_RECORD_DATA_BYTES : REP_ZERO_PIECE_BYTES;
+}
+
+/* What put_shipment takes of the ring. */
+static uint64_t shipment_bytes(const rep_shipment *what)
+{
+    uint64_t most = record_most(what->type);
+    uint64_t headers = (what->length + most - 1) / most * REP_RECORD_HEADER_BYTES;
+    return what->type == REP_RECORD_DATA ? headers + what->length : headers;
+}
+
+static void put_shipment(rep_stream *stream, const rep_link *link, const rep_shipment *what)
+{
+    uint64_t most = record_most(what->type);
     for (uint64_t done = 0; done < what->length;) {
         uint64_t left = what->length - done;
         rep_record record = {
@@ -270,19 +285,18 @@ static uint64_t put_shipment(rep_stream *stream, const rep_link *link, const rep
         put_record(stream, &record);
         done += record.length;
     }
-    return stream->write_position - before;
 }
 
 int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *what,
                       uint64_t *reserved, uint64_t *attempt, uint64_t *number)
 {
-    uint64_t need = rep_stream_room(what->type, what->length, 1);
+    uint64_t need = shipment_bytes(what);
     rep_chunks chunks = rep_chunks_of(link, what->offset, what->length);
     pthread_mutex_lock(&stream->mutex);
     int rc = 0;
     if (!stream->open || atomic_load(&link->broken))
         rc = -EPIPE;
-    else if (need > *reserved + REP_RECORD_HEADER_BYTES)
+    else if (need > *reserved)
         rc = -ENOBUFS;
     if (!rc)
         /* With the number, under the mutex that barriers take: a barrier behind this record never
@@ -290,9 +304,9 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
         rc = rep_bitmap_set(link->unsettled[atomic_load(&link->epoch) & 1], chunks.first,
                             chunks.count);
     if (!rc) {
-        uint64_t took = put_shipment(stream, link, what);
-        *reserved -= took;
-        stream->reserved -= took;
+        put_shipment(stream, link, what);
+        *reserved -= need;
+        stream->reserved -= need;
         *attempt = stream->attempt;
         *number = stream->last;
         if (used(stream) > stream->queued_peak)
@@ -319,11 +333,18 @@ static void put_barrier(rep_stream *stream)
         atomic_fetch_add(&link->epoch, 1);
 }
 
-/* Everything appended isn't yet settled, and nobody asked for a while. */
-static bool barrier_due(const rep_stream *stream)
+/* When a barrier has to be put at the latest: now when somebody wants one, else a while after the
+ * last one if anything was appended since. Barriers reserve no room: what is reserved comes first,
+ * and the ring must hold both. Corked, one would stand past the point. */
+static uint64_t barrier_at(const rep_stream *stream)
 {
-    return stream->last > stream->barrier_number && !stream->corked
-           && rep_now_ns() - stream->barrier_ns >= BARRIER_EVERY_NS;
+    if (stream->corked
+        || used(stream) + stream->reserved + REP_RECORD_HEADER_BYTES > stream->ring_bytes)
+        return REP_NO_DEADLINE;
+    if (stream->barrier_wanted)
+        return 0;
+    return stream->last > stream->barrier_number ? stream->barrier_ns + BARRIER_EVERY_NS
+                                                 : REP_NO_DEADLINE;
 }
 
 static uint64_t take_limit(const rep_stream *stream)
@@ -381,16 +402,15 @@ int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_w
             rc = -EPIPE;
             break;
         }
-        if ((stream->barrier_wanted && !stream->corked) || barrier_due(stream))
+        if (barrier_at(stream) <= rep_now_ns())
             put_barrier(stream);
         if (stream->taken < take_limit(stream) && stream->flight_count < IN_FLIGHT) {
             *length = take_frame(stream, frame);
             break;
         }
-        uint64_t until = deadline_ns;
-        if (stream->last > stream->barrier_number && !stream->corked
-            && stream->barrier_ns + BARRIER_EVERY_NS < until)
-            until = stream->barrier_ns + BARRIER_EVERY_NS;
+        uint64_t until = barrier_at(stream);
+        if (until > deadline_ns)
+            until = deadline_ns;
         rc = rep_wait_on(&stream->changed, &stream->mutex, until, wake);
         if (rc == -ETIMEDOUT && until != deadline_ns)
             rc = 0;
@@ -437,13 +457,20 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
     return rc;
 }
 
+/* Behind everything appended so far, unless nothing was since the last one. */
+static void want_barrier(rep_stream *stream)
+{
+    if (!stream->open || stream->barrier_wanted || stream->last == stream->barrier_number)
+        return;
+    stream->barrier_wanted = true;
+    changed(stream);
+}
+
 void rep_stream_barrier(rep_stream *stream)
 {
     pthread_mutex_lock(&stream->mutex);
-    if (stream->open && (stream->last > stream->barrier_number || stream->late_barrier)) {
-        stream->barrier_wanted = true;
-        changed(stream);
-    }
+    /* A late barrier is behind everything already; settle puts the one that U wants. */
+    want_barrier(stream);
     pthread_mutex_unlock(&stream->mutex);
 }
 
@@ -466,11 +493,8 @@ int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t numbe
             break;
         if (rc)
             break;
-        if (ack == REP_ACK_DURABLE && number > stream->barrier_number
-            && !stream->barrier_wanted) {
-            stream->barrier_wanted = true;
-            changed(stream);
-        }
+        if (ack == REP_ACK_DURABLE && number > stream->barrier_number)
+            want_barrier(stream);
         rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
     }
     pthread_mutex_unlock(&stream->mutex);

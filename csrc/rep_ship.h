@@ -9,7 +9,8 @@
  * Cork: from the cut on, nothing past the point is taken (Fig. 4, 420); uncork at 470.
  * When the path is lost rep_stream_break gives up everything unsettled: P |= U in each of its links.
  *
- * Threads: every call may run beside every other, take by one thread at a time.
+ * Threads: every call may run beside every other, take by one thread at a time: the sender of an
+ * attempt has ended before the next one begins.
  */
 #ifndef REP_SHIP_H
 #define REP_SHIP_H
@@ -52,7 +53,8 @@ int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_w
 int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable);
 /* Asks for a barrier behind everything appended so far. */
 void rep_stream_barrier(rep_stream *stream);
-/* Waits until `number` is acknowledged (REP_ACK_*). -EPIPE: the stream broke. */
+/* Waits until `number`, one that was given out, is acknowledged (REP_ACK_*). -EPIPE: the stream
+ * broke. */
 int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadline_ns,
                     rep_wake *wake);
 /* Lets go what a cut has corked. Harmless when it isn't corked. */

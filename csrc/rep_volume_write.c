@@ -7,15 +7,20 @@
 int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
                  uint64_t *full_bytes)
 {
-    if (room->count == REP_ROOM_STREAMS)
+    uint64_t *held = rep_room_of(room, stream);
+    if (!held && room->count == REP_ROOM_STREAMS)
         return -ENOBUFS;
     int rc = rep_stream_reserve(stream, bytes);
     if (rc == -EPIPE)
         return 0; /* broken: the link will mark, no room needed */
     if (rc) {
         *full = stream;
-        *full_bytes = bytes;
+        *full_bytes = bytes + (held ? *held : 0);
         return rc;
+    }
+    if (held) { /* two rows, one stream */
+        *held += bytes;
+        return 0;
     }
     room->entries[room->count].stream = stream;
     room->entries[room->count].bytes = bytes;
