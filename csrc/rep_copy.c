@@ -71,9 +71,13 @@ static int send(region *r, uint8_t type, const uint8_t *data, uint64_t offset, u
     };
     if (type == REP_RECORD_ZERO)
         r->progress->zero_bytes += length;
-    if (atomic_load(&link->mode) == REP_LINK_SHIP)
-        return rep_link_ship_piece(link, &write, offset, length);
-    return rep_volume_write_inside(link->target, link->target_link, &write);
+    int rc = atomic_load(&link->mode) == REP_LINK_SHIP
+                 ? rep_link_ship_piece(link, &write, offset, length)
+                 : rep_volume_write_inside(link->target, link->target_link, &write);
+    /* The target failed, not the source: that ends the link, and the answer tells them apart. */
+    if (rc)
+        rep_link_break(link, rc);
+    return rc ? -EPIPE : 0;
 }
 
 /* Data that was read: runs of whole chunks of zeros travel as zeros. */
@@ -150,6 +154,8 @@ static int send_run(region *r, uint64_t offset, uint64_t length)
     return rc;
 }
 
+/* P stays until everything is sent: the writers that would have to be marked wait for the region,
+ * and a barrier whose answer drops the first piece's U finds the run covered. */
 static int copy_run(region *r, uint64_t first, uint64_t count)
 {
     rep_link *link = r->copier->link;
@@ -158,21 +164,20 @@ static int copy_run(region *r, uint64_t first, uint64_t count)
     uint64_t size = link->volume->io->size_bytes;
     if (length > size - offset)
         length = size - offset;
-    uint64_t epoch = atomic_load(&link->epoch);
-    int rc = rep_bitmap_set(link->unsettled[epoch & 1], first, count);
+    int rc = send_run(r, offset, length);
+    /* Shipping has set U with each record's number. Here the bytes are written already: an epoch
+     * that is closed from now on is closed by a flush that sees them. */
+    if (!rc && atomic_load(&link->mode) == REP_LINK_FORWARD)
+        rc = rep_bitmap_set(link->unsettled[atomic_load(&link->epoch) & 1], first, count);
     if (!rc)
         rc = rep_bitmap_clear(link->pending, first, count);
-    if (!rc)
-        rc = send_run(r, offset, length);
-    /* A local link's epoch was closed meanwhile: its flush may have missed this. */
-    uint64_t now = atomic_load(&link->epoch);
-    if (!rc && now != epoch && atomic_load(&link->mode) == REP_LINK_FORWARD)
-        rc = rep_bitmap_set(link->unsettled[now & 1], first, count);
-    if (rc || atomic_load(&link->broken))
-        (void)rep_bitmap_set(link->pending, first, count);
-    else
-        r->progress->copied_bytes += length;
-    return rc;
+    if (rc)
+        return rc;
+    /* Whoever broke the link between may have merged U before the clear. */
+    if (atomic_load(&link->broken))
+        return rep_bitmap_set(link->pending, first, count) ? -ERANGE : -EPIPE;
+    r->progress->copied_bytes += length;
+    return 0;
 }
 
 static int copy_runs(region *r)
@@ -230,14 +235,11 @@ static int copy_region(region *r, uint64_t deadline_ns, rep_wake *wake)
             rc = copy_runs(r);
         rep_room_give_back(&r->room);
         rep_tree_exit(&pass);
-        if (!full) {
-            if (rc && rep_link_works(link) && atomic_load(&link->mode) == REP_LINK_FORWARD
-                && atomic_load(&link->target_link->broken))
-                rep_link_break(link, rc); /* the target failed, not the source */
+        if (!full)
             return rc;
-        }
+        /* Perhaps a stream of the target's: its end doesn't end this link. */
         rc = rep_stream_wait_room(full, full_bytes, deadline_ns, wake);
-        if (rc)
+        if (rc && rc != -EPIPE)
             return rc;
     }
 }
