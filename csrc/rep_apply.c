@@ -20,6 +20,7 @@ struct rep_apply {
     uint32_t channel_count;
     /* Read without the mutex: a cut asks while a frame may wait for its gate. */
     _Atomic uint64_t attempt;
+    _Atomic uint64_t begun; /* the record that is being applied, or the last applied */
     _Atomic uint64_t applied;
     _Atomic uint64_t durable;
 };
@@ -56,6 +57,7 @@ int rep_apply_start(rep_apply *apply, uint64_t attempt, uint64_t next_number)
     int rc = attempt > atomic_load(&apply->attempt) ? 0 : -EINVAL;
     if (!rc) {
         atomic_store(&apply->attempt, attempt);
+        atomic_store(&apply->begun, next_number - 1);
         atomic_store(&apply->applied, next_number - 1);
         atomic_store(&apply->durable, next_number - 1);
     }
@@ -144,11 +146,14 @@ static int check_frame(const rep_apply *apply, const void *frame, uint64_t lengt
 static int apply_record(rep_apply *apply, const rep_record *record, rep_wake *wake)
 {
     channel *to = &apply->channels[record->channel];
+    rep_chunks chunks = rep_chunks_of(to->link, record->offset, record->length);
+    to->written = true;
+    /* Inside the volume (checked), so it can't be refused. */
+    (void)rep_bitmap_set(to->link->unsettled[0], chunks.first, chunks.count);
     int rc = rep_volume_write_through(to->link->volume, to->link, record->type, record->flags,
                                       record->payload, record->offset, record->length, wake);
     if (rc == -ECANCELED)
         return rc;
-    to->written = true;
     /* The range is pending in every row of the volume, this one included (rep_volume). */
     if (rc && !to->error)
         to->error = rc;
@@ -166,6 +171,8 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
     for (uint32_t i = 0; !rc && i < info.record_count; i++) {
         rep_record record;
         at += rep_record_get(at, REP_FRAME_BYTES, &record);
+        /* Before its pass: a cut between its pass and `applied` must see that it has begun. */
+        atomic_store(&apply->begun, record.number);
         if (record.type == REP_RECORD_BARRIER)
             *barrier = 1;
         else
@@ -177,18 +184,26 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
     return rc;
 }
 
+static void settle(channel *c)
+{
+    int rc = rep_io_flush(c->link->volume->io);
+    c->written = false;
+    /* A row that was given other work has P |= U behind it. */
+    if (atomic_load(&c->link->mode) == REP_LINK_IDLE) {
+        if (rc)
+            rep_link_give_up_unsettled(c->link);
+        rep_link_drop_epoch(c->link, 0);
+    }
+    if (rc && !c->error)
+        c->error = rc;
+}
+
 int rep_apply_settle(rep_apply *apply)
 {
     pthread_mutex_lock(&apply->mutex);
-    for (uint32_t i = 0; i < apply->channel_count; i++) {
-        channel *c = &apply->channels[i];
-        if (!c->link || !c->written)
-            continue;
-        c->written = false;
-        int rc = rep_io_flush(c->link->volume->io);
-        if (rc && !c->error)
-            c->error = rc;
-    }
+    for (uint32_t i = 0; i < apply->channel_count; i++)
+        if (apply->channels[i].link && apply->channels[i].written)
+            settle(&apply->channels[i]);
     atomic_store(&apply->durable, atomic_load(&apply->applied));
     pthread_mutex_unlock(&apply->mutex);
     return 0;
@@ -201,6 +216,11 @@ void rep_apply_info_get(rep_apply *apply, rep_apply_info *out)
         .applied = atomic_load(&apply->applied),
         .durable = atomic_load(&apply->durable),
     };
+}
+
+bool rep_apply_stands_at(rep_apply *apply, uint64_t number)
+{
+    return atomic_load(&apply->begun) == number && atomic_load(&apply->applied) == number;
 }
 
 int rep_apply_take_error(rep_apply *apply, uint32_t number)

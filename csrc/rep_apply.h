@@ -3,12 +3,16 @@
  * A frame is checked whole before its first record has an effect: structure (rep_wire), attempt,
  * numbers (the first must be the last applied + 1), channels, ranges. The digest is the caller's
  * to check before. A record whose volume fails marks its range pending in the row it came through,
- * and the channel's error is kept; the stream goes on for the others.
+ * and the channel's error is kept; the stream goes on for the others. Until a settle, that row's U
+ * holds what was applied; if the flush fails, that becomes pending (INV-1: the peer drops its own).
+ * A bound row is IDLE; it is unbound before its mode changes.
  *
  * Threads: frame and settle by one thread at a time; bind, unbind, info by any.
  */
 #ifndef REP_APPLY_H
 #define REP_APPLY_H
+
+#include <stdbool.h>
 
 #include "rep_link.h"
 #include "rep_wait.h"
@@ -34,11 +38,16 @@ void rep_apply_unbind(rep_apply *apply, uint32_t channel);
 int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wake *wake,
                     int *barrier);
 /* Makes the volumes written since the last settle durable; then durable = applied. On failure of a
- * volume its channel's error is kept and the rest goes on: it answers 0. */
+ * volume what was written is pending in its channel's row, the channel's error is kept and the rest
+ * goes on: it answers 0. */
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
 /* The first error of a channel (negative errno) or 0; reading it clears it. */
 int rep_apply_take_error(rep_apply *apply, uint32_t channel);
 /* cdef:end */
+
+/* For rep_group_cut, gates closed: true when everything up to `number` has been applied and nothing
+ * of a later record has. */
+bool rep_apply_stands_at(rep_apply *apply, uint64_t number);
 
 #endif

@@ -48,7 +48,6 @@ static void discard(cut *c)
 
 static int check(const rep_cut_item *item)
 {
-    rep_apply_info info;
     switch (item->verb) {
     case REP_CUT_GATE:
     case REP_CUT_CORK:
@@ -60,8 +59,7 @@ static int check(const rep_cut_item *item)
                    ? 0
                    : -EBUSY;
     case REP_CUT_APPLIED:
-        rep_apply_info_get(item->apply, &info);
-        return info.applied == item->number ? 0 : -EBUSY;
+        return rep_apply_stands_at(item->apply, item->number) ? 0 : -EBUSY;
     default:
         return -EINVAL;
     }
@@ -118,11 +116,13 @@ static int trees_stand(const cut *c)
     return 1;
 }
 
-int rep_group_cut(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake *wake,
-                  uint64_t *closed_ns, int *failed)
+/* -EAGAIN: a volume has moved. */
+static int cut_once(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake *wake,
+                    uint64_t *closed_ns, int *failed)
 {
     cut c = {.items = items, .count = count};
     *failed = -1;
+    *closed_ns = 0;
     int rc = prepare(&c);
     if (!rc) {
         uint64_t start = rep_now_ns();
@@ -135,5 +135,15 @@ int rep_group_cut(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake
         *closed_ns = rep_now_ns() - start;
     }
     discard(&c);
+    return rc;
+}
+
+int rep_group_cut(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake *wake,
+                  uint64_t *closed_ns, int *failed)
+{
+    int rc;
+    do
+        rc = cut_once(items, count, deadline_ns, wake, closed_ns, failed);
+    while (rc == -EAGAIN);
     return rc;
 }
