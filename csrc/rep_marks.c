@@ -10,7 +10,7 @@ int rep_link_fresh_marks(const rep_link *link, rep_bitmap **out)
     return link->shares_marks ? rep_bitmap_new(rep_link_chunk_count(link), out) : 0;
 }
 
-/* Gate closed. The array has room for one more (rep_volume_new, grow). */
+/* Gate closed. false: no memory, nothing has changed. */
 static bool push(rep_volume *volume, rep_bitmap *bitmap, uint64_t sequence)
 {
     rep_epoch *grown =

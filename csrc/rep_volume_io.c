@@ -16,7 +16,11 @@ static int wait_acknowledged(const volume_io *self, rep_ticket *ticket)
 {
     if (!ticket->count)
         return 0;
-    int rc = rep_ticket_wait(ticket, rep_now_ns() + self->ack_timeout_ns, self->wake);
+    uint64_t now = rep_now_ns();
+    uint64_t deadline_ns = self->ack_timeout_ns < REP_NO_DEADLINE - now
+                               ? now + self->ack_timeout_ns
+                               : REP_NO_DEADLINE;
+    int rc = rep_ticket_wait(ticket, deadline_ns, self->wake);
     if (rc == -ETIMEDOUT) {
         rep_ticket_give_up(ticket);
         rc = 0;
