@@ -8,8 +8,8 @@
  * cleared around it meanwhile; and once nothing runs, the summaries are exact (bitmap_parts.h says
  * how). The operations on whole bitmaps (or, and, andnot, xor) read `source` like any reader and
  * change `target` word by word, atomically; fill, reset and free may run beside nothing else on
- * that bitmap. A set that makes an empty word full, and a clear that empties one, take a mutex for
- * a few instructions.
+ * that bitmap. A set that finds a word empty, and a clear that leaves one empty, hold a mutex for a
+ * few instructions.
  * A range outside the bitmap is -ERANGE and changes nothing; an empty range inside it is allowed.
  * Source: Fig. 3, pending bitmap 360.
  */

@@ -2,15 +2,19 @@
  *
  * Layout (little endian; normative text in docs/formats.md):
  *   header, 4096 bytes at 0: magic "pyrepBM\0", version u32 = 1, flags u32 (bit 0: the open mark),
- *   the key below, page_bytes u32 = 4096, CRC-32C of the header's first 4092 bytes in the last 4.
+ *   the key below in its order, page_bytes u32 = 4096, zeros, and in the last 4 bytes the CRC-32C
+ *   of the 4092 before. Every version keeps magic, version and this CRC where they are.
  *   page i, 4096 bytes at 4096*(1+i): words u64[510], then page index u64, reserved u32 = 0,
  *   CRC-32C u32 of the 4092 bytes before. A page of all zero bytes (a hole) means no bit set.
+ *   The file ends with its last page: 1 + ceil(bit_count / (510 * 64)) pages in all.
  * The key binds the file to one system, volume, row and data identifier: a bitmap used with the
  * wrong data corrupts silently, so it is refused.
  *
  * Threads: one thread at a time per file; `bitmap` may be in use by others.
  * Durability: create, mark_open, mark_closed and save are durable when they return 0.
- * Any call may be repeated after a failure; a failed call has left the open mark as it was.
+ * Any call may be repeated after a failure; a failed call has left the open mark as it was (a
+ * header write that failed half-way is undone, as far as the storage lets it).
+ * The file is locked while it is open, as rep_io_file says.
  */
 #ifndef REP_BITMAP_FILE_H
 #define REP_BITMAP_FILE_H
@@ -28,18 +32,23 @@ typedef struct rep_bitmap_key {
     uint64_t data_id;
 } rep_bitmap_key;
 
-/* Makes the file with its header, marked open or closed, and all bits clear. -EEXIST, -ENOSPC, -EACCES. */
+/* Makes the file with its header, marked open or closed, and all bits clear. -EEXIST, -ENOSPC,
+ * -EACCES, -EINVAL (bit_count is none that a bitmap can have). On failure there is no file. */
 int rep_bitmap_file_create(const char *path, const rep_bitmap_key *key, int marked_open,
                            rep_bitmap_file **out);
-/* Opens and checks the header. -ENOENT; -EBADMSG corrupt header or wrong magic; -EPROTO a version newer than
- * this one; -ENODATA truncated; -EXDEV another system, volume, row or geometry; -ESTALE another data identifier. */
+/* Opens and checks the header. -ENOENT; -EWOULDBLOCK open elsewhere; -EBADMSG corrupt header, wrong
+ * magic or bytes after the last page; -EPROTO a version newer than this one; -ENODATA truncated;
+ * -EXDEV another system, volume, row or geometry; -ESTALE another data identifier. */
 int rep_bitmap_file_open(const char *path, const rep_bitmap_key *expected, rep_bitmap_file **out);
 /* 1 when the open mark is set: the last user didn't close cleanly. */
 int rep_bitmap_file_marked_open(const rep_bitmap_file *file);
-/* ORs the stored bits into `bitmap`. -EBADMSG: a page is torn or misplaced (`bitmap` then holds the good pages
- * and all bits of the bad ones). */
+/* ORs the stored bits into `bitmap`. -EBADMSG: a page is torn or misplaced (`bitmap` then holds the
+ * good pages and all bits of the bad ones). -EINVAL: of another size. Errno of the storage: `bitmap`
+ * holds a part, and is of no use. */
 int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap);
-/* Writes all pages of first OR second (second may be NULL), punching holes for empty pages, then fdatasync. */
+/* Writes all pages of first OR second (second may be NULL), punching holes for empty pages, then
+ * fdatasync. Costs by what is set. -EINVAL: of another size; -ENOSPC. After a failure each page is
+ * the old one, the new one or, after a crash, torn. */
 int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second);
 int rep_bitmap_file_mark_open(rep_bitmap_file *file);
 /* Clears the open mark and sets the data identifier, in one header write. */

@@ -1,0 +1,188 @@
+/* The pages of a bitmap file: bits in and out. */
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bitmap_file_parts.h"
+#include "rep_crc.h"
+
+/* Pages moved by one call, 256 KiB: larger calls gain nothing. */
+#define BATCH_PAGES 64U
+
+typedef struct page {
+    uint64_t words[REP_PAGE_WORDS];
+    uint64_t index;
+    uint32_t reserved;
+    uint32_t crc;
+} page;
+
+static_assert(sizeof(page) == REP_PAGE_BYTES, "the page's layout is a format");
+
+static uint64_t page_offset(uint64_t index)
+{
+    return (1 + index) * REP_PAGE_BYTES;
+}
+
+static uint64_t page_words(const rep_bitmap_file *file, uint64_t index)
+{
+    uint64_t words = (file->key.bit_count + REP_WORD_BITS - 1) / REP_WORD_BITS;
+    uint64_t first = index * REP_PAGE_WORDS;
+    return words - first < REP_PAGE_WORDS ? words - first : REP_PAGE_WORDS;
+}
+
+static bool all_zero(const page *p)
+{
+    const char *bytes = (const char *)p;
+    return !bytes[0] && !memcmp(bytes, bytes + 1, sizeof *p - 1);
+}
+
+static int decode_page(const rep_bitmap_file *file, uint64_t index, page *p, rep_bitmap *bitmap)
+{
+    if (all_zero(p))
+        return 0;
+    if (le32toh(p->crc) != rep_crc32c(0, p, REP_PAGE_CRC_OFFSET) || le64toh(p->index) != index
+        || p->reserved)
+        return -EBADMSG;
+    uint64_t count = page_words(file, index);
+    for (uint64_t i = count; i < REP_PAGE_WORDS; i++)
+        if (p->words[i])
+            return -EBADMSG;
+    for (uint64_t i = 0; i < count; i++)
+        p->words[i] = le64toh(p->words[i]);
+    return rep_bitmap_words_or(bitmap, index * REP_PAGE_WORDS, count, p->words) ? -EBADMSG : 0;
+}
+
+static void mark_whole_page(uint64_t index, rep_bitmap *bitmap)
+{
+    uint64_t first = index * REP_PAGE_BITS;
+    uint64_t left = rep_bitmap_size(bitmap) - first;
+    rep_bitmap_set(bitmap, first, left < REP_PAGE_BITS ? left : REP_PAGE_BITS);
+}
+
+/* Loads pages [first, end); *damaged is raised for every bad one. */
+static int load_pages(rep_bitmap_file *file, uint64_t first, uint64_t end, page *batch,
+                      rep_bitmap *bitmap, bool *damaged)
+{
+    while (first < end) {
+        uint64_t count = end - first < BATCH_PAGES ? end - first : BATCH_PAGES;
+        int rc = rep_io_pread(file->io, batch, count * REP_PAGE_BYTES, page_offset(first));
+        if (rc)
+            return rc;
+        for (uint64_t i = 0; i < count; i++) {
+            if (!decode_page(file, first + i, &batch[i], bitmap))
+                continue;
+            mark_whole_page(first + i, bitmap);
+            *damaged = true;
+        }
+        first += count;
+    }
+    return 0;
+}
+
+int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
+{
+    if (rep_bitmap_size(bitmap) != file->key.bit_count)
+        return -EINVAL;
+    page *batch = malloc(BATCH_PAGES * sizeof *batch);
+    if (!batch)
+        return -ENOMEM;
+    uint64_t pages = rep_bitmap_file_pages(&file->key);
+    uint64_t next = 0;
+    bool damaged = false;
+    int rc = 0;
+    while (!rc && next < pages) {
+        rep_extent data;
+        size_t found;
+        uint64_t resume;
+        uint64_t left = (pages - next) * REP_PAGE_BYTES;
+        rc = rep_io_extents(file->io, page_offset(next), left, &data, 1, &found, &resume);
+        if (rc || !found)
+            break;
+        /* Extents may begin and end inside a page where the file system's blocks are smaller. */
+        next = data.offset / REP_PAGE_BYTES - 1;
+        uint64_t end = (data.offset + data.length + REP_PAGE_BYTES - 1) / REP_PAGE_BYTES - 1;
+        rc = load_pages(file, next, end, batch, bitmap, &damaged);
+        next = end;
+    }
+    free(batch);
+    if (!rc && damaged)
+        return -EBADMSG;
+    return rc;
+}
+
+/* Whether anything of the page was set at some moment of this call. */
+static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_bitmap *first,
+                        const rep_bitmap *second, page *out)
+{
+    uint64_t words[REP_PAGE_WORDS];
+    uint64_t count = page_words(file, index);
+    uint64_t any = 0;
+    memset(out, 0, sizeof *out);
+    /* Inside both bitmaps: neither can fail. */
+    rep_bitmap_words_get(first, index * REP_PAGE_WORDS, count, out->words);
+    if (second) {
+        rep_bitmap_words_get(second, index * REP_PAGE_WORDS, count, words);
+        for (uint64_t i = 0; i < count; i++)
+            out->words[i] |= words[i];
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        any |= out->words[i];
+        out->words[i] = htole64(out->words[i]);
+    }
+    if (!any)
+        return false; /* cleared since it was found: zeros, as a hole */
+    out->index = htole64(index);
+    out->crc = htole32(rep_crc32c(0, out, REP_PAGE_CRC_OFFSET));
+    return true;
+}
+
+/* The first page at or after `from` with a bit set, or the page count. */
+static uint64_t next_page(const rep_bitmap_file *file, const rep_bitmap *first,
+                          const rep_bitmap *second, uint64_t from)
+{
+    uint64_t bit;
+    uint64_t count;
+    uint64_t pages = rep_bitmap_file_pages(&file->key);
+    if (from >= pages)
+        return pages;
+    int rc =
+        rep_bitmap_next_run(first, second, REP_BITMAP_UNION, from * REP_PAGE_BITS, 1, &bit, &count);
+    return rc == 1 ? bit / REP_PAGE_BITS : pages;
+}
+
+/* Writes adjacent pages from `index` on, at most a batch; *end is the page after the last. */
+static int save_batch(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second,
+                      uint64_t index, page *batch, uint64_t *end)
+{
+    uint64_t count = 0;
+    uint64_t pages = rep_bitmap_file_pages(&file->key);
+    while (count < BATCH_PAGES && index + count < pages
+           && encode_page(file, index + count, first, second, &batch[count]))
+        count++;
+    *end = index + count;
+    return rep_io_pwrite(file->io, batch, count * REP_PAGE_BYTES, page_offset(index));
+}
+
+int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
+{
+    if (rep_bitmap_size(first) != file->key.bit_count
+        || (second && rep_bitmap_size(second) != file->key.bit_count))
+        return -EINVAL;
+    page *batch = malloc(BATCH_PAGES * sizeof *batch);
+    if (!batch)
+        return -ENOMEM;
+    uint64_t pages = rep_bitmap_file_pages(&file->key);
+    uint64_t done = 0;
+    int rc = 0;
+    while (!rc && done < pages) {
+        uint64_t next = next_page(file, first, second, done);
+        rc = rep_io_zero(file->io, page_offset(done), (next - done) * REP_PAGE_BYTES);
+        done = next;
+        if (!rc && done < pages)
+            rc = save_batch(file, first, second, done, batch, &done);
+    }
+    free(batch);
+    return rc ? rc : rep_io_flush(file->io);
+}
