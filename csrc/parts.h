@@ -121,6 +121,8 @@ void rep_link_give_up_unsettled(rep_link *link);
 /* Drops every bit of unsettled[epoch & 1]. */
 void rep_link_drop_epoch(rep_link *link, uint64_t epoch);
 
+/* A cut's split, gate closed: nothing is pending; `fresh` as below. */
+void rep_link_split(rep_link *link, rep_bitmap **fresh);
 /* Split, gate closed, `fresh` preallocated (taken when used, then NULL). */
 void rep_link_start_interval(rep_link *link, rep_bitmap **fresh);
 int rep_link_fresh_marks(const rep_link *link, rep_bitmap **out);

@@ -54,10 +54,7 @@ static int check(const rep_cut_item *item)
     case REP_CUT_CORK_RELEASE:
         return 0;
     case REP_CUT_SPLIT:
-        return atomic_load(&item->link->mode) == REP_LINK_FORWARD && rep_link_works(item->link)
-                       && !rep_bitmap_any(item->link->pending)
-                   ? 0
-                   : -EBUSY;
+        return rep_link_works(item->link) && !rep_bitmap_any(item->link->pending) ? 0 : -EBUSY;
     case REP_CUT_APPLIED:
         return rep_apply_stands_at(item->apply, item->number) ? 0 : -EBUSY;
     default:
@@ -95,10 +92,8 @@ static int perform(cut *c, int *failed)
     }
     int rc = cork(c, failed);
     for (int i = 0; !rc && i < c->count; i++)
-        if (c->items[i].verb == REP_CUT_SPLIT) {
-            atomic_store(&c->items[i].link->mode, REP_LINK_MARK);
-            rep_link_start_interval(c->items[i].link, &c->fresh[i]);
-        }
+        if (c->items[i].verb == REP_CUT_SPLIT)
+            rep_link_split(c->items[i].link, &c->fresh[i]);
     return rc;
 }
 

@@ -231,6 +231,16 @@ static void stop_working(rep_link *link)
     atomic_store(&link->broken, 0);
 }
 
+void rep_link_split(rep_link *link, rep_bitmap **fresh)
+{
+    /* A local target's U is settled by the SVOL's flush, later. Of what was shipped nobody will
+     * know: the link leaves its stream here. */
+    if (atomic_load(&link->mode) == REP_LINK_SHIP)
+        stop_working(link);
+    atomic_store(&link->mode, REP_LINK_MARK);
+    rep_link_start_interval(link, fresh);
+}
+
 /* Gate closed: what the intervals hold for this link moves into its own P. */
 static int fold_marks(rep_link *link)
 {
