@@ -424,7 +424,7 @@ static int settle_once(rep_link *link)
     /* A flush that failed isn't made good by a later one that succeeds: the kernel reports once. */
     if (rc)
         rep_link_break(link, rc);
-    return rc;
+    return atomic_load(&link->broken);
 }
 
 int rep_link_settle(rep_link *link)
