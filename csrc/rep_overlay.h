@@ -1,7 +1,8 @@
 /* rep_overlay: a copy-on-write rep_io over another, which it only reads.
  *
  * Writes, zeros and trims stay in the overlay (private memory, 4 KiB pages, allocated on first
- * write); flush does nothing durable. `base` stays the caller's and must outlive the overlay.
+ * write; a page that was zeroed or trimmed whole costs none); flush does nothing durable. `base`
+ * stays the caller's and must outlive the overlay.
  * INV-4: a generation is only ever looked at through one of these.
  */
 #ifndef REP_OVERLAY_H
@@ -10,8 +11,9 @@
 #include "rep_io.h"
 
 /* cdef:begin */
+/* -ENOMEM, -EINVAL (`base` is empty). */
 int rep_overlay_new(rep_io *base, rep_io **out);
-/* Bytes held privately so far. */
+/* Bytes held privately so far: whole pages. */
 uint64_t rep_overlay_dirty_bytes(rep_io *overlay);
 /* cdef:end */
 
