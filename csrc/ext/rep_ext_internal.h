@@ -1,0 +1,106 @@
+/* What the parts of rep_ext share. Contracts that callers see stand in rep_ext.h. */
+#ifndef REP_EXT_INTERNAL_H
+#define REP_EXT_INTERNAL_H
+
+#include <errno.h>
+#include <ext2fs/ext2fs.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rep_ext.h"
+#include "rep_ext_cache.h"
+
+struct rep_ext {
+    ext2_filsys fs;
+    rep_ext_cache *cache;
+    rep_io *io;
+    int writable;
+    int broken; /* a change stopped half-way: nothing more is written */
+    /* The superblock as it is on the volume: its time of writing changes only with the rest. */
+    struct ext2_super_block written_super;
+    char text[256];
+};
+
+/* rep_ext_error.c */
+int rep_ext_errno(errcode_t code);
+/* Notes what failed and returns the negative errno. */
+int rep_ext_failed(rep_ext *ext, const char *what, uint64_t object, errcode_t failure);
+int rep_ext_refuse(rep_ext *ext, int code, const char *text);
+/* Before a change: 0, -EROFS or -EIO (broken). */
+int rep_ext_check_change(rep_ext *ext);
+/* After a change: passes `code` on, and breaks the object unless the failure undid itself. */
+int rep_ext_end_change(rep_ext *ext, int code);
+
+/* rep_ext_manager.c: libext2fs's way to the cache. The next ext2fs_open2 on this thread uses it. */
+io_manager rep_ext_manager_for(rep_ext *ext);
+
+/* rep_ext_feature.c: 0, or -ENOTSUP with the features named. */
+int rep_ext_check_features(const struct ext2_super_block *super, rep_ext_access access, char *text,
+                           size_t text_size);
+
+/* rep_ext_inode.c */
+typedef struct inode_buffer {
+    /* As large as the file system's inodes are at most in use; the tail holds attributes. */
+    struct ext2_inode_large large;
+    unsigned char tail[4096 - sizeof(struct ext2_inode_large)];
+} inode_buffer;
+struct ext2_inode *rep_ext_small(inode_buffer *buffer);
+int rep_ext_inode_read(rep_ext *ext, uint32_t inode, inode_buffer *out);
+int rep_ext_inode_write(rep_ext *ext, uint32_t inode, inode_buffer *buffer);
+/* An inode in use of the given kind (LINUX_S_IFDIR, ...; 0: any); else -ENOENT, -ENOTDIR, -EISDIR,
+ * -EINVAL. */
+int rep_ext_inode_get(rep_ext *ext, uint32_t inode, unsigned kind, struct ext2_inode *out);
+void rep_ext_stat_from(rep_ext *ext, uint32_t inode, const inode_buffer *buffer, rep_ext_stat *out);
+/* -EOVERFLOW when a time doesn't fit. */
+int rep_ext_stat_into(rep_ext *ext, const rep_ext_stat *stat, inode_buffer *buffer);
+/* Marks an inode in use, `preferred` when it is free. */
+int rep_ext_inode_claim(rep_ext *ext, uint32_t preferred, uint32_t directory, int is_directory,
+                        uint32_t *out);
+/* Frees all that an inode without names has, and the inode. */
+int rep_ext_inode_release(rep_ext *ext, uint32_t inode);
+
+/* rep_ext_map.c: which blocks of the volume hold which blocks of a file. */
+typedef enum run_state { RUN_DATA, RUN_UNWRITTEN } run_state;
+typedef struct run {
+    uint64_t logical;
+    uint64_t physical;
+    uint64_t count; /* blocks */
+    run_state state;
+} run;
+typedef struct block_map {
+    run *runs; /* ascending, not overlapping */
+    size_t count;
+    size_t capacity;
+    int damaged; /* a block outside the file system */
+} block_map;
+int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out);
+void rep_ext_map_free(block_map *map);
+int rep_ext_map_add(block_map *map, uint64_t logical, uint64_t physical, uint64_t count,
+                    run_state state);
+/* The run that holds `logical`, or the first one after it; NULL when none follows. */
+const run *rep_ext_map_find(const block_map *map, uint64_t logical);
+/* Gives blocks to a range that has none, wanted at `goal` (0: anywhere). */
+int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count,
+                         uint64_t goal);
+/* Frees the blocks of a range; count UINT64_MAX: to the end. */
+int rep_ext_map_release(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count);
+int rep_ext_size_set(rep_ext *ext, uint32_t inode, uint64_t size);
+
+/* rep_ext_data.c: file content through a map; holes and unwritten blocks read as zeros. */
+int rep_ext_content_read(rep_ext *ext, const block_map *map, unsigned char *buffer, uint64_t length,
+                         uint64_t offset);
+/* All of the range must be mapped and written. */
+int rep_ext_content_write(rep_ext *ext, const block_map *map, const unsigned char *buffer,
+                          uint64_t length, uint64_t offset);
+
+/* rep_ext_directory.c */
+int rep_ext_name_check(rep_ext *ext, const char *name);
+int rep_ext_name_add(rep_ext *ext, uint32_t directory, const char *name, uint32_t inode,
+                     unsigned mode);
+/* The kind that a directory entry says a mode is. */
+int rep_ext_file_type(unsigned mode);
+
+/* rep_ext_make.c: adds to a link count; a directory's stays 1 once it can't be counted. */
+int rep_ext_links_count(rep_ext *ext, uint32_t inode, int change);
+
+#endif
