@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,11 @@ __all__ = ["Database"]
 
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process that has the file; pyrep itself has one connection."""
+
+SCHEMA_QUERY = "SELECT name, sql FROM sqlite_schema ORDER BY name"
+
+HEADER_BYTES = 512
+"""Bytes of the smallest page of SQLite: no database that holds anything is shorter."""
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -71,7 +76,7 @@ class Database:
             if database is not None:
                 database.close()
             if is_new:
-                path.unlink(missing_ok=True)
+                _remove_files(path)
             raise
         return database
 
@@ -144,6 +149,9 @@ class Database:
             return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise failure_of_sqlite(error, self.path) from error
+        except UnicodeDecodeError as error:
+            # Python decodes SQLite's own messages too, and these quote a damaged schema.
+            raise corrupt(self.path, str(error)) from error
 
     def _undo(self, *, outermost: bool) -> None:
         connection = self._connection
@@ -180,12 +188,19 @@ class Database:
                     self._run(statement)
                 self._run(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._run(f"PRAGMA user_version = {number}")
+        if [tuple(row) for row in self._run(SCHEMA_QUERY)] != _schema_of(migrations):
+            raise corrupt(self.path, "its tables aren't those of its format")
 
     def _check(self, known_version: int) -> int:
         """Return the file's version; refuse what is damaged, foreign or newer, unchanged."""
         for (finding,) in self._run("PRAGMA quick_check(1)"):
             if finding != "ok":
                 raise corrupt(self.path, finding)
+        page_bytes = int(self._run("PRAGMA page_size")[0][0])
+        if self.path.stat().st_size % page_bytes and not _has_log(self.path):
+            # SQLite fills a last page that is cut off with zeros and says nothing. Only a crash in
+            # the middle of copying the log into the file may leave one, and the log mends that.
+            raise corrupt(self.path, "its last page is cut off")
         version = int(self._run("PRAGMA user_version")[0][0])
         application_id = int(self._run("PRAGMA application_id")[0][0])
         tables = int(self._run("SELECT count(*) FROM sqlite_schema")[0][0])
@@ -214,6 +229,10 @@ def _create_file(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
+        # An empty file is what a crash leaves in the middle of making one; SQLite would take a
+        # shorter one than its header, the rest of a damaged database, for empty too.
+        if 0 < path.stat().st_size < HEADER_BYTES:
+            raise corrupt(path, "shorter than its header") from None
         return False
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"{path.parent} is no directory", hint="make it first") from error
@@ -221,6 +240,31 @@ def _create_file(path: Path) -> bool:
         raise failure_of_directory(error, path) from error
     os.close(descriptor)
     return True
+
+
+def _schema_of(migrations: Sequence[Migration]) -> list[tuple[str, str | None]]:
+    """Return the tables that the migrations lead to, as a fresh database shows them."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in migrations:
+            for statement in migration:
+                connection.execute(statement)
+        return connection.execute(SCHEMA_QUERY).fetchall()
+
+
+def _has_log(path: Path) -> bool:
+    """Whether a write-ahead log beside the database has anything in it."""
+    log = _beside(path, "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _remove_files(path: Path) -> None:
+    """Remove a database that couldn't be made, and what SQLite keeps beside it."""
+    for each in (path, _beside(path, "-wal"), _beside(path, "-shm")):
+        each.unlink(missing_ok=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _sync_directory(path: Path) -> None:

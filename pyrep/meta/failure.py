@@ -66,6 +66,9 @@ def failure_of_sqlite(error: sqlite3.Error, path: Path) -> PyrepError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return corrupt(path, str(error))
+        case None if str(error).startswith("Could not decode"):
+            # Python's own: a text column isn't UTF-8, which nothing of ours has written.
+            return corrupt(path, str(error))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return InUseError(
                 f"cannot use {path}: {error}", hint="close the other program that has it open"
