@@ -75,6 +75,10 @@ static int check_header(const header *found, const rep_bitmap_key *expected)
         || le64toh(found->bit_count) != expected->bit_count
         || le64toh(found->chunk_bytes) != expected->chunk_bytes)
         return -EXDEV;
+    /* After an unclean end the bits say nothing, and the close that failed may have got as far as
+     * giving the table its new identifier: the open mark decides. */
+    if (le32toh(found->flags) & FLAG_OPEN)
+        return 0;
     return le64toh(found->data_id) == expected->data_id ? 0 : -ESTALE;
 }
 

@@ -38,7 +38,8 @@ int rep_bitmap_file_create(const char *path, const rep_bitmap_key *key, int mark
                            rep_bitmap_file **out);
 /* Opens and checks the header. -ENOENT; -EWOULDBLOCK open elsewhere; -EBADMSG corrupt header, wrong
  * magic or bytes after the last page; -EPROTO a version newer than this one; -ENODATA truncated;
- * -EXDEV another system, volume, row or geometry; -ESTALE another data identifier. */
+ * -EXDEV another system, volume, row or geometry; -ESTALE another data identifier
+ * (not asked of a file with the open mark). */
 int rep_bitmap_file_open(const char *path, const rep_bitmap_key *expected, rep_bitmap_file **out);
 /* 1 when the open mark is set: the last user didn't close cleanly. */
 int rep_bitmap_file_marked_open(const rep_bitmap_file *file);

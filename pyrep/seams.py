@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pyrep.model.ids import VolumeId
+from pyrep.model.ids import SystemId, VolumeId
+
+__all__ = ["Connection", "Endpoint", "HostAgent"]
 
 
 class HostAgent(Protocol):
@@ -35,4 +37,67 @@ class HostAgent(Protocol):
 
     def recover(self, volume_id: VolumeId) -> None:
         """Run the application's own recovery of restored data, as a database does from its log."""
+        ...
+
+
+class Connection(Protocol):
+    """One side's end of one connection to another system (Fig. 1, path 150).
+
+    Calls raise PathLostError once the connection is gone; it never comes back: the next one has a
+    higher attempt number.
+    """
+
+    attempt: int
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send one sealed frame of a stream; returns when the path took it."""
+        ...
+
+    def send_ack(self, ack: bytes) -> None:
+        """Send the numbers of a stream that were applied and made durable."""
+        ...
+
+    def request(self, message: bytes) -> bytes:
+        """Send a command and return its answer."""
+        ...
+
+    def close(self) -> None:
+        """End the connection, as if it were lost."""
+        ...
+
+
+class Endpoint(Protocol):
+    """What a system offers to the path: called by whatever carries the bytes."""
+
+    @property
+    def system_id(self) -> SystemId:
+        """The system's id."""
+        ...
+
+    def hello(self) -> bytes:
+        """Return this side's handshake."""
+        ...
+
+    def greet(self, connection: Connection, hello: bytes) -> None:
+        """Check the other side's handshake. WireError: it isn't understood; nothing changed."""
+        ...
+
+    def path_up(self, connection: Connection) -> None:
+        """Both sides have greeted: the connection may be used."""
+        ...
+
+    def path_down(self, connection: Connection) -> None:
+        """The connection is gone. Harmless when it is known already."""
+        ...
+
+    def take_frame(self, connection: Connection, frame: bytes) -> None:
+        """Apply a frame and acknowledge it over the connection."""
+        ...
+
+    def take_ack(self, connection: Connection, ack: bytes) -> None:
+        """Take the other side's numbers. Takes no gate and waits for no queue room."""
+        ...
+
+    def answer(self, connection: Connection, message: bytes) -> bytes:
+        """Perform a command and return its answer."""
         ...

@@ -1,0 +1,23 @@
+"""The engine: storage systems, mirrors and the copies between them. Threads and blocking calls."""
+
+from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
+from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.options import BadBitmap, ChangedBacking, Options
+from pyrep.engine.pair import Pair, PairState
+from pyrep.engine.system import StorageSystem, connect
+from pyrep.engine.volume import Volume
+
+__all__ = [
+    "BadBitmap",
+    "Cancel",
+    "ChangedBacking",
+    "CopyJob",
+    "Options",
+    "Pair",
+    "PairState",
+    "Progress",
+    "ProgressCallback",
+    "StorageSystem",
+    "Volume",
+    "connect",
+]

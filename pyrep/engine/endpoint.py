@@ -1,0 +1,226 @@
+"""The system's end of every path: handshake, frames, acknowledgements, commands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from pyrep.engine.peer import Peer
+from pyrep.engine.remote import RemotePairs
+from pyrep.engine.secondary import SecondarySide
+from pyrep.engine.state import SystemState
+from pyrep.errors import CancelledError, NotFoundError, PathLostError, PyrepError, WireError
+from pyrep.interconnect.messages import (
+    PROTOCOL_VERSION,
+    AbandonPair,
+    Answer,
+    BeginForward,
+    BeginReverse,
+    BindChannel,
+    Call,
+    CreatePair,
+    Done,
+    FinishPair,
+    Hello,
+    Message,
+    OpenStream,
+    PeerFailed,
+    Pending,
+    ReadPair,
+    RemovePair,
+    Result,
+    ReverseEnd,
+    ReverseProgress,
+    ReverseRun,
+    SplitPair,
+    StreamAck,
+    decode_message,
+    decode_plain,
+    encode,
+)
+from pyrep.meta import PeerRecord
+from pyrep.model import SystemId, check_id
+from pyrep.seams import Connection
+
+__all__ = ["CallHandler", "SystemEndpoint"]
+
+_log = logging.getLogger(__name__)
+
+CallHandler = Callable[[Peer, dict[str, Any]], dict[str, Any]]
+
+
+class SystemEndpoint:
+    """What the path calls (seams.Endpoint). `calls` are the workflows' own commands."""
+
+    def __init__(self, state: SystemState, remote: RemotePairs, secondary: SecondarySide) -> None:
+        self._state = state
+        self._remote = remote
+        self._secondary = secondary
+        self.calls: dict[str, CallHandler] = {}
+
+    @property
+    def system_id(self) -> SystemId:
+        """The system's id."""
+        return self._state.system_id
+
+    # --- handshake -------------------------------------------------------------------------------
+
+    def hello(self) -> bytes:
+        """Return this side's handshake."""
+        self._state.check_open()
+        return encode(
+            Hello(
+                system_id=self.system_id,
+                boot_id=self._state.boot_id,
+                version_min=PROTOCOL_VERSION,
+                version_max=PROTOCOL_VERSION,
+            )
+        )
+
+    def greet(self, connection: Connection, hello: bytes) -> None:
+        """Check the other side's handshake and remember its boot.
+
+        A boot id that changed means that what the peer had received but not made durable is lost:
+        P |= U before anything else. A stream never outlives its connection here, so that its links
+        have done so already; one that is still open is broken now.
+        """
+        state = self._state
+        heard = decode_plain(hello, Hello)
+        there = SystemId(check_id("system", heard.system_id))
+        if not heard.version_min <= PROTOCOL_VERSION <= heard.version_max:
+            raise WireError(
+                f"system {there} speaks versions {heard.version_min} to {heard.version_max} of "
+                f"the protocol, not {PROTOCOL_VERSION}",
+                hint="update the older of the two systems",
+            )
+        if there == self.system_id:
+            raise WireError(
+                f"system {there} can't be connected to itself or to a system of its own id",
+                hint="give each system an id of its own",
+            )
+        with state.control:
+            peer = state.peers.get(there)
+            if peer is None:
+                peer = state.peers[there] = Peer(
+                    self.system_id,
+                    there,
+                    queue_bytes=state.options.queue_bytes,
+                    lost=self._stream_lost,
+                )
+        known = state.peer_table.get(there)
+        if known is None or known.boot_id != heard.boot_id:
+            peer.break_streams()
+        state.peer_table.put(
+            PeerRecord(peer_system_id=there, boot_id=heard.boot_id, attempt=connection.attempt)
+        )
+        peer.connected(connection)
+
+    def path_up(self, connection: Connection) -> None:
+        """Go on with the pairs that may, in the background."""
+        peer = self._peer_of(connection)
+        _log.info("path.up system=%s peer=%s", self.system_id, peer.system_id)
+        self._state.background(
+            f"resume {peer.system_id}", lambda: self._remote.path_returned(peer.system_id)
+        )
+
+    def path_down(self, connection: Connection) -> None:
+        """Give the connection up; rows follow."""
+        for peer in list(self._state.peers.values()):
+            if peer.disconnected(connection):
+                _log.info("path.down system=%s peer=%s", self.system_id, peer.system_id)
+                if not self._state.closing:
+                    self._remote.path_lost(peer.system_id)
+                    self._secondary.path_lost(peer.system_id)
+
+    def _stream_lost(self, _peer: Peer, connection: Connection) -> None:
+        """A stream broke by itself: a writer's time-out, or a frame that the peer refused."""
+        connection.close()
+
+    def _peer_of(self, connection: Connection) -> Peer:
+        for peer in list(self._state.peers.values()):
+            if peer.has(connection):
+                return peer
+        raise PathLostError("this connection was given up")
+
+    # --- data ------------------------------------------------------------------------------------
+
+    def take_frame(self, connection: Connection, frame: bytes) -> None:
+        """Apply and acknowledge; volumes that failed split their pairs."""
+        peer = self._peer_of(connection)
+        for link, code in peer.take_frame(connection, frame):
+            for mirror in list(self._state.mirrors.values()):
+                if mirror.link is link:
+                    self._secondary.volume_failed(mirror, code)
+
+    def take_ack(self, connection: Connection, ack: bytes) -> None:
+        """Take the peer's numbers."""
+        peer = self._peer_of(connection)
+        for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
+            _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
+            self._state.background(
+                f"split {pair_id}", lambda one=pair_id: self._remote.peer_failed(one)
+            )
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def answer(self, connection: Connection, message: bytes) -> bytes:
+        """Perform a command; what it raises travels back."""
+        try:
+            peer = self._peer_of(connection)
+            self._state.check_open()
+            return encode(self._perform(peer, decode_message(message)))
+        except (PathLostError, CancelledError):
+            raise
+        except PyrepError as error:
+            return encode(
+                PeerFailed(kind=type(error).__name__, message=str(error), hint=error.hint)
+            )
+
+    def _perform(self, peer: Peer, message: Message) -> Answer:
+        answer = self._answer_of(peer, message)
+        return Done() if answer is None else answer
+
+    def _answer_of(self, peer: Peer, message: Message) -> Answer | None:
+        side = self._secondary
+        match message:
+            case OpenStream():
+                return peer.open_stream(message)
+            case BindChannel():
+                return side.bind(peer, message)
+            case CreatePair():
+                return side.create(peer, message)
+            case RemovePair():
+                return side.remove(peer, message.pair_id)
+            case ReadPair():
+                return side.facts(peer, message.pair_id)
+            case Pending():
+                return side.pending(peer, message.pair_id)
+            case BeginForward():
+                return side.begin_forward(peer, message)
+            case FinishPair():
+                return side.finish(peer, message.pair_id)
+            case SplitPair():
+                return side.split(peer, message)
+            case BeginReverse():
+                return side.begin_reverse(peer, message)
+            case ReverseRun():
+                return side.run_reverse(peer, message.pair_id)
+            case ReverseProgress():
+                return side.reverse_progress(peer, message)
+            case ReverseEnd():
+                return side.end_reverse(peer, message.pair_id)
+            case AbandonPair():
+                return side.abandon(peer, message.pair_id)
+            case Call():
+                return self._call(peer, message)
+            case _:
+                assert_never(message)
+
+    def _call(self, peer: Peer, message: Call) -> Result:
+        handler = self.calls.get(message.verb)
+        if handler is None:
+            raise NotFoundError(f"system {self.system_id} has no command {message.verb!r}")
+        return Result(body=msgspec.to_builtins(handler(peer, message.body)))

@@ -1,0 +1,48 @@
+"""A mirror at work: one row of the table with its link and its bitmap file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyrep._core import Bitmap, BitmapFile, LinkCore
+from pyrep.engine.copyjob import CopyJob
+from pyrep.model import PairId, Row, VolumeId
+
+__all__ = ["Mirror", "MirrorKey"]
+
+MirrorKey = tuple[PairId, VolumeId]
+
+
+@dataclass(slots=True)
+class Mirror:
+    """One side of one pair, live.
+
+    Attributes:
+        row: as it is durable in the table; changed only by `SystemState.commit`.
+        link: what writes to the volume do for this pair.
+        file: the pending bitmap's file; marked open as long as the system is.
+        job: the copy that runs out of this side, if one does.
+    """
+
+    row: Row
+    link: LinkCore
+    file: BitmapFile
+    job: CopyJob | None = None
+
+    @property
+    def key(self) -> MirrorKey:
+        """The row's key."""
+        return self.row.pair_id, self.row.volume_id
+
+    def pending(self) -> Bitmap:
+        """Return a new bitmap of all of the cover."""
+        return self.link.cover()
+
+    def mark_all(self) -> None:
+        """Make every chunk pending."""
+        self.link.pending.fill()
+
+    def close(self) -> None:
+        """Free link and file."""
+        self.link.close()
+        self.file.close()

@@ -1,0 +1,56 @@
+"""Options of a storage system: what opening may assume, and the engine's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pyrep._core import Io
+from pyrep.model.ids import VolumeId
+from pyrep.seams import HostAgent
+
+__all__ = ["BadBitmap", "ChangedBacking", "Options"]
+
+
+class ChangedBacking(StrEnum):
+    """What to do at open when a backing file isn't as it was at the last clean close."""
+
+    REFUSE = "refuse"
+    ASSUME_UNCHANGED = "assume_unchanged"
+    ALL_PENDING = "all_pending"
+
+
+class BadBitmap(StrEnum):
+    """What to do at open when a bitmap file can't be used."""
+
+    REFUSE = "refuse"
+    ALL_PENDING = "all_pending"
+
+
+def _plain(_volume_id: VolumeId, io: Io) -> Io:
+    return io
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Numbers and seams of one open system.
+
+    Attributes:
+        changed_backing: see `ChangedBacking`.
+        bad_bitmap: see `BadBitmap`.
+        ack_timeout_s: a synchronous write never waits longer for its mirror; then the path counts
+            as lost.
+        queue_bytes: room for records not yet received, per stream; at least 4 MiB.
+        hold_max_ms: longest hold of a backup (420 to 470).
+        host_agents: what runs on the hosts, per volume of this system.
+        storage: puts something between a volume and its file: a test's double.
+    """
+
+    changed_backing: ChangedBacking = ChangedBacking.REFUSE
+    bad_bitmap: BadBitmap = BadBitmap.REFUSE
+    ack_timeout_s: float = 12.0
+    queue_bytes: int = 64 << 20
+    hold_max_ms: float = 500.0
+    host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
+    storage: Callable[[VolumeId, Io], Io] = _plain

@@ -1,0 +1,157 @@
+"""An outlet: the sending end of one stream, with its channels and its thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import xxhash
+
+from pyrep._core import Ack, LinkCore, Stream, Wake, new_frame_buffer
+from pyrep.engine.mirror import Mirror
+from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
+from pyrep.interconnect.frames import seal
+from pyrep.interconnect.messages import StreamAck
+from pyrep.model import AckPoint, GroupId, PairId, SystemId
+from pyrep.seams import Connection
+
+__all__ = ["Outlet", "ack_of", "stream_id_of"]
+
+_log = logging.getLogger(__name__)
+
+_IDLE_S = 0.5
+
+
+def stream_id_of(sender: SystemId, group_id: GroupId) -> int:
+    """Return the id of the stream from `sender` for a group: the same whenever it is asked."""
+    return int(xxhash.xxh3_64_intdigest(f"{sender}\0{group_id}".encode())) >> 1
+
+
+def ack_of(ack: AckPoint | None) -> Ack:
+    """Return the core's word for an acknowledgement point."""
+    return Ack.DURABLE if ack is AckPoint.DURABLE else Ack.RECEIVED
+
+
+class Outlet:
+    """The ordered stream to one remote system for one consistency group.
+
+    Its thread takes frames and sends them; it ends with the connection. `lost` is told, from that
+    thread, when the stream broke by itself (a writer's time-out).
+    """
+
+    def __init__(
+        self,
+        sender: SystemId,
+        group_id: GroupId,
+        *,
+        queue_bytes: int,
+        lost: Callable[[Connection], None],
+    ) -> None:
+        self.group_id = group_id
+        self.stream_id = stream_id_of(sender, group_id)
+        self.stream = Stream(self.stream_id, capacity_bytes=queue_bytes)
+        self._lost = lost
+        self._wake = Wake()
+        self._thread: threading.Thread | None = None
+        self._channels: dict[PairId, int] = {}
+        self._links: dict[int, tuple[PairId, LinkCore]] = {}
+
+    def open(self, connection: Connection) -> int:
+        """Begin sending over a connection; return the number of the first record."""
+        self.close_sender()
+        self._channels.clear()
+        self._links.clear()
+        self._wake.clear()
+        next_number = self.stream.open(connection.attempt)
+        self._thread = threading.Thread(
+            target=self._send, args=(connection,), name=f"send {self.group_id}", daemon=True
+        )
+        self._thread.start()
+        return next_number
+
+    def _send(self, connection: Connection) -> None:
+        buffer, memory = new_frame_buffer()
+        try:
+            while True:
+                length = self.stream.take_into(buffer, _IDLE_S, self._wake)
+                if length:
+                    frame = memory[:length]
+                    seal(frame)
+                    connection.send_frame(bytes(frame))
+        except CancelledError:
+            return
+        except PyrepError as error:
+            _log.info("path.send_failed group=%s why=%s", self.group_id, error)
+        except Exception:
+            _log.exception("path.send_failed group=%s", self.group_id)
+        self.stream.break_off()
+        self._lost(connection)
+
+    def channel(self, pair_id: PairId) -> int:
+        """Return the pair's channel in this stream, for this connection."""
+        return self._channels.setdefault(pair_id, len(self._channels) + 1)
+
+    def ship(self, mirror: Mirror) -> None:
+        """Let a row's link ship into the stream.
+
+        Raises:
+            PathLostError: it isn't open; the link marks.
+        """
+        channel = self.channel(mirror.row.pair_id)
+        self._links[channel] = (mirror.row.pair_id, mirror.link)
+        mirror.link.ship(self.stream, channel, ack_of(mirror.row.ack))
+
+    def take_ack(self, ack: StreamAck) -> list[tuple[PairId, int]]:
+        """Take the peer's numbers; return the pairs whose volume failed there, with the errno.
+
+        Links of failed volumes break first: what the numbers would settle becomes pending.
+        """
+        failed = []
+        for channel, code in ack.errors.items():
+            if channel in self._links:
+                pair_id, link = self._links[channel]
+                link.break_off(code)
+                failed.append((pair_id, code))
+        self.stream.ack(ack.attempt, ack.received, ack.durable)
+        return failed
+
+    def drain(self, *, timeout_s: float, wake: Wake, links: list[LinkCore]) -> None:
+        """Wait until everything sent so far is durable at the peer, and settled here.
+
+        Raises:
+            PathLostError, TimedOutError, CancelledError.
+        """
+        for _ in range(3):
+            # An epoch may be closing already; what was sent since then is in the next one.
+            last = self.stream.info().last
+            self.stream.barrier()
+            self.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
+            if not any(link.info().any_unsettled for link in links):
+                return
+            self.stream.barrier()
+            info = self.stream.info()
+            if info.durable < info.last:
+                self.stream.wait(info.last, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
+        if any(link.info().any_unsettled for link in links):
+            raise TimedOutError(
+                f"the stream of group {self.group_id} doesn't settle while hosts write"
+            )
+
+    def close_sender(self) -> None:
+        """End the sending thread."""
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+            self._thread = None
+
+    def close(self) -> None:
+        """Break the stream and end the thread. The stream is freed when no link ships into it."""
+        self.stream.break_off()
+        self.close_sender()
+
+    def require_open(self) -> None:
+        """Raise PathLostError unless the stream is open."""
+        if not self.stream.info().open:
+            raise PathLostError(f"the stream of group {self.group_id} isn't open")

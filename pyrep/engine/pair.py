@@ -1,0 +1,212 @@
+"""Pairs as embedders see them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyroaring import BitMap
+
+from pyrep.engine.bitcodec import to_pyroaring
+from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.decide import name_of
+from pyrep.engine.local import LocalPairs
+from pyrep.engine.remote import RemotePairs
+from pyrep.engine.state import SystemState
+from pyrep.errors import RefusedError, TimedOutError
+from pyrep.model import (
+    Direction,
+    Generation,
+    GroupId,
+    PairId,
+    PairStatus,
+    Row,
+    SplitCause,
+    WorkflowId,
+)
+
+__all__ = ["Pair", "PairState"]
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairState:
+    """A pair at one moment, as this system's row and the core tell it.
+
+    Attributes:
+        status: SIMPLEX (there is no such pair any more), COPY, DUPLEX or SPLIT.
+        cause: why it is SPLIT.
+        direction: of the copy that runs or last ran.
+        target_consistent: whether the volume that is copied into holds a content its source had.
+        pending_count: chunks pending in this side's row.
+        pending_bytes: the same in bytes, the last chunk counted whole.
+        unsettled: whether something sent isn't known to be durable at the target.
+    """
+
+    status: PairStatus
+    cause: SplitCause | None = None
+    direction: Direction = Direction.FORWARD
+    target_consistent: bool = False
+    pending_count: int = 0
+    pending_bytes: int = 0
+    unsettled: bool = False
+
+
+class Pair:
+    """A local or remote pair, at a system that holds a side of it."""
+
+    def __init__(
+        self, state: SystemState, pair_id: PairId, local: LocalPairs, remote: RemotePairs
+    ) -> None:
+        self._state = state
+        self._pair_id = pair_id
+        self._local = local
+        self._remote = remote
+
+    def __repr__(self) -> str:
+        return f"<Pair {self._pair_id} at {self._state.system_id}>"
+
+    @property
+    def pair_id(self) -> PairId:
+        """Its id."""
+        return self._pair_id
+
+    @property
+    def row(self) -> Row:
+        """This system's row; of a local pair, the PVOL's."""
+        return self._state.mirror(self._pair_id).row
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """This system's rows: two of a local pair, the PVOL's first, or one."""
+        return self._state.table.pair_rows(self._pair_id)
+
+    @property
+    def name(self) -> str:
+        """The pair as messages name it."""
+        return name_of(self.row, self._state.system_id)
+
+    @property
+    def group_id(self) -> GroupId | None:
+        """The consistency group of a remote pair."""
+        return self.row.group_id
+
+    def status(self) -> PairState:
+        """Return the pair's state at this moment."""
+        self._local.refresh()
+        self._remote.refresh()
+        with self._state.control:
+            self._state.check_open()
+            if not self._state.table.pair_rows(self._pair_id):
+                return PairState(status=PairStatus.SIMPLEX)
+            mirror = self._state.mirror(self._pair_id)
+            row = mirror.row
+            count = mirror.link.pending_count()
+            return PairState(
+                status=row.status,
+                cause=row.cause,
+                direction=row.direction,
+                target_consistent=row.target_consistent,
+                pending_count=count,
+                pending_bytes=count * row.chunk_bytes,
+                unsettled=mirror.link.info().any_unsettled,
+            )
+
+    def pending(self) -> BitMap:
+        """Return the indices of the chunks in this side's cover: pending and unsettled."""
+        return to_pyroaring(self._state.mirror(self._pair_id).pending())
+
+    def split(self, *, label: str = "", lease: WorkflowId | None = None) -> Generation | None:
+        """Split the pair.
+
+        A local pair in DUPLEX becomes a generation of the catalogue (INV-4), which is returned. A
+        remote pair is split at both sides. A running copy stops where it is. Already SPLIT: no-op.
+
+        Raises:
+            RefusedError, BusyError: nothing has changed.
+        """
+        if self.row.is_remote:
+            self._check_primary("split")
+            self._remote.split([self._pair_id], lease=lease)
+            return None
+        return self._local.split([self._pair_id], label=label, lease=lease)
+
+    def resync(
+        self, *, direction: Direction = Direction.FORWARD, lease: WorkflowId | None = None
+    ) -> CopyJob | None:
+        """Begin to copy the union of both sides' pending chunks; return the job.
+
+        FORWARD ends in DUPLEX; the SVOL's generation is given up. REVERSE copies back: a local pair
+        ends in SPLIT with nothing pending, a remote pair in DUPLEX, forward. An interrupted copy
+        goes on. None: it is DUPLEX already.
+
+        Raises:
+            RefusedError, BusyError, PathLostError: nothing has changed, but perhaps a protective
+                split of the target's local mirrors.
+        """
+        forward = direction is Direction.FORWARD
+        if self.row.is_remote:
+            self._check_primary("resync")
+            if forward:
+                return self._remote.resync_forward(self._pair_id, lease=lease)
+            return self._remote.resync_reverse(self._pair_id, lease=lease)
+        if forward:
+            return self._local.resync_forward(self._pair_id, lease=lease)
+        return self._local.resync_reverse(self._pair_id, lease=lease)
+
+    def dissolve(self, *, lease: WorkflowId | None = None) -> None:
+        """End the pair; both volumes keep what they hold.
+
+        Raises:
+            RefusedError, BusyError, PathLostError: nothing has changed.
+        """
+        if self.row.is_remote:
+            self._check_primary("dissolve")
+            self._remote.dissolve(self._pair_id, lease=lease)
+        else:
+            self._local.dissolve(self._pair_id, lease=lease)
+
+    def _check_primary(self, command: str) -> None:
+        if not self.row.is_primary:
+            raise RefusedError(
+                f"cannot {command} {self.name} here: a remote pair's primary orders its commands",
+                hint=f"ask system {self.row.pair_system_id}",
+            )
+
+    def wait(self, *statuses: PairStatus, timeout_s: float | None = None) -> PairState:
+        """Wait until the pair has one of these statuses (DUPLEX if none is named).
+
+        Fails at once when it can't come any more by itself: split by an error or on request.
+
+        Raises:
+            TimedOutError: it hasn't yet.
+            RefusedError: it won't.
+        """
+        wanted = statuses or (PairStatus.DUPLEX,)
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            now = self.status()
+            if now.status in wanted:
+                return now
+            if now.status is PairStatus.SIMPLEX or (
+                now.cause is not None and not now.cause.resumes_by_itself
+            ):
+                raise RefusedError(
+                    f"pair {self._pair_id} won't be {'/'.join(wanted)}: it is {now.status}"
+                    f" ({now.cause})",
+                    hint="resync it" if now.cause else None,
+                )
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimedOutError(
+                    f"pair {self._pair_id} is {now.status}, not {'/'.join(wanted)}, after "
+                    f"{timeout_s} s"
+                )
+            self._pause(_POLL_S if left is None else min(left, _POLL_S))
+
+    def _pause(self, seconds: float) -> None:
+        changed: Callable[[], bool] = lambda: self._state.closing  # noqa: E731
+        with self._state.control:
+            self._state.control.wait_for(changed, seconds)

@@ -1,0 +1,223 @@
+"""A peer: another system, the connection to it, and the streams both ways."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from pyrep._core import Apply, LinkCore, Wake, check_frame
+from pyrep.engine.outlet import Outlet, stream_id_of
+from pyrep.errors import PathLostError, WireError
+from pyrep.interconnect.frames import check_digest
+from pyrep.interconnect.messages import (
+    Answer,
+    Message,
+    OpenStream,
+    PeerFailed,
+    StreamAck,
+    decode_answer,
+    encode,
+)
+from pyrep.model import GroupId, PairId, SystemId
+from pyrep.seams import Connection
+
+__all__ = ["Peer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Peer:
+    """Another system. All may be called from any thread."""
+
+    def __init__(
+        self,
+        here: SystemId,
+        there: SystemId,
+        *,
+        queue_bytes: int,
+        lost: Callable[[Peer, Connection], None],
+    ) -> None:
+        self.system_id = there
+        self._here = here
+        self._queue_bytes = queue_bytes
+        self._lost = lost
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._outlets: dict[GroupId, Outlet] = {}
+        self._applies: dict[int, Apply] = {}
+        self._wake = Wake()
+
+    # --- connection ------------------------------------------------------------------------------
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    def connected(self, connection: Connection) -> None:
+        """Take a new connection into use."""
+        with self._lock:
+            self._wake.clear()
+            self._connection = connection
+
+    def disconnected(self, connection: Connection) -> bool:
+        """Give a connection up: streams break. False: it was given up before."""
+        with self._lock:
+            if self._connection is not connection:
+                return False
+            self._connection = None
+            self._wake.set()
+        self.break_streams()
+        return True
+
+    def has(self, connection: Connection) -> bool:
+        """Whether this is the connection in use."""
+        return self._connection is connection
+
+    def break_streams(self) -> None:
+        """P |= U in every link that still ships: the peer has lost what wasn't durable."""
+        with self._lock:
+            outlets = list(self._outlets.values())
+        for outlet in outlets:
+            outlet.close()
+
+    def connection(self) -> Connection:
+        """Return the connection. PathLostError: there is none."""
+        with self._lock:
+            if self._connection is None:
+                raise PathLostError(
+                    f"the path from {self._here} to {self.system_id} is down",
+                    hint="restore the path",
+                )
+            return self._connection
+
+    def ask(self, message: Message) -> Answer:
+        """Send a command and return its answer; what it raised there is raised here."""
+        answer = decode_answer(self.connection().request(encode(message)))
+        if isinstance(answer, PeerFailed):
+            raise answer.to_error()
+        return answer
+
+    def close(self) -> None:
+        """Free everything. Links no longer ship into the streams."""
+        with self._lock:
+            connection = self._connection
+        if connection:
+            self.disconnected(connection)
+        for outlet in self._outlets.values():
+            outlet.close()
+            outlet.stream.close()
+        for apply in self._applies.values():
+            apply.close()
+        self._outlets.clear()
+        self._applies.clear()
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def outlet(self, group_id: GroupId) -> Outlet:
+        """Return the outlet of a group, open over the present connection; the peer knows of it.
+
+        Raises:
+            PathLostError: there is no connection.
+        """
+        outlet, opened = self.opened_outlet(group_id)
+        if opened is not None:
+            self.ask(opened)
+        return outlet
+
+    def opened_outlet(self, group_id: GroupId) -> tuple[Outlet, OpenStream | None]:
+        """As `outlet`, but what the peer must be told, if anything, is the caller's to tell."""
+        with self._lock:
+            connection = self.connection()
+            outlet = self._outlets.get(group_id)
+            if outlet is None:
+                outlet = Outlet(
+                    self._here,
+                    group_id,
+                    queue_bytes=self._queue_bytes,
+                    lost=lambda gone: self._lost(self, gone),
+                )
+                self._outlets[group_id] = outlet
+            info = outlet.stream.info()
+            if info.open and info.attempt == connection.attempt:
+                return outlet, None
+            outlet.stream.break_off()
+            next_number = outlet.open(connection)
+            return outlet, OpenStream(
+                stream_id=outlet.stream_id,
+                attempt=connection.attempt,
+                next_number=next_number,
+            )
+
+    def known_outlet(self, group_id: GroupId) -> Outlet | None:
+        """Return the outlet of a group if there ever was one."""
+        with self._lock:
+            return self._outlets.get(group_id)
+
+    def take_ack(self, ack: StreamAck) -> list[tuple[PairId, int]]:
+        """Take numbers for one of the outlets; return the pairs that failed at the peer."""
+        with self._lock:
+            found = [one for one in self._outlets.values() if one.stream_id == ack.stream_id]
+        return found[0].take_ack(ack) if found else []
+
+    # --- receiving -------------------------------------------------------------------------------
+
+    def open_stream(self, opened: OpenStream) -> None:
+        """The peer is going to send a stream."""
+        with self._lock:
+            apply = self._applies.get(opened.stream_id)
+            if apply is None:
+                apply = self._applies[opened.stream_id] = Apply(opened.stream_id)
+        apply.unbind_all()  # channels are the connection's
+        apply.start(opened.attempt, opened.next_number)
+
+    def bind(self, stream_id: int, channel: int, link: LinkCore) -> None:
+        """Let records of a channel come through a link, in place of what was bound to it."""
+        apply = self.incoming(stream_id)
+        apply.unbind(channel)
+        apply.bind(channel, link)
+
+    def incoming(self, stream_id: int) -> Apply:
+        """Return the incoming side of a stream. WireError: it was never opened."""
+        with self._lock:
+            apply = self._applies.get(stream_id)
+        if apply is None:
+            raise WireError(f"system {self.system_id} never opened stream {stream_id}")
+        return apply
+
+    def incoming_of(self, group_id: GroupId) -> Apply:
+        """Return the incoming side of the peer's stream of a group."""
+        return self.incoming(stream_id_of(self.system_id, group_id))
+
+    def unbind_link(self, link: LinkCore) -> None:
+        """Take a link out of every incoming stream: its pair is going."""
+        with self._lock:
+            applies = list(self._applies.values())
+        for apply in applies:
+            apply.unbind_link(link)
+
+    def take_frame(self, connection: Connection, frame: bytes) -> list[tuple[LinkCore, int]]:
+        """Check and apply a frame, make durable what a barrier asks for, acknowledge.
+
+        Returns:
+            The links whose volume failed, with the errno.
+
+        Raises:
+            WireError: nothing of it had an effect; the connection isn't to be trusted any more.
+        """
+        check_digest(frame)
+        apply = self.incoming(check_frame(frame).stream_id)
+        if apply.frame(frame, self._wake):
+            apply.settle()
+        failed = apply.take_errors()
+        info = apply.info()
+        ack = StreamAck(
+            stream_id=apply.stream_id,
+            attempt=info.attempt,
+            received=info.applied,
+            durable=info.durable,
+            errors={channel: code for channel, (_, code) in failed.items()},
+        )
+        connection.send_ack(encode(ack))
+        return list(failed.values())

@@ -1,0 +1,524 @@
+"""Remote pairs at their primary, which orders every command (Fig. 1, remote mirror 130)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pyrep._core import Ack, Bitmap, CutItem, CutVerb, LinkCore, LinkMode, group_cut
+from pyrep.engine.bitcodec import from_roaring, to_roaring
+from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.decide import Judge, name_of
+from pyrep.engine.local import LocalPairs
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
+from pyrep.engine.state import ANY_LEASE, SystemState
+from pyrep.errors import CancelledError, PathLostError, PyrepError, WireError
+from pyrep.interconnect.messages import (
+    AbandonPair,
+    BeginForward,
+    BeginReverse,
+    BindChannel,
+    Call,
+    CopyFacts,
+    CreatePair,
+    FinishPair,
+    OpenStream,
+    PairFacts,
+    Pending,
+    PendingBits,
+    ReadPair,
+    RemovePair,
+    Result,
+    ReverseEnd,
+    ReverseProgress,
+    ReverseReady,
+    ReverseRun,
+    SplitPair,
+)
+from pyrep.model import (
+    AckPoint,
+    CopyType,
+    Direction,
+    GroupId,
+    PairId,
+    PairStatus,
+    Primary,
+    Row,
+    SplitCause,
+    SystemId,
+    VolumeId,
+    WorkflowId,
+    make_pair_id,
+    new_key,
+)
+from pyrep.model.roles import VolumeRef
+from pyrep.model.situation import Command
+
+__all__ = ["RemotePairs"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_OTHERS_S = 60.0
+"""How long an automatic resume waits for a command that holds the pair."""
+
+
+class RemotePairs:
+    """Commands on the remote pairs whose PVOL is here."""
+
+    def __init__(self, state: SystemState, local: LocalPairs, judge: Judge) -> None:
+        self._state = state
+        self._local = local
+        self._judge = judge
+
+    def _peer(self, mirror: Mirror) -> Peer:
+        return self._state.peer(mirror.row.pair_system_id)
+
+    # --- create ----------------------------------------------------------------------------------
+
+    def create(
+        self,
+        pvol: VolumeId,
+        system_id: SystemId,
+        svol: VolumeId,
+        *,
+        group_id: GroupId | None,
+        ack: AckPoint,
+        chunk_bytes: int,
+    ) -> PairId:
+        """Make a remote pair and begin its initial copy.
+
+        Raises:
+            RefusedError, InvalidArgumentError, NotFoundError, PathLostError: nothing has changed.
+        """
+        state = self._state
+        peer = state.peer(system_id)
+        name = f"cannot create a remote pair {pvol} → {system_id}:{svol}"
+        source, target = VolumeRef(state.system_id, pvol), VolumeRef(system_id, svol)
+        with state.control:
+            live = state.volume(pvol)
+            self._judge.check_create_remote(name, pvol, source, target, chunk_bytes)
+            pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
+        group = group_id or GroupId(f"pair-{pair_id}")
+        row = Row(
+            pair_id=pair_id,
+            copy_type=CopyType.REMOTE,
+            volume_id=pvol,
+            pair_system_id=system_id,
+            mirror_volume_id=svol,
+            primary=Primary.YES,
+            status=PairStatus.COPY,
+            row_key=new_key(),
+            group_id=group,
+            ack=ack,
+            chunk_bytes=chunk_bytes,
+            pending_union=True,
+        )
+        peer.ask(
+            CreatePair(
+                pair_id=pair_id,
+                pvol=pvol,
+                svol=svol,
+                size_bytes=live.record.size_bytes,
+                chunk_bytes=chunk_bytes,
+                group_id=group,
+                ack=ack,
+            )
+        )
+        try:
+            mirror = self.open_row(row)
+        except BaseException:
+            peer.ask(RemovePair(pair_id=pair_id))
+            raise
+        mirror.mark_all()
+        with state.operation("create", [pair_id]):
+            try:
+                self._start_forward(mirror)
+            except PathLostError as error:
+                _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
+        return pair_id
+
+    def open_row(self, row: Row) -> Mirror:
+        """Make a new row durable and live, marking."""
+        state = self._state
+        with state.control:
+            live = state.volume(row.volume_id)
+            link = LinkCore(live.core, chunk_bytes=row.chunk_bytes, shares_marks=False)
+            try:
+                file = state.store.create(row, live.record.key, live.record.size_bytes)
+                mirror = Mirror(row, link, file)
+                link.mark()
+                state.table.insert(row)
+            except BaseException:
+                link.close()
+                state.store.remove(row.row_key)
+                raise
+            state.mirrors[mirror.key] = mirror
+            state.refence([row.volume_id])
+            return mirror
+
+    # --- forward ---------------------------------------------------------------------------------
+
+    def resync_forward(
+        self, pair_id: PairId, *, lease: WorkflowId | None = None, timeout_s: float = 0
+    ) -> CopyJob | None:
+        """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
+
+        Raises:
+            RefusedError, BusyError, PathLostError.
+        """
+        state = self._state
+        with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
+            mirror = state.mirror(pair_id)
+            if self._judge.remote(Command.RESYNC_FORWARD, mirror):
+                return self._begin_forward(mirror)
+            running = mirror.row.status is PairStatus.COPY
+            return (mirror.job or self._begin_forward(mirror)) if running else None
+
+    def _union(self, mirror: Mirror) -> Bitmap:
+        """550: read the peer's bitmap; return it together with this side's."""
+        answer = self._peer(mirror).ask(Pending(pair_id=mirror.row.pair_id))
+        union = mirror.pending()
+        from_roaring(_expect(answer, PendingBits).bits, union)
+        return union
+
+    def _begin_forward(self, mirror: Mirror) -> CopyJob:
+        state = self._state
+        union = self._union(mirror)
+        pair_id = mirror.row.pair_id
+        count = union.count()
+        self._peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
+        state.change(
+            mirror,
+            status=PairStatus.COPY,
+            cause=None,
+            direction=Direction.FORWARD,
+            target_consistent=mirror.row.target_consistent and not count,
+            pending_union=True,
+        )
+        mirror.link.pending.update(union)
+        return self._start_forward(mirror)
+
+    def _ship(self, mirror: Mirror) -> Outlet:
+        """Let the row ship; the peer knows stream and channel."""
+        peer = self._peer(mirror)
+        group_id = mirror.row.group_id
+        if group_id is None:
+            raise WireError(f"pair {mirror.row.pair_id} has no group")
+        outlet = peer.outlet(group_id)
+        pair_id = mirror.row.pair_id
+        peer.ask(
+            BindChannel(
+                stream_id=outlet.stream_id, channel=outlet.channel(pair_id), pair_id=pair_id
+            )
+        )
+        outlet.ship(mirror)
+        return outlet
+
+    def _start_forward(self, mirror: Mirror) -> CopyJob:
+        outlet = self._ship(mirror)
+
+        def finish(job: CopyJob) -> None:
+            self._settle_sent(outlet, job)
+            self._finish_forward(mirror)
+
+        return self._start(mirror, copying(mirror.link, finish))
+
+    def _start(self, mirror: Mirror, work: Callable[[CopyJob], None]) -> CopyJob:
+        state = self._state
+
+        def ended(_error: PyrepError | None) -> None:
+            with state.control:
+                mirror.job = None
+
+        job = CopyJob(what=name_of(mirror.row, state.system_id), work=work, ended=ended)
+        with state.control:
+            mirror.job = job
+        job.start()
+        return job
+
+    def _settle_sent(self, outlet: Outlet, job: CopyJob) -> None:
+        """Everything sent up to now is durable at the peer: its own bits may go."""
+        last = outlet.stream.info().last
+        outlet.stream.barrier()
+        outlet.stream.wait(
+            last, Ack.DURABLE, timeout_s=self._state.options.ack_timeout_s, wake=job.wake
+        )
+
+    def _finish_forward(self, mirror: Mirror) -> None:
+        state = self._state
+        self._peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id))
+        with state.control:
+            if mirror.link.info().broken or not self._peer(mirror).is_connected:
+                raise PathLostError("the path was lost at the end of the copy")
+            state.change(
+                mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+            )
+
+    # --- reverse ---------------------------------------------------------------------------------
+
+    def resync_reverse(
+        self, pair_id: PairId, *, lease: WorkflowId | None = None, timeout_s: float = 0
+    ) -> CopyJob:
+        """Copy the union of both sides' pending chunks back to the PVOL (540/550, 660/670).
+
+        The PVOL's DUPLEX local mirrors are split first (cause protect). The PVOL takes no host I/O
+        until the pair is DUPLEX, forward.
+
+        Raises:
+            RefusedError, BusyError, PathLostError.
+        """
+        state = self._state
+        with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
+            mirror = state.mirror(pair_id)
+            done = self._judge.remote(Command.RESYNC_REVERSE, mirror)
+            if not done and mirror.job:
+                return mirror.job
+            return self._begin_reverse(mirror, lease)
+
+    def _begin_reverse(self, mirror: Mirror, lease: WorkflowId | None) -> CopyJob:
+        state = self._state
+        peer = self._peer(mirror)
+        pair_id = mirror.row.pair_id
+        count = self._union(mirror).count()
+        if count:
+            self._local.protect(mirror.row.volume_id, lease=lease)
+        state.change(
+            mirror,
+            status=PairStatus.COPY,
+            cause=None,
+            direction=Direction.REVERSE,
+            target_consistent=mirror.row.target_consistent and not count,
+            pending_union=False,
+        )
+        mirror.link.idle()
+        answer = peer.ask(BeginReverse(pair_id=pair_id, pending=to_roaring(mirror.pending())))
+        ready = _expect(answer, ReverseReady)
+        if ready.next_number:
+            peer.open_stream(
+                OpenStream(
+                    stream_id=ready.stream_id,
+                    attempt=ready.attempt,
+                    next_number=ready.next_number,
+                )
+            )
+        peer.bind(ready.stream_id, ready.channel, mirror.link)
+        peer.ask(ReverseRun(pair_id=pair_id))
+        return self._start(mirror, lambda job: self._follow_reverse(mirror, job))
+
+    def _follow_reverse(self, mirror: Mirror, job: CopyJob) -> None:
+        peer = self._peer(mirror)
+        pair_id = mirror.row.pair_id
+        while True:
+            cancel = job.wake.is_set()
+            answer = peer.ask(ReverseProgress(pair_id=pair_id, cancel=cancel))
+            facts = _expect(answer, CopyFacts)
+            job.done_bytes, job.total_bytes = facts.done_bytes, facts.total_bytes
+            if facts.done:
+                break
+            if cancel:
+                raise CancelledError(f"{job.what}: cancelled")
+        peer.ask(ReverseEnd(pair_id=pair_id))
+        self._finish_reverse(mirror)
+
+    def _finish_reverse(self, mirror: Mirror) -> None:
+        """Both sides are equal and durable: DUPLEX forward, and only then the fence opens."""
+        state = self._state
+        self._peer(mirror).unbind_link(mirror.link)
+        mirror.link.clean()
+        self._ship(mirror)
+        with state.control:
+            if mirror.link.info().broken or not self._peer(mirror).is_connected:
+                raise PathLostError("the path was lost at the end of the copy")
+            state.change(
+                mirror,
+                status=PairStatus.DUPLEX,
+                direction=Direction.FORWARD,
+                target_consistent=True,
+            )
+
+    # --- split -----------------------------------------------------------------------------------
+
+    def split(self, pair_ids: Sequence[PairId], *, lease: WorkflowId | None = None) -> None:
+        """Split remote pairs at one point (520, 630): SPLIT, requested; both sides mark.
+
+        What was written before the split is at the secondary when this returns, unless the path is
+        down: then those chunks are pending.
+
+        Raises:
+            RefusedError, BusyError: nothing has changed.
+        """
+        state = self._state
+        with state.operation("split", list(pair_ids), lease=lease):
+            mirrors = [state.mirror(pair_id) for pair_id in pair_ids]
+            todo = [one for one in mirrors if self._judge.remote(Command.SPLIT, one)]
+            for one in [one for one in todo if one.row.status is not PairStatus.DUPLEX]:
+                self._stop(one)
+                todo.remove(one)
+            if todo:
+                self._split_duplex(todo)
+
+    def _split_duplex(self, mirrors: Sequence[Mirror]) -> None:
+        state = self._state
+        for one in mirrors:
+            self.drain(one)
+        with state.control:
+            state.commit(
+                *(
+                    replace(one.row, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
+                    for one in mirrors
+                )
+            )
+        group_cut(
+            [CutItem(verb=CutVerb.SPLIT, on=one.link) for one in mirrors],
+            timeout_s=state.options.ack_timeout_s,
+            wake=state.wake,
+        )
+        for one in mirrors:
+            self.drain(one)
+            self.tell_split(one)
+
+    def drain(self, mirror: Mirror) -> None:
+        """Wait until what was queued for a pair is durable at the peer; a lost path is none."""
+        peer = self._peer(mirror)
+        outlet = peer.known_outlet(mirror.row.group_id) if mirror.row.group_id else None
+        if outlet is None:
+            return
+        try:
+            outlet.require_open()
+            last = outlet.stream.info().last
+            outlet.stream.barrier()
+            timeout_s = self._state.options.ack_timeout_s
+            outlet.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=self._state.wake)
+        except PathLostError as error:
+            _log.info("pair.drain pair=%s path lost: %s", mirror.row.pair_id, error)
+
+    def tell_split(self, mirror: Mirror) -> None:
+        """Let the secondary split too; when the path is down it learns of it later."""
+        row = mirror.row
+        if row.cause is None:
+            return
+        try:
+            self._peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=row.cause))
+        except PathLostError as error:
+            _log.info("pair.split pair=%s the secondary isn't told yet: %s", row.pair_id, error)
+
+    def _stop(self, mirror: Mirror) -> None:
+        """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
+        state = self._state
+        if mirror.job:
+            mirror.job.close()
+        if mirror.row.status is PairStatus.COPY:
+            try:
+                self._peer(mirror).ask(AbandonPair(pair_id=mirror.row.pair_id))
+            except PathLostError as error:
+                _log.info("pair.stop pair=%s path lost: %s", mirror.row.pair_id, error)
+        mirror.link.mark()
+        state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
+        self.tell_split(mirror)
+
+    # --- dissolve --------------------------------------------------------------------------------
+
+    def dissolve(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> None:
+        """End the pair on both sides; the SVOL keeps what was written so far.
+
+        Raises:
+            RefusedError, BusyError, PathLostError: nothing has changed.
+        """
+        state = self._state
+        with state.operation("dissolve", [pair_id], lease=lease):
+            mirror = state.mirror(pair_id)
+            self._judge.remote(Command.DISSOLVE, mirror)
+            self.drain(mirror)
+            mirror.link.mark()
+            self.drain(mirror)
+            self._peer(mirror).ask(RemovePair(pair_id=pair_id))
+            self.forget(mirror)
+
+    def forget(self, mirror: Mirror) -> None:
+        """Remove this side's row and free what it uses."""
+        state = self._state
+        with state.control:
+            state.table.remove(*mirror.key)
+            del state.mirrors[mirror.key]
+            self._peer(mirror).unbind_link(mirror.link)
+            mirror.close()
+            state.store.remove(mirror.row.row_key)
+            state.refence([mirror.row.volume_id])
+
+    def call(self, system_id: SystemId, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a workflow's own command to a peer and return its answer."""
+        answer = self._state.peer(system_id).ask(Call(verb=verb, body=body))
+        return _expect(answer, Result).body
+
+    # --- path ------------------------------------------------------------------------------------
+
+    def path_lost(self, system_id: SystemId) -> None:
+        """The path to a secondary is gone: DUPLEX becomes SPLIT; COPY waits for the path."""
+        state = self._state
+        for mirror in list(state.mirrors.values()):
+            row = mirror.row
+            if not row.is_remote or not row.is_primary or row.pair_system_id != system_id:
+                continue
+            if row.direction is Direction.REVERSE and row.status is PairStatus.COPY:
+                continue
+            mirror.link.mark()
+            with state.control:
+                if mirror.row.status is PairStatus.DUPLEX:
+                    state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+
+    def path_returned(self, system_id: SystemId) -> None:
+        """Bring every pair with this secondary on: resume what may resume by itself."""
+        for mirror in list(self._state.mirrors.values()):
+            row = mirror.row
+            if row.is_remote and row.is_primary and row.pair_system_id == system_id:
+                try:
+                    self._resume(mirror)
+                except PyrepError as error:
+                    _log.warning("pair.resume pair=%s failed: %s", row.pair_id, error)
+
+    def _resume(self, mirror: Mirror) -> None:
+        row = mirror.row
+        answer = self._peer(mirror).ask(ReadPair(pair_id=row.pair_id))
+        facts = _expect(answer, PairFacts)
+        if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
+            self.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
+        elif row.status is PairStatus.COPY or (row.cause and row.cause.resumes_by_itself):
+            _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
+            self.resync_forward(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
+        elif row.status is PairStatus.SPLIT:
+            self.tell_split(mirror)
+
+    def peer_failed(self, pair_id: PairId) -> None:
+        """The secondary's volume failed: SPLIT, device_error."""
+        state = self._state
+        mirror = state.mirror(pair_id)
+        mirror.link.mark()
+        state.change(
+            mirror,
+            status=PairStatus.SPLIT,
+            cause=SplitCause.DEVICE_ERROR,
+            target_consistent=mirror.row.status is PairStatus.DUPLEX,
+            pending_union=False,
+        )
+
+    def refresh(self) -> None:
+        """Notice links whose own volume failed since the last look."""
+        for mirror in list(self._state.mirrors.values()):
+            row = mirror.row
+            if not row.is_remote or not row.is_primary or row.status is not PairStatus.DUPLEX:
+                continue
+            info = mirror.link.info()
+            if info.mode is LinkMode.SHIP and info.broken and self._peer(mirror).is_connected:
+                self.peer_failed(row.pair_id)
+
+
+def _expect(answer: object, kind: type[T]) -> T:
+    if not isinstance(answer, kind):
+        raise WireError(f"the peer answered {type(answer).__name__}, not {kind.__name__}")
+    return answer

@@ -1,0 +1,40 @@
+"""Role fences: what a volume's rows forbid to hosts (INV-4, INV-5). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyrep._core import Fence
+from pyrep.model import Direction, PairStatus, Row, SplitCause
+
+__all__ = ["role_fence"]
+
+_HOST_MAY_WRITE = {SplitCause.REQUESTED}
+
+
+def role_fence(rows: Iterable[Row], *, holds_generation: bool) -> Fence:
+    """Return the fence of a volume that has these rows.
+
+    The target of a running pair takes no host writes; while its data is inconsistent it isn't
+    served for reading either. The SVOL of a remote pair that was split by a failure stays closed:
+    the pair goes on forward by itself and would undo what hosts write there.
+
+    Args:
+        rows: the volume's rows, of all its pairs.
+        holds_generation: whether the volume is the SVOL of a generation not given up.
+    """
+    fence = Fence.WRITES if holds_generation else Fence.NONE
+    for row in rows:
+        fence |= _of_row(row)
+    return fence
+
+
+def _of_row(row: Row) -> Fence:
+    is_target = row.is_primary == (row.direction is Direction.REVERSE)
+    if not is_target:
+        return Fence.NONE
+    if not row.target_consistent:
+        return Fence.WRITES | Fence.READS
+    if row.status is PairStatus.SPLIT and (row.is_primary or row.cause in _HOST_MAY_WRITE):
+        return Fence.NONE
+    return Fence.WRITES

@@ -1,0 +1,341 @@
+"""Remote pairs at their secondary: what the primary's commands do here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+
+from pyrep._core import Ack, Fence
+from pyrep.engine.bitcodec import from_roaring, to_roaring
+from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.decide import Judge, check_same_size, name_of
+from pyrep.engine.local import LocalPairs
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
+from pyrep.engine.remote import RemotePairs
+from pyrep.engine.state import ANY_LEASE, SystemState
+from pyrep.errors import ExistsError, NotFoundError, PathLostError, PyrepError, RefusedError
+from pyrep.interconnect.messages import (
+    BeginForward,
+    BeginReverse,
+    BindChannel,
+    CopyFacts,
+    CreatePair,
+    PairFacts,
+    PendingBits,
+    ReverseProgress,
+    ReverseReady,
+    SplitPair,
+)
+from pyrep.model import (
+    AckPoint,
+    CopyType,
+    Direction,
+    GroupId,
+    PairId,
+    PairStatus,
+    Primary,
+    Row,
+    SplitCause,
+    SystemId,
+    VolumeId,
+    new_key,
+)
+from pyrep.model.roles import VolumeRef
+
+__all__ = ["SecondarySide"]
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS_S = 0.05
+
+
+class SecondarySide:
+    """The rows of remote pairs whose SVOL is here. Every command comes from the pair's primary."""
+
+    def __init__(
+        self, state: SystemState, local: LocalPairs, remote: RemotePairs, judge: Judge
+    ) -> None:
+        self._state = state
+        self._local = local
+        self._remote = remote
+        self._judge = judge
+        self._jobs: dict[PairId, CopyJob] = {}
+        self._ended = threading.Condition()
+
+    def mirror(self, peer: Peer, pair_id: str) -> Mirror:
+        """Return this side's row of a pair with this peer: a system reaches only its own pairs."""
+        mirror = self._state.mirror(PairId(pair_id))
+        if mirror.row.pair_system_id != peer.system_id or mirror.row.is_primary:
+            raise NotFoundError(f"no pair {pair_id} of system {peer.system_id}")
+        return mirror
+
+    def _group(self, mirror: Mirror) -> GroupId:
+        if mirror.row.group_id is None:
+            raise NotFoundError(f"pair {mirror.row.pair_id} has no group")
+        return mirror.row.group_id
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def create(self, peer: Peer, asked: CreatePair) -> None:
+        """Make the SVOL's row, in COPY forward."""
+        state = self._state
+        svol = VolumeId(asked.svol)
+        name = f"cannot create a remote pair {peer.system_id}:{asked.pvol} → {svol}"
+        pvol_ref = VolumeRef(SystemId(peer.system_id), VolumeId(asked.pvol))
+        with state.control:
+            live = state.volume(svol)
+            check_same_size(name, asked.size_bytes, live.record.size_bytes)
+            svol_ref = VolumeRef(state.system_id, svol)
+            self._judge.check_create_remote(name, svol, pvol_ref, svol_ref, asked.chunk_bytes)
+            if any(key[0] == asked.pair_id for key in state.mirrors):
+                raise ExistsError(f"{name}: pair {asked.pair_id} exists already")
+        self._local.protect(svol, lease=None)
+        row = Row(
+            pair_id=PairId(asked.pair_id),
+            copy_type=CopyType.REMOTE,
+            volume_id=svol,
+            pair_system_id=peer.system_id,
+            mirror_volume_id=VolumeId(asked.pvol),
+            primary=Primary.NO,
+            status=PairStatus.COPY,
+            row_key=new_key(),
+            group_id=GroupId(asked.group_id),
+            ack=AckPoint(asked.ack),
+            chunk_bytes=asked.chunk_bytes,
+        )
+        self._remote.open_row(row).link.idle()
+
+    def remove(self, peer: Peer, pair_id: str) -> None:
+        """Forget the row, if there is one."""
+        try:
+            mirror = self.mirror(peer, pair_id)
+        except NotFoundError:
+            return
+        self._remote.forget(mirror)
+
+    def bind(self, peer: Peer, asked: BindChannel) -> None:
+        """Records of a channel are the pair's."""
+        mirror = self.mirror(peer, asked.pair_id)
+        peer.bind(asked.stream_id, asked.channel, mirror.link)
+
+    def facts(self, peer: Peer, pair_id: str) -> PairFacts:
+        """Tell the row."""
+        mirror = self.mirror(peer, pair_id)
+        row = mirror.row
+        return PairFacts(
+            status=row.status,
+            cause=row.cause,
+            direction=row.direction,
+            target_consistent=row.target_consistent,
+            pending_count=mirror.link.pending_count(),
+        )
+
+    def pending(self, peer: Peer, pair_id: str) -> PendingBits:
+        """Tell the pending bitmap (550, 670)."""
+        return PendingBits(bits=to_roaring(self.mirror(peer, pair_id).pending()))
+
+    # --- forward ---------------------------------------------------------------------------------
+
+    def begin_forward(self, peer: Peer, asked: BeginForward) -> None:
+        """Become the target; before the first byte, keep one consistent copy."""
+        state = self._state
+        mirror = self.mirror(peer, asked.pair_id)
+        row = mirror.row
+        doing = f"cannot copy into {row.volume_id}"
+        if any(
+            one.row.status is PairStatus.COPY and one.row.direction is Direction.REVERSE
+            for one in state.local_svol_mirrors(row.volume_id)
+        ):
+            raise RefusedError(
+                f"{doing}: a local pair is copying back into it", hint="wait until it has ended"
+            )
+        if asked.pending_count and row.target_consistent:
+            self._local.protect(row.volume_id, lease=ANY_LEASE)
+        state.change(
+            mirror,
+            status=PairStatus.COPY,
+            cause=None,
+            direction=Direction.FORWARD,
+            target_consistent=row.target_consistent and not asked.pending_count,
+            pending_union=False,
+        )
+        # The fence is closed: only the path writes here now.
+        mirror.link.idle()
+
+    def finish(self, peer: Peer, pair_id: str) -> None:
+        """Equal and durable on both sides."""
+        mirror = self.mirror(peer, pair_id)
+        mirror.link.clean()
+        self._state.change(
+            mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+        )
+
+    def split(self, peer: Peer, asked: SplitPair) -> None:
+        """Mark from now on; hosts may write if somebody asked for the split."""
+        mirror = self.mirror(peer, asked.pair_id)
+        self._end_job(mirror)
+        peer.unbind_link(mirror.link)
+        mirror.link.mark()
+        self._state.change(
+            mirror, status=PairStatus.SPLIT, cause=SplitCause(asked.cause), pending_union=False
+        )
+
+    # --- reverse ---------------------------------------------------------------------------------
+
+    def begin_reverse(self, peer: Peer, asked: BeginReverse) -> ReverseReady:
+        """Hold the union, durably, and get the stream ready."""
+        state = self._state
+        mirror = self.mirror(peer, asked.pair_id)
+        self._end_job(mirror)
+        peer.unbind_link(mirror.link)
+        if not mirror.row.target_consistent and mirror.row.direction is Direction.FORWARD:
+            raise RefusedError(
+                f"cannot copy out of {mirror.row.volume_id}: it is inconsistent",
+                hint="resync the pair forward",
+            )
+        mirror.link.mark()
+        from_roaring(asked.pending, mirror.link.pending)
+        state.change(
+            mirror,
+            status=PairStatus.COPY,
+            cause=None,
+            direction=Direction.REVERSE,
+            target_consistent=False,
+            pending_union=True,
+        )
+        outlet, opened = peer.opened_outlet(self._group(mirror))
+        return ReverseReady(
+            stream_id=outlet.stream_id,
+            attempt=peer.connection().attempt,
+            next_number=opened.next_number if opened else 0,
+            channel=outlet.channel(mirror.row.pair_id),
+        )
+
+    def run_reverse(self, peer: Peer, pair_id: str) -> None:
+        """550, 670: copy everything in the union to the PVOL."""
+        mirror = self.mirror(peer, pair_id)
+        outlet = peer.known_outlet(self._group(mirror))
+        if outlet is None:
+            raise PathLostError(f"pair {pair_id} has no stream")
+        outlet.ship(mirror)
+
+        def finish(job: CopyJob) -> None:
+            self._settle(outlet, mirror, job)
+
+        def ended(_error: PyrepError | None) -> None:
+            with self._ended:
+                self._ended.notify_all()
+
+        what = name_of(mirror.row, self._state.system_id)
+        job = CopyJob(what=what, work=copying(mirror.link, finish), ended=ended)
+        with self._ended:
+            self._jobs[mirror.row.pair_id] = job
+            mirror.job = job
+        job.start()
+
+    def _settle(self, outlet: Outlet, _mirror: Mirror, job: CopyJob) -> None:
+        last = outlet.stream.info().last
+        outlet.stream.barrier()
+        timeout_s = self._state.options.ack_timeout_s
+        outlet.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
+
+    def reverse_progress(self, peer: Peer, asked: ReverseProgress) -> CopyFacts:
+        """Tell how far the copy is, after a moment or at its end; its error is raised."""
+        mirror = self.mirror(peer, asked.pair_id)
+        job = self._jobs.get(mirror.row.pair_id)
+        if job is None:
+            raise NotFoundError(f"pair {asked.pair_id} isn't copying back")
+        if asked.cancel:
+            self._end_job(mirror)
+        with self._ended:
+            self._ended.wait_for(lambda: job.is_done, _PROGRESS_S)
+        if job.is_done:
+            job.wait()
+        return CopyFacts(done=job.is_done, done_bytes=job.done_bytes, total_bytes=job.total_bytes)
+
+    def end_reverse(self, peer: Peer, pair_id: str) -> None:
+        """Become the target again. Hosts are kept off first, so that nothing is sent any more."""
+        state = self._state
+        mirror = self.mirror(peer, pair_id)
+        outlet = peer.known_outlet(self._group(mirror))
+        if outlet is None:
+            raise PathLostError(f"pair {pair_id} has no stream")
+        core = state.volume(mirror.row.volume_id).core
+        core.fence(Fence.WRITES)
+        try:
+            timeout_s = state.options.ack_timeout_s
+            outlet.drain(timeout_s=timeout_s, wake=state.wake, links=[mirror.link])
+            info = mirror.link.info()
+            if info.broken or info.any_pending:
+                raise PathLostError("the path was lost at the end of the copy")
+            mirror.link.idle()
+        except PyrepError:
+            state.refence([mirror.row.volume_id])
+            raise
+        self._forget_job(mirror)
+        state.change(
+            mirror,
+            status=PairStatus.DUPLEX,
+            direction=Direction.FORWARD,
+            target_consistent=True,
+            pending_union=False,
+        )
+
+    def abandon(self, peer: Peer, pair_id: str) -> None:
+        """Stop copying out of this side."""
+        mirror = self.mirror(peer, pair_id)
+        self._end_job(mirror)
+        peer.unbind_link(mirror.link)
+        mirror.link.mark()
+
+    def _end_job(self, mirror: Mirror) -> None:
+        job = self._jobs.get(mirror.row.pair_id)
+        if job is not None:
+            job.close()
+        self._forget_job(mirror)
+
+    def _forget_job(self, mirror: Mirror) -> None:
+        with self._ended:
+            self._jobs.pop(mirror.row.pair_id, None)
+            mirror.job = None
+
+    # --- path and storage ------------------------------------------------------------------------
+
+    def path_lost(self, system_id: SystemId) -> None:
+        """The path to a primary is gone: DUPLEX becomes SPLIT, closed to hosts; COPY waits."""
+        state = self._state
+        for mirror in list(state.mirrors.values()):
+            row = mirror.row
+            if not row.is_remote or row.is_primary or row.pair_system_id != system_id:
+                continue
+            state.peer(system_id).unbind_link(mirror.link)
+            self._end_job(mirror)
+            if row.status is PairStatus.COPY and row.direction is Direction.FORWARD:
+                continue
+            mirror.link.mark()
+            with state.control:
+                if mirror.row.status is PairStatus.DUPLEX:
+                    state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+
+    def volume_failed(self, mirror: Mirror, errno_code: int) -> None:
+        """A record couldn't be applied: SPLIT, device_error; what was lost is pending here."""
+        state = self._state
+        row = mirror.row
+        _log.warning(
+            "pair.device_error pair=%s volume=%s errno=%d", row.pair_id, row.volume_id, errno_code
+        )
+        with state.control:
+            if mirror.row.status is PairStatus.SPLIT:
+                return
+            state.commit(
+                replace(
+                    mirror.row,
+                    status=PairStatus.SPLIT,
+                    cause=SplitCause.DEVICE_ERROR,
+                    target_consistent=False,
+                    pending_union=False,
+                )
+            )

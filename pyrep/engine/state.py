@@ -1,0 +1,291 @@
+"""The state of an open storage system: what the engine's parts share, and who may change it when.
+
+Locks, outermost first: a pair's *operation* (one command per pair; may be held for long, across
+calls to other systems), then `control` (short; never held across a wait or a call to another
+system), then the core's own (csrc/rep_tree.h). Rows change in `commit` alone: durable first, then
+the fences that follow from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyrep._core import FileIo, Io, VolumeCore, Wake
+from pyrep.engine.mirror import Mirror, MirrorKey
+from pyrep.engine.options import Options
+from pyrep.engine.roles import role_fence
+from pyrep.engine.store import BitmapStore
+from pyrep.engine.trees import Trees
+from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PyrepError
+from pyrep.meta import (
+    Catalogue,
+    CopyTable,
+    Database,
+    EpochTable,
+    PeerTable,
+    SystemRecord,
+    SystemTable,
+    VolumeRecord,
+    VolumeTable,
+    WorkflowJournal,
+)
+from pyrep.model import GenerationState, PairId, Row, SystemId, VolumeId, WorkflowId
+
+if TYPE_CHECKING:
+    from pyrep.engine.peer import Peer
+
+__all__ = ["ANY_LEASE", "LiveVolume", "SystemState"]
+
+ANY_LEASE = WorkflowId("*")
+"""The system's own doing: goes on whatever workflow has the volumes leased."""
+
+_log = logging.getLogger(__name__)
+
+_HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
+
+
+@dataclass(slots=True)
+class LiveVolume:
+    """A volume that is open: its record, its locked file, what stands above it, its core."""
+
+    record: VolumeRecord
+    file: FileIo
+    io: Io
+    core: VolumeCore
+
+    def close(self) -> None:
+        """Free everything, the lock last."""
+        self.core.close()
+        if self.io is not self.file:
+            self.io.close()
+        self.file.close()
+
+
+@dataclass(slots=True)
+class SystemState:
+    """See the module's text."""
+
+    directory: Path
+    options: Options
+    db: Database
+    system: SystemTable
+    record: SystemRecord
+    boot_id: bytes
+    volumes: VolumeTable
+    table: CopyTable
+    epochs: EpochTable
+    catalogue: Catalogue
+    journal: WorkflowJournal
+    peer_table: PeerTable
+    store: BitmapStore
+    control: threading.Condition = field(default_factory=threading.Condition)
+    wake: Wake = field(default_factory=Wake)
+    trees: Trees = field(default_factory=Trees)
+    live: dict[VolumeId, LiveVolume] = field(default_factory=dict)
+    mirrors: dict[MirrorKey, Mirror] = field(default_factory=dict)
+    peers: dict[SystemId, Peer] = field(default_factory=dict)
+    operations: dict[PairId, str] = field(default_factory=dict)
+    threads: list[threading.Thread] = field(default_factory=list)
+    closing: bool = False
+
+    @property
+    def system_id(self) -> SystemId:
+        """The system's id."""
+        return self.record.system_id
+
+    def background(self, name: str, work: Callable[[], None]) -> None:
+        """Do something in a thread of its own, which `close` joins; what it raises is logged."""
+
+        def run() -> None:
+            try:
+                work()
+            except PyrepError as error:
+                _log.info("%s stopped: %s", name, error)
+            except Exception:
+                _log.exception("%s failed", name)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        with self.control:
+            if self.closing:
+                return
+            self.threads = [one for one in self.threads if one.is_alive()]
+            self.threads.append(thread)
+            thread.start()
+
+    # --- looking things up -----------------------------------------------------------------------
+
+    def volume(self, volume_id: VolumeId) -> LiveVolume:
+        """Return an open volume. NotFoundError: there is none of this id."""
+        with self.control:
+            found = self.live.get(volume_id)
+            if found is None:
+                self.check_open()
+                self.volumes.get(volume_id)  # raises with the known ids
+                raise NotFoundError(f"volume {volume_id} isn't open")
+            return found
+
+    def check_open(self) -> None:
+        """Raise when the system is closed."""
+        if self.closing:
+            raise InvalidArgumentError(f"system {self.system_id} is closed")
+
+    def mirror(self, pair_id: PairId, volume_id: VolumeId | None = None) -> Mirror:
+        """Return this system's side of a pair; for a local pair without a volume, the PVOL's."""
+        with self.control:
+            self.check_open()
+            row = self.table.get(pair_id, volume_id)
+            return self.mirrors[pair_id, row.volume_id]
+
+    def sides(self, pair_id: PairId) -> tuple[Mirror, Mirror]:
+        """Return both sides of a local pair: the PVOL's, the SVOL's."""
+        with self.control:
+            self.check_open()
+            pvol, svol = self.table.pair_rows(pair_id)
+            return self.mirrors[pair_id, pvol.volume_id], self.mirrors[pair_id, svol.volume_id]
+
+    def mirrors_of(self, volume_id: VolumeId) -> list[Mirror]:
+        """Return the live rows of a volume."""
+        with self.control:
+            return [one for one in self.mirrors.values() if one.row.volume_id == volume_id]
+
+    def local_svol_mirrors(self, volume_id: VolumeId) -> list[Mirror]:
+        """Return the rows of a volume in which it is the PVOL of a local pair."""
+        rows = self.mirrors_of(volume_id)
+        return [one for one in rows if one.row.is_primary and not one.row.is_remote]
+
+    def remote_mirror(self, volume_id: VolumeId) -> Mirror | None:
+        """Return the row in which the volume is the target of a remote pair (an SPVOL)."""
+        rows = self.mirrors_of(volume_id)
+        return next((one for one in rows if one.row.is_remote and not one.row.is_primary), None)
+
+    def root_of(self, volume_id: VolumeId) -> VolumeId:
+        """Return the volume that names the tree: the one that is no local pair's SVOL."""
+        with self.control:
+            for one in self.mirrors_of(volume_id):
+                if not one.row.is_remote and not one.row.is_primary:
+                    return self.root_of(one.row.mirror_volume_id)
+            return volume_id
+
+    def peer(self, system_id: SystemId) -> Peer:
+        """Return a connected system. NotFoundError: there never was a path to it."""
+        with self.control:
+            found = self.peers.get(system_id)
+            if found is None:
+                known = ", ".join(sorted(self.peers)) or "none yet"
+                raise NotFoundError(
+                    f"system {self.system_id} has no path to system {system_id}",
+                    hint=f"connect the two systems first; known: {known}",
+                )
+            return found
+
+    # --- changing rows ---------------------------------------------------------------------------
+
+    def commit(self, *rows: Row) -> None:
+        """Make rows durable, then let links' owners and fences follow (INV-2)."""
+        with self.control:
+            with self.db.transaction():
+                for row in rows:
+                    self.table.replace(row)
+            for row in rows:
+                mirror = self.mirrors[row.pair_id, row.volume_id]
+                old, mirror.row = mirror.row, row
+                if (old.status, old.cause) != (row.status, row.cause):
+                    _log.info(
+                        "pair.status pair=%s volume=%s from=%s to=%s cause=%s",
+                        row.pair_id,
+                        row.volume_id,
+                        old.status,
+                        row.status,
+                        row.cause,
+                    )
+            self.refence({row.volume_id for row in rows})
+
+    def change(self, mirror: Mirror, **columns: object) -> None:
+        """Commit a change of one row's columns."""
+        with self.control:
+            self.commit(replace(mirror.row, **columns))  # type: ignore[arg-type]
+
+    def refence(self, volume_ids: Iterable[VolumeId]) -> None:
+        """Set the role fences of these volumes as their rows and generations want them."""
+        with self.control:
+            for volume_id in volume_ids:
+                rows = [one.row for one in self.mirrors_of(volume_id)]
+                held = self.held_generation(volume_id) is not None
+                fence = role_fence(rows, holds_generation=held)
+                self.live[volume_id].core.fence(fence)
+
+    def held_generation(self, svol: VolumeId) -> str | None:
+        """Return the id of the generation whose content this SVOL holds, or None."""
+        for generation in self.catalogue.all():
+            if generation.home == self.system_id and generation.state in _HELD:
+                for member in generation.members:
+                    if member.svol == svol:
+                        return generation.generation_id
+        return None
+
+    # --- one command at a time -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def operation(
+        self,
+        doing: str,
+        pair_ids: Sequence[PairId],
+        *,
+        lease: WorkflowId | None = None,
+        timeout_s: float = 0,
+    ) -> Iterator[None]:
+        """Hold pairs for one command.
+
+        Args:
+            doing: the command, in the user's words.
+            pair_ids: which pairs.
+            lease: the workflow on whose behalf.
+            timeout_s: how long to wait for other commands.
+
+        Raises:
+            BusyError: another command holds one of them, or a workflow has its tree leased.
+        """
+        with self.control:
+            self.check_open()
+            self.control.wait_for(
+                lambda: self.closing or not any(one in self.operations for one in pair_ids),
+                timeout_s,
+            )
+            self.check_open()
+            for pair_id in pair_ids:
+                other = self.operations.get(pair_id)
+                if other:
+                    raise BusyError(
+                        f"cannot {doing} pair {pair_id}: a command to {other} it is running",
+                        hint="wait until it has ended",
+                    )
+                self._check_leases(doing, pair_id, lease)
+            for pair_id in pair_ids:
+                self.operations[pair_id] = doing
+        try:
+            yield
+        finally:
+            with self.control:
+                for pair_id in pair_ids:
+                    self.operations.pop(pair_id, None)
+                self.control.notify_all()
+
+    def _check_leases(self, doing: str, pair_id: PairId, lease: WorkflowId | None) -> None:
+        if lease == ANY_LEASE:
+            return
+        for one in list(self.mirrors.values()):
+            if one.row.pair_id != pair_id:
+                continue
+            holder = self.journal.holder(self.root_of(one.row.volume_id))
+            if holder is not None and holder != lease:
+                raise BusyError(
+                    f"cannot {doing} pair {pair_id}: workflow {holder} has volume "
+                    f"{one.row.volume_id} leased",
+                    hint=f"wait until {holder} has ended; if it stopped, resume or abandon it",
+                )

@@ -1,0 +1,84 @@
+"""The bitmap files of a system's rows and marks: one directory, one file per row."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from pyrep._core import Bitmap, BitmapFile, BitmapKey
+from pyrep.engine.backing import sync_directory
+from pyrep.meta import EpochRecord
+from pyrep.model import Row, chunk_count
+
+__all__ = ["BitmapStore", "new_data_id"]
+
+
+def new_data_id() -> int:
+    """Return a random identifier that binds bitmap files to one clean close."""
+    return secrets.randbits(63) + 1
+
+
+class BitmapStore:
+    """Where bitmap files are and what they are bound to."""
+
+    def __init__(self, directory: Path, system_key: bytes) -> None:
+        self.directory = directory
+        self._system_key = system_key
+
+    def path_of(self, row_key: bytes) -> Path:
+        """Return the file's path."""
+        return self.directory / f"{row_key.hex()}.bitmap"
+
+    def _key(
+        self, row_key: bytes, volume_key: bytes, size_bytes: int, chunk_bytes: int, data_id: int
+    ) -> BitmapKey:
+        return BitmapKey(
+            system_key=self._system_key,
+            volume_key=volume_key,
+            row_key=row_key,
+            bit_count=chunk_count(size_bytes, chunk_bytes),
+            chunk_bytes=chunk_bytes,
+            data_id=data_id,
+        )
+
+    def create(self, row: Row, volume_key: bytes, size_bytes: int) -> BitmapFile:
+        """Make a row's file, marked open; durable with its name on return."""
+        key = self._key(row.row_key, volume_key, size_bytes, row.chunk_bytes, row.data_id)
+        file = BitmapFile.create(self.path_of(row.row_key), key, marked_open=True)
+        sync_directory(self.directory)
+        return file
+
+    def open(self, row: Row, volume_key: bytes, size_bytes: int) -> BitmapFile:
+        """Open a row's file. BitmapFileError: it can't be used."""
+        key = self._key(row.row_key, volume_key, size_bytes, row.chunk_bytes, row.data_id)
+        return BitmapFile.open(self.path_of(row.row_key), key)
+
+    def save_epoch(
+        self, epoch: EpochRecord, volume_key: bytes, size_bytes: int, marks: Bitmap
+    ) -> None:
+        """Write one interval's marks into a new file; durable on return."""
+        key = self._key(epoch.row_key, volume_key, size_bytes, epoch.chunk_bytes, epoch.data_id)
+        path = self.path_of(epoch.row_key)
+        with BitmapFile.create(path, key, marked_open=True) as file:
+            file.save(marks)
+            file.mark_closed(epoch.data_id)
+        sync_directory(self.directory)
+
+    def load_epoch(
+        self, epoch: EpochRecord, volume_key: bytes, size_bytes: int, marks: Bitmap
+    ) -> None:
+        """OR one interval's marks in. BitmapFileError: they can't be used."""
+        key = self._key(epoch.row_key, volume_key, size_bytes, epoch.chunk_bytes, epoch.data_id)
+        with BitmapFile.open(self.path_of(epoch.row_key), key) as file:
+            file.load(marks)
+
+    def remove(self, row_key: bytes) -> None:
+        """Delete a file. Harmless when it isn't there."""
+        self.path_of(row_key).unlink(missing_ok=True)
+
+    def remove_strays(self, known: set[bytes]) -> None:
+        """Delete the files of rows and marks that the table doesn't know (any more)."""
+        names = {self.path_of(key).name for key in known}
+        for path in self.directory.glob("*.bitmap"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)

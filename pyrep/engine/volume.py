@@ -1,0 +1,113 @@
+"""Volumes as embedders see them."""
+
+from __future__ import annotations
+
+from pyrep._core import Buffer, Io, VolumeIo
+from pyrep.engine.state import SystemState
+from pyrep.errors import InvalidArgumentError
+from pyrep.model import Row, VolumeId
+
+__all__ = ["Volume"]
+
+
+class Volume:
+    """A volume of an open storage system (Fig. 1: 105a, 105b, 106b).
+
+    Reads and writes may come from any thread. Every write is tracked: it marks, forwards or ships
+    in every pair of the volume. Offsets and lengths are bytes.
+    """
+
+    def __init__(self, state: SystemState, volume_id: VolumeId) -> None:
+        self._state = state
+        self._volume_id = volume_id
+
+    def __repr__(self) -> str:
+        return f"<Volume {self._state.system_id}:{self._volume_id}>"
+
+    @property
+    def volume_id(self) -> VolumeId:
+        """Its id."""
+        return self._volume_id
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        return self._state.volume(self._volume_id).record.size_bytes
+
+    @property
+    def path(self) -> str:
+        """Its backing file."""
+        return self._state.volume(self._volume_id).file.name
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Its rows of the copy management table (Fig. 3)."""
+        return tuple(one.row for one in self._state.mirrors_of(self._volume_id))
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Return `length` bytes at `offset`.
+
+        Raises:
+            OutOfRangeError: past the end.
+            FencedError: it is the target of a running copy, its content inconsistent.
+            DeviceError: the storage failed.
+        """
+        _check_range(length, offset)
+        data = bytearray(length)
+        self.pread_into(data, offset)
+        return bytes(data)
+
+    def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
+        """Fill `buffer` from `offset` on. Raises as `pread`."""
+        _check_range(len(buffer), offset)
+        self._state.volume(self._volume_id).core.pread_into(buffer, offset)
+
+    def pwrite(self, data: Buffer, offset: int) -> None:
+        """Write `data` at `offset`; it returns when synchronous mirrors have acknowledged it.
+
+        A mirror that doesn't answer in time counts as lost: the chunks are pending, the write is
+        done.
+
+        Raises:
+            OutOfRangeError: past the end; nothing was written.
+            FencedError: hosts may not write here now; nothing was written.
+            DeviceError: the storage failed; the range is pending in every pair.
+            CancelledError: the system is closing.
+        """
+        _check_range(len(data), offset)
+        live = self._state.volume(self._volume_id)
+        live.core.pwrite(data, offset, ack_timeout_s=self._state.options.ack_timeout_s)
+
+    def zero(self, length: int, offset: int) -> None:
+        """Make the range read as zeros. Raises as `pwrite`."""
+        _check_range(length, offset)
+        live = self._state.volume(self._volume_id)
+        live.core.zero(length, offset, ack_timeout_s=self._state.options.ack_timeout_s)
+
+    def trim(self, length: int, offset: int) -> None:
+        """Say that the range isn't needed; it reads as zeros. Raises as `pwrite`."""
+        _check_range(length, offset)
+        live = self._state.volume(self._volume_id)
+        live.core.trim(length, offset, ack_timeout_s=self._state.options.ack_timeout_s)
+
+    def flush(self) -> None:
+        """Make everything written before durable, at mirrors in mode durable too.
+
+        Raises:
+            DeviceError: the storage failed.
+        """
+        live = self._state.volume(self._volume_id)
+        live.core.flush(ack_timeout_s=self._state.options.ack_timeout_s)
+
+    def io(self, *, token: int = 0) -> Io:
+        """Return the volume as storage for a file system; close it when done.
+
+        Writes take the tracked path, with a workflow's `token` if it holds the volume.
+        """
+        live = self._state.volume(self._volume_id)
+        return VolumeIo(live.core, token=token, ack_timeout_s=self._state.options.ack_timeout_s)
+
+
+def _check_range(length: int, offset: int) -> None:
+    if length < 0 or offset < 0:
+        raise InvalidArgumentError(f"a range of {length} bytes at {offset} can't be")

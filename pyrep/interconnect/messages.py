@@ -1,0 +1,292 @@
+"""Typed commands between two systems, and their encoding (MessagePack; docs/formats.md).
+
+Every request has one answer type, or raises in the asking system what was raised in the other.
+Numbers of steps are the patent's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from pyrep import errors
+from pyrep.errors import PyrepError, WireError
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "AbandonPair",
+    "Answer",
+    "BeginForward",
+    "BeginReverse",
+    "BindChannel",
+    "Call",
+    "CopyFacts",
+    "CreatePair",
+    "Done",
+    "FinishPair",
+    "Hello",
+    "Message",
+    "OpenStream",
+    "PairFacts",
+    "PeerFailed",
+    "Pending",
+    "PendingBits",
+    "ReadPair",
+    "RemovePair",
+    "Result",
+    "ReverseEnd",
+    "ReverseProgress",
+    "ReverseReady",
+    "ReverseRun",
+    "SplitPair",
+    "StreamAck",
+    "decode_answer",
+    "decode_message",
+    "decode_plain",
+    "encode",
+]
+
+PROTOCOL_VERSION = 1
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first word of each side of a new connection.
+
+    `boot_id` changes whenever the system is opened: what it had received but not made durable is
+    then lost.
+    """
+
+    system_id: str
+    boot_id: bytes
+    version_min: int
+    version_max: int
+
+
+class StreamAck(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a stream was applied and made durable; errno per channel whose volume failed."""
+
+    stream_id: int
+    attempt: int
+    received: int
+    durable: int
+    errors: dict[int, int] = {}
+
+
+class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open_stream"):
+    """Frames of this stream will follow, from record `next_number` on."""
+
+    stream_id: int
+    attempt: int
+    next_number: int
+
+
+class BindChannel(msgspec.Struct, frozen=True, kw_only=True, tag="bind_channel"):
+    """Records of `channel` belong to this pair."""
+
+    stream_id: int
+    channel: int
+    pair_id: str
+
+
+class CreatePair(msgspec.Struct, frozen=True, kw_only=True, tag="create_pair"):
+    """Make the secondary's row of a new remote pair, in COPY forward."""
+
+    pair_id: str
+    pvol: str
+    svol: str
+    size_bytes: int
+    chunk_bytes: int
+    group_id: str
+    ack: str
+
+
+class RemovePair(msgspec.Struct, frozen=True, kw_only=True, tag="remove_pair"):
+    """Forget the secondary's row. Harmless when there is none."""
+
+    pair_id: str
+
+
+class ReadPair(msgspec.Struct, frozen=True, kw_only=True, tag="read_pair"):
+    """Tell the secondary's row."""
+
+    pair_id: str
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending"):
+    """Tell the secondary's pending bitmap (550: 100a reads the bitmap of 105b)."""
+
+    pair_id: str
+
+
+class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward"):
+    """Become the target: protect, then COPY forward. `pending_count` is that of the union."""
+
+    pair_id: str
+    pending_count: int
+
+
+class FinishPair(msgspec.Struct, frozen=True, kw_only=True, tag="finish_pair"):
+    """Both sides are equal and durable: DUPLEX, forward, nothing pending."""
+
+    pair_id: str
+
+
+class SplitPair(msgspec.Struct, frozen=True, kw_only=True, tag="split_pair"):
+    """Everything before the split was applied: SPLIT with this cause, and mark from now on."""
+
+    pair_id: str
+    cause: str
+
+
+class BeginReverse(msgspec.Struct, frozen=True, kw_only=True, tag="begin_reverse"):
+    """Hold the union with these bits, durably, and become the source of a reverse copy."""
+
+    pair_id: str
+    pending: bytes
+
+
+class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready"):
+    """The stream and channel in which the reverse copy will come."""
+
+    stream_id: int
+    attempt: int
+    next_number: int
+    channel: int
+
+
+class ReverseRun(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_run"):
+    """The target is ready: copy (550, 670)."""
+
+    pair_id: str
+
+
+class ReverseProgress(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_progress"):
+    """Wait a moment for the reverse copy, and tell how far it is."""
+
+    pair_id: str
+    cancel: bool = False
+
+
+class ReverseEnd(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_end"):
+    """The reverse copy is settled: become the target again, DUPLEX forward."""
+
+    pair_id: str
+
+
+class AbandonPair(msgspec.Struct, frozen=True, kw_only=True, tag="abandon_pair"):
+    """Stop copying out of this side; its row keeps status and bits."""
+
+    pair_id: str
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
+    """A workflow's own command; `verb` is registered by the layer above."""
+
+    verb: str
+    body: dict[str, Any]
+
+
+Message = (
+    OpenStream
+    | BindChannel
+    | CreatePair
+    | RemovePair
+    | ReadPair
+    | Pending
+    | BeginForward
+    | FinishPair
+    | SplitPair
+    | BeginReverse
+    | ReverseRun
+    | ReverseProgress
+    | ReverseEnd
+    | AbandonPair
+    | Call
+)
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """Nothing to tell."""
+
+
+class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
+    """The facts of a row, and its count of pending chunks."""
+
+    status: str
+    cause: str | None
+    direction: str
+    target_consistent: bool
+    pending_count: int
+
+
+class PendingBits(msgspec.Struct, frozen=True, kw_only=True, tag="pending_bits"):
+    """A pending bitmap as a portable Roaring bitmap."""
+
+    bits: bytes
+
+
+class CopyFacts(msgspec.Struct, frozen=True, kw_only=True, tag="copy_facts"):
+    """How far a copy is, in bytes."""
+
+    done: bool
+    done_bytes: int
+    total_bytes: int
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
+    """What a `Call` answers."""
+
+    body: dict[str, Any]
+
+
+class PeerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """What the other system raised."""
+
+    kind: str
+    message: str
+    hint: str | None
+
+    def to_error(self) -> PyrepError:
+        """Return the error to raise here."""
+        kind = getattr(errors, self.kind, None) if self.kind in errors.__all__ else None
+        if isinstance(kind, type) and issubclass(kind, PyrepError):
+            return kind(self.message, hint=self.hint)
+        return PyrepError(self.message, hint=self.hint)
+
+
+Answer = Done | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed
+
+_messages = msgspec.msgpack.Decoder(Message)
+_answers = msgspec.msgpack.Decoder(Answer)
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return the bytes of a message, answer, hello or acknowledgement."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode_message(data: bytes) -> Message:
+    """Return the message. WireError: malformed or unknown."""
+    try:
+        return _messages.decode(data)
+    except msgspec.MsgspecError as error:
+        raise WireError(f"cannot take a command of {len(data)} bytes: {error}") from error
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Return the answer. WireError: malformed or unknown."""
+    try:
+        return _answers.decode(data)
+    except msgspec.MsgspecError as error:
+        raise WireError(f"cannot take an answer of {len(data)} bytes: {error}") from error
+
+
+def decode_plain(data: bytes, kind: type[T]) -> T:
+    """Return a hello or an acknowledgement. WireError: malformed."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise WireError(f"cannot take a {kind.__name__}: {error}") from error
