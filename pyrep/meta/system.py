@@ -89,7 +89,7 @@ class PeerRecord:
     """
 
     peer_system_id: SystemId
-    boot_id: bytes
+    boot_id: str
     attempt: int
 
 

@@ -32,13 +32,16 @@ def copy_forward_refusal(now: Situation) -> Decision | None:
             "the remote pair is copying into its PVOL, which is inconsistent until then",
             "wait until the remote pair is DUPLEX",
         )
-    refusal = sibling_reverse_refusal(now) or _sibling_copying_refusal(now)
+    refusal = sibling_reverse_refusal(now)
+    if refusal is None and now.copy_type is CopyType.REMOTE:
+        # A local SVOL is followed by nothing that could be copying out of it.
+        refusal = _sibling_copying_refusal(now)
     if refusal is None and remote is not None and not remote.spvol_consistent and not now.forced:
         return refused(
             "its PVOL is inconsistent: a forward copy of the remote pair was broken off",
             f"resync the remote pair: {RESYNC_FORWARD_CALL}",
         )
-    return refusal or _source_refusal(now)
+    return refusal or _source_refusal(now, consistent=now.source_consistent)
 
 
 def copy_back_refusal(now: Situation) -> Decision | None:
@@ -56,7 +59,11 @@ def copy_back_refusal(now: Situation) -> Decision | None:
             f"its PVOL is in a remote pair that is copying ({remote.direction})",
             "wait until the remote pair is DUPLEX, then split it: pair.split()",
         )
-    return sibling_reverse_refusal(now) or _sibling_copying_refusal(now) or _source_refusal(now)
+    return (
+        sibling_reverse_refusal(now)
+        or _sibling_copying_refusal(now)
+        or _source_refusal(now, consistent=now.reverse_source_consistent)
+    )
 
 
 def sibling_reverse_refusal(now: Situation) -> Decision | None:
@@ -108,8 +115,8 @@ def _sibling_copying_refusal(now: Situation) -> Decision | None:
     )
 
 
-def _source_refusal(now: Situation) -> Decision | None:
-    if now.source_consistent or now.forced:
+def _source_refusal(now: Situation, *, consistent: bool) -> Decision | None:
+    if consistent or now.forced:
         return None
     return refused(
         "the data it would copy is inconsistent",

@@ -142,8 +142,9 @@ def _facts() -> list[tuple[str, Situation]]:
     now = _local(remote=None)
     return [
         ("another pair copies back into a shared volume", replace(now, sibling_reverse=True)),
-        ("another pair copies out of the target", replace(now, sibling_copying=True)),
-        ("the source is inconsistent", replace(now, source_consistent=False)),
+        ("another pair copies out of the PVOL", replace(now, sibling_copying=True)),
+        ("another pair left the PVOL half-way", replace(now, source_consistent=False)),
         ("the same, forced by name", replace(now, source_consistent=False, forced=True)),
+        ("another pair left the SVOL half-way", replace(now, reverse_source_consistent=False)),
         ("the SVOL's generation is in use", replace(now, svol_pins=("a view",))),
     ]

@@ -82,8 +82,12 @@ class Situation:
         remote: of a local pair, the remote pair whose SVOL is this pair's PVOL (the SPVOL).
         sibling_reverse: another pair is copying into a volume of this one: a local pair back into
             the PVOL they share, or a remote pair back into the volume a local pair copies from.
-        sibling_copying: another pair is copying out of the volume that this one would copy into.
-        source_consistent: whether the data that would be copied is consistent.
+        sibling_copying: another pair is copying out of a volume that this one may copy into: a
+            local pair's PVOL (it matters to a reverse resync only, nothing follows a local SVOL),
+            the target of a remote pair.
+        source_consistent: whether the PVOL is, as far as other pairs' copies go; what this pair's
+            own left half-way is told by `target_consistent`.
+        reverse_source_consistent: the same of the SVOL, the source of a reverse resync.
         target_remote: the remote pair that the volume to be copied into takes part in, as PVOL or
             SVOL; for a reverse resync into an SPVOL it is `remote`, and needn't be given twice.
         svol_pins: holders that use the generation in the SVOL (INV-4).
@@ -99,6 +103,7 @@ class Situation:
     sibling_reverse: bool = False
     sibling_copying: bool = False
     source_consistent: bool = True
+    reverse_source_consistent: bool = True
     target_remote: RemoteView | None = None
     svol_pins: tuple[str, ...] = ()
     forced: bool = False

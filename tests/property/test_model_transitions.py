@@ -36,6 +36,7 @@ situations = st.builds(
     sibling_reverse=st.booleans(),
     sibling_copying=st.booleans(),
     source_consistent=st.booleans(),
+    reverse_source_consistent=st.booleans(),
     target_remote=views,
     svol_pins=st.sampled_from([(), ("view 1",)]),
     forced=st.booleans(),
@@ -146,10 +147,12 @@ def test_no_copy_starts_from_inconsistent_data_unforced(command: Command, now: S
         }
     ):
         return
-    assert now.source_consistent
     if command is Command.RESYNC_REVERSE:
         assert now.svol_consistent
-    elif now.status is PairStatus.SPLIT:
+        assert now.reverse_source_consistent
+        return
+    assert now.source_consistent
+    if now.status is PairStatus.SPLIT:
         assert now.pvol_consistent
 
 

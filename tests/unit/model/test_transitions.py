@@ -136,7 +136,13 @@ def test_while_a_reverse_copy_runs_pairs_sharing_its_target_stay_as_they_are(
 def test_a_copy_from_inconsistent_data_is_refused_unless_forced(
     command: Command, copy_type: CopyType
 ) -> None:
-    now = replace(ready(command), copy_type=copy_type, source_consistent=False)
+    is_reverse = command is Command.RESYNC_REVERSE
+    now = replace(
+        ready(command),
+        copy_type=copy_type,
+        source_consistent=is_reverse,
+        reverse_source_consistent=not is_reverse,
+    )
     assert outcome(command, now) is Outcome.REFUSED
     assert outcome(command, replace(now, forced=True)) is Outcome.DONE
 
@@ -193,6 +199,19 @@ def test_a_generation_in_use_may_be_restored_from() -> None:
 def test_nothing_is_copied_into_a_volume_that_another_copy_reads(command: Command) -> None:
     now = replace(as_remote(ready(command)), sibling_copying=True)
     assert outcome(command, now) is Outcome.REFUSED
+
+
+def test_siblings_may_copy_out_of_one_volume_at_once_but_not_back_into_it() -> None:
+    for command in COPIES_FORWARD:
+        assert outcome(command, replace(ready(command), sibling_copying=True)) is Outcome.DONE
+    now = replace(SPLIT, sibling_copying=True)
+    assert outcome(Command.RESYNC_REVERSE, now) is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("copy_type", CopyType)
+def test_a_pvol_that_another_copy_left_half_way_may_be_copied_over(copy_type: CopyType) -> None:
+    now = replace(SPLIT, copy_type=copy_type, source_consistent=False)
+    assert outcome(Command.RESYNC_REVERSE, now) is Outcome.DONE
 
 
 @pytest.mark.parametrize("view", [REMOTE_DUPLEX, REMOTE_FORWARD, REMOTE_REVERSE])
