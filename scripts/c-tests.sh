@@ -18,7 +18,13 @@ if ! { cmake -S . -B "$build" -DREP_SANITIZE="$sanitize" -DCMAKE_EXPORT_COMPILE_
     tail -n 60 "$log" >&2
     exit 1
 fi
-echo "C tests ($variant)"
 # UBSan goes on after a report unless told otherwise.
-UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
-    ctest --test-dir "$build" --output-on-failure --progress
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+# TSan of older compilers refuses the address layout of newer kernels.
+run=()
+[ "$variant" != tsan ] || ! setarch -R true 2>/dev/null || run=(setarch -R)
+if ! "${run[@]}" ctest --test-dir "$build" --no-tests=error --output-on-failure >"$build/tests.log" 2>&1; then
+    cat "$build/tests.log" >&2
+    exit 1
+fi
+echo "C tests ($variant): $(grep 'tests passed' "$build/tests.log")"
