@@ -29,7 +29,7 @@ _VERSION_1: Migration = (
     """
     CREATE TABLE peer (
         peer_system_id TEXT PRIMARY KEY,
-        boot_id TEXT NOT NULL,
+        boot_id BLOB NOT NULL,
         attempt INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
     """,

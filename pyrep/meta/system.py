@@ -84,12 +84,13 @@ class PeerRecord:
 
     Attributes:
         peer_system_id: its id.
-        boot_id: names its last run; if it changed, what wasn't durable there may be lost.
+        boot_id: random bytes that name its last run; if it changed, what wasn't durable there may be
+            lost.
         attempt: number of the last connection; a higher one supersedes older ones.
     """
 
     peer_system_id: SystemId
-    boot_id: str
+    boot_id: bytes
     attempt: int
 
 

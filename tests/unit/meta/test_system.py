@@ -45,8 +45,8 @@ def test_a_peer_never_met_is_none(db: Database) -> None:
 
 def test_a_peer_is_as_last_met(db: Database) -> None:
     table = PeerTable(db)
-    first = PeerRecord(peer_system_id=SystemId("100b"), boot_id="b1", attempt=1)
-    second = replace(first, boot_id="b2", attempt=2)
+    first = PeerRecord(peer_system_id=SystemId("100b"), boot_id=b"b1", attempt=1)
+    second = replace(first, boot_id=b"b2", attempt=2)
     table.put(first)
     table.put(second)
     assert table.get(SystemId("100b")) == second
