@@ -151,12 +151,18 @@ typedef struct rep_ext_making {
     rep_ext_stat stat;
     const char *name;         /* NUL-terminated, 1 to 255 bytes, no slash */
     const char *target;       /* of a symbolic link, NUL-terminated; else NULL */
-    uint64_t goal_block;      /* where a first block is wanted; 0: anywhere */
+    uint64_t goal_block;      /* its first block's place, if free, reserved or not; 0: anywhere */
     uint32_t directory;       /* inode */
     uint32_t preferred_inode; /* used when it is free; 0: any */
     int name_is_new;          /* the caller knows that the name doesn't exist: it isn't searched */
 } rep_ext_making;
 
+/* Keeps the blocks that a file of the source has free for the file that is to be like it, until the
+ * next flush: other new files take them only when nothing else is left. Does nothing when the two
+ * file systems aren't copies of one. */
+int rep_ext_reserve(rep_ext *ext, rep_ext *source, uint32_t source_inode);
+/* The block that holds the start of a file or directory, for goal_block; 0: none. */
+uint64_t rep_ext_first_block(rep_ext *ext, uint32_t inode);
 /* Makes a file of any kind and its name; a regular file is empty. -EEXIST, -ENOSPC, -EMLINK,
  * -ENAMETOOLONG, -EOVERFLOW (a time the inode can't hold): then nothing is made. */
 int rep_ext_make(rep_ext *ext, const rep_ext_making *making, uint32_t *inode);
@@ -167,7 +173,8 @@ int rep_ext_link(rep_ext *ext, uint32_t directory, const char *name, uint32_t in
 int rep_ext_unlink(rep_ext *ext, uint32_t directory, const char *name);
 /* -ENOTEMPTY unless `deep`, which removes everything below, then the directory. */
 int rep_ext_rmdir(rep_ext *ext, uint32_t directory, const char *name, int deep);
-/* Sets permission bits, owner, times, flags and generation; writes nothing when all are so. */
+/* Sets permission bits, owner, times and flags; writes nothing when all are so. The generation stays:
+ * checksums of the file's other blocks are made with it. */
 int rep_ext_attributes_set(rep_ext *ext, uint32_t inode, const rep_ext_stat *stat);
 /* Sets a regular file's size: cut blocks are freed, what is added is a hole. */
 int rep_ext_truncate(rep_ext *ext, uint32_t inode, uint64_t size);

@@ -194,8 +194,9 @@ static int map_for_write(rep_ext *ext, uint32_t inode, uint64_t first, uint64_t 
         if (mapped)
             code = rep_ext_map_release(ext, inode, block, 1);
         if (code == 0)
-            code = rep_ext_map_allocate(ext, inode, block, 1,
-                                        mapped ? at->physical + (block - at->logical) : 0);
+            code =
+                rep_ext_map_allocate(ext, inode, block, 1,
+                                     mapped ? at->physical + (block - at->logical) : 0, PLACE_NEAR);
     }
     rep_ext_map_free(&map);
     return code;

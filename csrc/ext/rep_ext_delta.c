@@ -291,18 +291,9 @@ static int release_all(rep_ext_delta *delta)
     return code == 0 ? load_target(delta) : code;
 }
 
-/* Whether a block number of the source means the same place in the target. */
-static int is_same_layout(const rep_ext_delta *delta)
-{
-    const struct ext2_super_block *from = delta->source->fs->super;
-    const struct ext2_super_block *to = delta->target->fs->super;
-
-    return memcmp(from->s_uuid, to->s_uuid, sizeof from->s_uuid) == 0;
-}
-
 static int allocate_all(rep_ext_delta *delta)
 {
-    int keep_place = is_same_layout(delta);
+    place wanted = rep_ext_is_same_layout(delta->source, delta->target) ? PLACE_OWN : PLACE_NEAR;
     stretch at;
     int code = 0;
 
@@ -310,9 +301,10 @@ static int allocate_all(rep_ext_delta *delta)
         uint64_t goal = 0;
         if (!needs_block(&at))
             continue;
-        if (keep_place)
+        if (wanted == PLACE_OWN)
             goal = at.from->physical + (at.logical - at.from->logical);
-        code = rep_ext_map_allocate(delta->target, delta->inode, at.logical, at.count, goal);
+        code =
+            rep_ext_map_allocate(delta->target, delta->inode, at.logical, at.count, goal, wanted);
     }
     return code == 0 ? load_target(delta) : code;
 }

@@ -144,7 +144,7 @@ static int make_index(rep_ext *ext, uint32_t directory)
     if (!failure)
         failure = write_root(ext, blocks);
     if (!failure)
-        code = rep_ext_map_allocate(ext, directory, 1, 1, root + 1);
+        code = rep_ext_map_allocate(ext, directory, 1, 1, root + 1, PLACE_NEAR);
     if (!failure && code == 0)
         failure = ext2fs_bmap2(fs, directory, NULL, NULL, 0, 1, NULL, &leaf);
     if (!failure && code == 0)

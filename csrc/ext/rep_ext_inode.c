@@ -178,7 +178,6 @@ int rep_ext_stat_into(rep_ext *ext, const rep_ext_stat *stat, inode_buffer *buff
     large->osd2.linux2.l_i_uid_high = (uint16_t)(stat->uid >> 16);
     large->i_gid = (uint16_t)stat->gid;
     large->osd2.linux2.l_i_gid_high = (uint16_t)(stat->gid >> 16);
-    large->i_generation = stat->generation;
     large->i_flags = (large->i_flags & ~(uint32_t)USER_FLAGS) | (stat->flags & USER_FLAGS);
     device_into(stat, rep_ext_small(buffer));
     return 0;

@@ -18,6 +18,7 @@ struct rep_ext {
     int broken; /* a change stopped half-way: nothing more is written */
     /* The superblock as it is on the volume: its time of writing changes only with the rest. */
     struct ext2_super_block written_super;
+    ext2fs_block_bitmap avoided; /* in use or reserved; NULL: nothing is reserved */
     char text[256];
 };
 
@@ -79,12 +80,21 @@ int rep_ext_map_add(block_map *map, uint64_t logical, uint64_t physical, uint64_
                     run_state state);
 /* The run that holds `logical`, or the first one after it; NULL when none follows. */
 const run *rep_ext_map_find(const block_map *map, uint64_t logical);
-/* Gives blocks to a range that has none, wanted at `goal` (0: anywhere). */
+/* Gives blocks to a range that has none, wanted at `goal` (0: anywhere), or just there (PLACE_OWN:
+ * reserved ones may be taken, what isn't free comes from elsewhere). */
+typedef enum place { PLACE_NEAR, PLACE_OWN } place;
 int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count,
-                         uint64_t goal);
+                         uint64_t goal, place wanted);
 /* Frees the blocks of a range; count UINT64_MAX: to the end. */
 int rep_ext_map_release(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count);
 int rep_ext_size_set(rep_ext *ext, uint32_t inode, uint64_t size);
+
+/* rep_ext_reserve.c: whether block numbers of the source mean the same places in the target. */
+int rep_ext_is_same_layout(const rep_ext *source, const rep_ext *target);
+void rep_ext_reserve_end(rep_ext *ext);
+/* A free run near `goal`, or beginning at it; at most `count` blocks. */
+int rep_ext_find_blocks(rep_ext *ext, uint64_t goal, place wanted, uint64_t count, uint64_t *found,
+                        uint64_t *got);
 
 /* rep_ext_data.c: file content through a map; holes and unwritten blocks read as zeros. */
 int rep_ext_content_read(rep_ext *ext, const block_map *map, unsigned char *buffer, uint64_t length,

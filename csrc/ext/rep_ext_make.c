@@ -71,6 +71,7 @@ static int fill_inode(rep_ext *ext, const rep_ext_making *making, inode_buffer *
 
     memset(buffer, 0, sizeof *buffer);
     large->i_mode = (uint16_t)kind;
+    large->i_generation = making->stat.generation;
     large->i_links_count = kind == LINUX_S_IFDIR ? 2 : 1;
     if (EXT2_INODE_SIZE(super) > EXT2_GOOD_OLD_INODE_SIZE) {
         unsigned room = (unsigned)EXT2_INODE_SIZE(super) - EXT2_GOOD_OLD_INODE_SIZE;
@@ -107,7 +108,8 @@ static int fill_block(rep_ext *ext, const rep_ext_making *making, uint32_t inode
     char *block = NULL;
     blk64_t at = 0;
     errcode_t failure;
-    int code = rep_ext_map_allocate(ext, inode, 0, 1, making->goal_block);
+    int code = rep_ext_map_allocate(ext, inode, 0, 1, making->goal_block,
+                                    making->goal_block ? PLACE_OWN : PLACE_NEAR);
 
     if (code < 0)
         return code;

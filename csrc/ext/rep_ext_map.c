@@ -210,7 +210,7 @@ static int is_too_far(const rep_ext *ext, const struct ext2_inode *small, uint64
 }
 
 int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count,
-                         uint64_t goal)
+                         uint64_t goal, place wanted)
 {
     struct ext2_inode small = {0};
     errcode_t failure = ext2fs_read_inode(ext->fs, inode, &small);
@@ -220,14 +220,13 @@ int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_
     if (!failure && goal == 0)
         goal = ext2fs_find_inode_goal(ext->fs, inode, &small, logical);
     while (!failure && count > 0) {
-        uint64_t wanted = count < EXTENT_BLOCKS_MAX ? count : EXTENT_BLOCKS_MAX;
-        blk64_t physical = 0;
-        blk64_t got = 0;
-        failure = ext2fs_new_range(ext->fs, 0, goal, wanted, NULL, &physical, &got);
-        if (failure)
-            break;
-        if (got > wanted)
-            got = wanted;
+        uint64_t physical = 0;
+        uint64_t got = 0;
+        int code = rep_ext_find_blocks(ext, goal, wanted,
+                                       count < EXTENT_BLOCKS_MAX ? count : EXTENT_BLOCKS_MAX,
+                                       &physical, &got);
+        if (code < 0)
+            return code;
         ext2fs_block_alloc_stats_range(ext->fs, physical, (blk_t)got, +1);
         failure = insert_run(ext, inode, &small, logical, physical, got);
         if (!failure)
@@ -238,7 +237,8 @@ int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_
             ext->broken = 1; /* part of the run may be in use */
         logical += got;
         count -= got;
-        goal = physical + got;
+        /* Its own place goes on beside a piece that had to be found elsewhere. */
+        goal = wanted == PLACE_OWN ? goal + got : physical + got;
     }
     return failure ? rep_ext_failed(ext, "new blocks of inode", inode, failure) : 0;
 }

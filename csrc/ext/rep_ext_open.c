@@ -147,6 +147,7 @@ int rep_ext_flush(rep_ext *ext)
     code = rep_ext_check_change(ext);
     if (code < 0)
         return code;
+    rep_ext_reserve_end(ext);
     if (ext->fs->flags & EXT2_FLAG_DIRTY || ext2fs_test_bb_dirty(ext->fs)
         || ext2fs_test_ib_dirty(ext->fs)) {
         /* A change that ended as it began leaves the time of writing alone, hence the block. */
@@ -170,8 +171,10 @@ void rep_ext_free(rep_ext *ext)
 {
     if (!ext)
         return;
-    if (ext->fs)
+    if (ext->fs) {
+        rep_ext_reserve_end(ext);
         ext2fs_free(ext->fs);
+    }
     rep_ext_cache_free(ext->cache);
     free(ext);
 }

@@ -50,9 +50,10 @@ static int add_entry(walk *at, uint32_t inode, const char *name, size_t length)
     return 0;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): libext2fs's type */
+/* NOLINTBEGIN(readability-non-const-parameter): libext2fs's type */
 static int visit_name(ext2_ino_t directory, int kind, struct ext2_dir_entry *entry, int offset,
                       int block_bytes, char *block, void *context)
+/* NOLINTEND(readability-non-const-parameter) */
 {
     walk *at = context;
     size_t length = (size_t)ext2fs_dirent_name_len(entry);
@@ -116,10 +117,12 @@ int rep_ext_walk(rep_ext *ext, uint32_t directory, int deep, rep_ext_listing *ou
 {
     struct ext2_inode small = {0};
     unsigned char *seen = calloc(1, (size_t)ext->fs->super->s_inodes_count / 8 + 1);
-    int code = seen ? rep_ext_inode_get(ext, directory, LINUX_S_IFDIR, &small)
-                    : rep_ext_refuse(ext, -ENOMEM, "no memory");
+    int code;
 
     memset(out, 0, sizeof *out);
+    if (!seen)
+        return rep_ext_refuse(ext, -ENOMEM, "no memory");
+    code = rep_ext_inode_get(ext, directory, LINUX_S_IFDIR, &small);
     if (code == 0)
         code = mark_seen(ext, seen, directory);
     if (code == 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pyrep.fs.ext_library import Native, library
-from pyrep.fs.ext_native import ExtHandle
+from pyrep.fs.ext_native import ExtHandle, locked_both
 
 __all__ = ["Delta", "Needs"]
 
@@ -31,11 +31,9 @@ class Delta:
         self._ffi, self._lib = library()
         self._source = source
         self._target = target
-        # One order for all: two threads that compare two volumes both ways don't lock each other.
-        self._order = sorted((source, target), key=id)
         out = self._ffi.new("rep_ext_delta **")
         self._pointer: Native = None
-        with self._order[0].locked(), self._order[1].locked():
+        with locked_both(self._source, self._target):
             code = self._lib.rep_ext_delta_new(
                 source.pointer, source_inode, target.pointer, target_inode, out
             )
@@ -67,7 +65,7 @@ class Delta:
 
     def _step(self, function: Callable[..., int], doing: str, budget: int) -> tuple[bool, int, int]:
         counted = self._ffi.new("uint64_t[2]")
-        with self._order[0].locked(), self._order[1].locked():
+        with locked_both(self._source, self._target):
             more = function(self._pointer, budget, counted, counted + 1)
             self._target.check(more, doing)
         return more == 1, int(counted[0]), int(counted[1])
@@ -78,7 +76,7 @@ class Delta:
 
     def map(self) -> None:
         """Give the target the source's size, holes and blocks."""
-        with self._order[0].locked(), self._order[1].locked():
+        with locked_both(self._source, self._target):
             self._target.check(self._lib.rep_ext_delta_map(self._pointer), "give a file room")
 
     def write(self, budget: int) -> tuple[bool, int, int]:

@@ -19,7 +19,7 @@ from pyrep.fs.entries import Access, FileKind, FileStat
 from pyrep.fs.ext_errors import make_error, make_refusal
 from pyrep.fs.ext_library import ENTRY_FORMAT, STAT_FORMAT, Native, library
 
-__all__ = ["ROOT_INODE", "ExtHandle", "ExtInfo", "Making"]
+__all__ = ["ROOT_INODE", "ExtHandle", "ExtInfo", "Making", "locked_both"]
 
 ROOT_INODE = 2
 
@@ -55,6 +55,7 @@ class Making:
         directory: inode it gets its name in.
         target: what a symbolic link says, else None.
         preferred_inode: used when it is free; 0: any.
+        goal_block: where its first block goes when that is free; 0: anywhere.
         name_is_new: the caller has seen that the name doesn't exist.
     """
 
@@ -63,6 +64,7 @@ class Making:
     name: bytes
     target: bytes | None = None
     preferred_inode: int = 0
+    goal_block: int = 0
     name_is_new: bool = False
 
 
@@ -112,6 +114,14 @@ def _stat_values(stat: FileStat) -> dict[str, int]:
         values[f"{name}_s"] = seconds
         values[f"{name}_ns"] = nanoseconds
     return values
+
+
+@contextmanager
+def locked_both(one: ExtHandle, other: ExtHandle) -> Generator[None]:
+    """Hold both, in one order for all: threads that compare both ways don't lock each other."""
+    first, second = sorted((one, other), key=id)
+    with first.locked(), second.locked():
+        yield
 
 
 class ExtHandle:
@@ -277,6 +287,17 @@ class ExtHandle:
         )
         self._call("set attributes", self._lib.rep_ext_xattrs_set, inode, packed, len(packed))
 
+    def reserve(self, source: ExtHandle, source_inode: int) -> None:
+        """Keep free what a file of `source` has, for the file made like it, until the flush."""
+        with locked_both(self, source):
+            code = self._lib.rep_ext_reserve(self.pointer, source.pointer, source_inode)
+            self.check(code, "reserve blocks")
+
+    def first_block(self, inode: int) -> int:
+        """Return the block that holds the start of a file or directory; 0: none."""
+        with self.locked() as pointer:
+            return int(self._lib.rep_ext_first_block(pointer, inode))
+
     def make(self, making: Making) -> int:
         """Make a file and its name; return its inode."""
         name = self._ffi.new("char[]", making.name)
@@ -289,6 +310,7 @@ class ExtHandle:
                 "target": target,
                 "directory": making.directory,
                 "preferred_inode": making.preferred_inode,
+                "goal_block": making.goal_block,
                 "name_is_new": int(making.name_is_new),
             },
         )
@@ -309,7 +331,7 @@ class ExtHandle:
         self._call("remove a directory", self._lib.rep_ext_rmdir, directory, name, int(deep))
 
     def set_attributes(self, inode: int, stat: FileStat) -> None:
-        """Set mode, owner, times, flags and generation as `stat` has them."""
+        """Set mode, owner, times and flags as `stat` has them."""
         wanted = self._ffi.new("rep_ext_stat *", _stat_values(stat))
         self._call(
             "set a file's mode, owner or times", self._lib.rep_ext_attributes_set, inode, wanted

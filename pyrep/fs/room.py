@@ -1,0 +1,101 @@
+"""Whether a target has room for what a restore makes, told before the first write."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pyrep.errors import NoSpaceError
+from pyrep.fs.entries import FileKind, FileStat
+from pyrep.fs.ext_delta import Needs
+from pyrep.fs.ext_native import ExtInfo
+
+__all__ = ["Room"]
+
+_ENTRY_BYTES = 8
+"""Of a name in a directory, besides the name, which is rounded up to 4 bytes."""
+_FAST_LINK_BYTES = 60
+"""A symbolic link shorter than this lies in its inode."""
+
+
+class Room:
+    """Counts what will be allocated, at most, and what is freed for sure before.
+
+    Counting high refuses a restore that would just have fitted; counting low would stop one
+    half-way.
+    """
+
+    def __init__(self, info: ExtInfo) -> None:
+        self._info = info
+        self._blocks = 0
+        self._inodes = 0
+        self._freed_blocks = 0
+        self._freed_inodes = 0
+        self._name_bytes: dict[bytes, int] = defaultdict(int)
+        self._removed_names: dict[int, int] = defaultdict(int)
+
+    def make(self, stat: FileStat) -> None:
+        """Count a new file like this one, without its content and its name."""
+        self._inodes += 1
+        is_slow_link = stat.kind is FileKind.SYMLINK and stat.size >= _FAST_LINK_BYTES
+        if stat.kind is FileKind.DIRECTORY or is_slow_link:
+            self._blocks += 1
+        if stat.may_have_xattrs:
+            self.add_xattrs()
+
+    def add_xattrs(self) -> None:
+        """Count the block that attributes may need which don't fit the inode."""
+        self._blocks += 1
+
+    def add_content(self, needs: Needs) -> None:
+        """Count a file's new blocks and their map."""
+        self._blocks += needs.blocks_to_map + needs.map_blocks
+
+    def add_name(self, directory: bytes, name: bytes) -> None:
+        """Count a new name in a directory."""
+        self._name_bytes[directory] += _ENTRY_BYTES + (len(name) + 3) // 4 * 4
+
+    def remove(self, stat: FileStat) -> None:
+        """Count a name that goes before anything is made; the file goes with its last one."""
+        self._removed_names[stat.inode] += 1
+        if stat.kind is FileKind.DIRECTORY or self._removed_names[stat.inode] == stat.nlink:
+            self._freed_inodes += 1
+            self._freed_blocks += stat.blocks
+
+    @property
+    def blocks_needed(self) -> int:
+        """Blocks to be allocated, at most."""
+        # A directory's leaves are at least half full after a split; one block more is its index,
+        # one the leaf that was full before.
+        usable = self._info.block_bytes - 32
+        names = sum(
+            2 * length // usable + (2 if length > usable // 4 else 1)
+            for length in self._name_bytes.values()
+        )
+        return self._blocks + names
+
+    @property
+    def inodes_needed(self) -> int:
+        """Inodes to be allocated."""
+        return self._inodes
+
+    def check(self, name: str) -> None:
+        """Refuse what doesn't fit.
+
+        Raises:
+            NoSpaceError: there are too few blocks or inodes; the message has the numbers.
+        """
+        blocks = self._info.free_blocks + self._freed_blocks
+        inodes = self._info.free_inodes + self._freed_inodes
+        lacks: list[str] = []
+        if self.blocks_needed > blocks:
+            size = self._info.block_bytes
+            lacks.append(
+                f"up to {self.blocks_needed * size} bytes are needed, {blocks * size} are free"
+            )
+        if self.inodes_needed > inodes:
+            lacks.append(f"{self.inodes_needed} new files are needed, {inodes} fit")
+        if lacks:
+            raise NoSpaceError(
+                f"no room in the file system of {name} for the chosen files: {'; '.join(lacks)}",
+                hint="choose fewer files, or make room in the target",
+            )
