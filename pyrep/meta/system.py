@@ -84,8 +84,8 @@ class PeerRecord:
 
     Attributes:
         peer_system_id: its id.
-        boot_id: random bytes that name its last run; if it changed, what wasn't durable there may be
-            lost.
+        boot_id: random bytes that name its last run; if it changed, what wasn't durable there may
+            be lost.
         attempt: number of the last connection; a higher one supersedes older ones.
     """
 
