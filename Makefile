@@ -26,7 +26,7 @@ test-c:
 
 test-python:
 	@scripts/setup.sh test
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -q $(ARGS)
 
 lint:  ## formatting, rules, types, layers, clang-tidy; changes nothing
 	@scripts/setup.sh test lint
