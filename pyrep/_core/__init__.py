@@ -1,0 +1,105 @@
+"""The compiled core, wrapped: the only package that touches cffi and its pointers."""
+
+from pyrep._core.apply import (
+    Apply,
+    ApplyInfo,
+)
+from pyrep._core.bitmap import (
+    Bitmap,
+)
+from pyrep._core.bitmapfile import (
+    BitmapFile,
+    BitmapKey,
+    crc32c,
+)
+from pyrep._core.copier import (
+    Copier,
+    CopyProgress,
+)
+from pyrep._core.cut import (
+    CutItem,
+    CutVerb,
+    group_cut,
+)
+from pyrep._core.frame import (
+    FRAME_BYTES,
+    FRAME_DIGEST_FROM,
+    FRAME_DIGEST_OFFSET,
+    FrameInfo,
+    check_frame,
+)
+from pyrep._core.io import (
+    FileIdentity,
+    FileIo,
+    Io,
+    MemoryIo,
+    OverlayIo,
+    VolatileIo,
+)
+from pyrep._core.link import (
+    LinkCore,
+    LinkInfo,
+    LinkMode,
+)
+from pyrep._core.native import (
+    SLICE_S,
+    Buffer,
+)
+from pyrep._core.stream import (
+    Ack,
+    Stream,
+    StreamInfo,
+    new_frame_buffer,
+)
+from pyrep._core.tree import (
+    Tree,
+)
+from pyrep._core.volume import (
+    Fence,
+    VolumeCore,
+    VolumeIo,
+    move_volumes,
+)
+from pyrep._core.wake import (
+    Wake,
+)
+
+__all__ = [
+    "FRAME_BYTES",
+    "FRAME_DIGEST_FROM",
+    "FRAME_DIGEST_OFFSET",
+    "SLICE_S",
+    "Ack",
+    "Apply",
+    "ApplyInfo",
+    "Bitmap",
+    "BitmapFile",
+    "BitmapKey",
+    "Buffer",
+    "Copier",
+    "CopyProgress",
+    "CutItem",
+    "CutVerb",
+    "Fence",
+    "FileIdentity",
+    "FileIo",
+    "FrameInfo",
+    "Io",
+    "LinkCore",
+    "LinkInfo",
+    "LinkMode",
+    "MemoryIo",
+    "OverlayIo",
+    "Stream",
+    "StreamInfo",
+    "Tree",
+    "VolatileIo",
+    "VolumeCore",
+    "VolumeIo",
+    "Wake",
+    "check_frame",
+    "crc32c",
+    "group_cut",
+    "move_volumes",
+    "new_frame_buffer",
+]

@@ -1,0 +1,88 @@
+"""Bitmaps in memory: one bit per chunk."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+from pyrep._core.native import Owned, Pointer, check, ffi, lib
+from pyrep.errors import InvalidArgumentError
+
+__all__ = [
+    "Bitmap",
+]
+
+
+class Bitmap(Owned):
+    """One bit per chunk. Borrowed ones belong to a link or a volume, kept alive by `keep`."""
+
+    def __init__(self, bit_count: int, *, pointer: Pointer = None, keep: object = None) -> None:
+        self._keep = keep
+        if pointer is not None:
+            super().__init__(pointer, lambda _pointer: None)
+            return
+        out = ffi.new("rep_bitmap **")
+        code = lib.rep_bitmap_new(bit_count, out)
+        if code == -errno.EINVAL:
+            raise InvalidArgumentError(f"a bitmap can't have {bit_count} bits")
+        check(code, "making a bitmap")
+        super().__init__(out[0], lib.rep_bitmap_free)
+
+    def __len__(self) -> int:
+        return int(lib.rep_bitmap_size(self.pointer))
+
+    def set(self, first: int, count: int = 1) -> None:
+        """Set bits. OutOfRangeError: nothing was set."""
+        check(lib.rep_bitmap_set(self.pointer, first, count), "setting bits")
+
+    def clear(self, first: int, count: int = 1) -> None:
+        """Clear bits. OutOfRangeError: nothing was cleared."""
+        check(lib.rep_bitmap_clear(self.pointer, first, count), "clearing bits")
+
+    def test(self, index: int) -> bool:
+        """Whether the bit is set."""
+        return bool(check(lib.rep_bitmap_test(self.pointer, index), "testing a bit"))
+
+    def fill(self) -> None:
+        """Set all bits."""
+        lib.rep_bitmap_fill(self.pointer)
+
+    def any(self) -> bool:
+        """Whether a bit is set."""
+        return bool(lib.rep_bitmap_any(self.pointer))
+
+    def count(self) -> int:
+        """How many bits are set."""
+        return int(lib.rep_bitmap_count(self.pointer))
+
+    def update(self, other: Bitmap) -> None:
+        """OR `other` in."""
+        self._operate(lib.rep_bitmap_or, other)
+
+    def intersection_update(self, other: Bitmap) -> None:
+        """AND with `other`."""
+        self._operate(lib.rep_bitmap_and, other)
+
+    def difference_update(self, other: Bitmap) -> None:
+        """Clear what is set in `other` (ANDNOT)."""
+        self._operate(lib.rep_bitmap_andnot, other)
+
+    def symmetric_difference_update(self, other: Bitmap) -> None:
+        """XOR with `other`."""
+        self._operate(lib.rep_bitmap_xor, other)
+
+    def _operate(self, operation: Callable[[Pointer, Pointer], int], other: Bitmap) -> None:
+        if operation(self.pointer, other.pointer):
+            raise InvalidArgumentError(f"bitmaps of {len(self)} and {len(other)} bits don't match")
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yield (first, count) of every run of set bits, ascending."""
+        capacity = 1024
+        firsts = ffi.new("uint64_t[]", capacity)
+        counts = ffi.new("uint64_t[]", capacity)
+        resume = ffi.new("uint64_t *", 0)
+        size = len(self)
+        while resume[0] < size:
+            got = lib.rep_bitmap_runs(self.pointer, resume[0], firsts, counts, capacity, resume)
+            for index in range(check(got, "reading runs")):
+                yield int(firsts[index]), int(counts[index])

@@ -1,0 +1,173 @@
+"""Storage: files, memory, a copy-on-write look, and a double that fails and forgets."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyrep._core.native import Buffer, Owned, Pointer, check, ffi, lib
+from pyrep.errors import InvalidArgumentError
+
+__all__ = [
+    "FileIdentity",
+    "FileIo",
+    "Io",
+    "MemoryIo",
+    "OverlayIo",
+    "VolatileIo",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileIdentity:
+    """What identifies a backing file. Times in nanoseconds."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Io(Owned):
+    """A piece of storage. Offsets and lengths in bytes; a range past the end is refused."""
+
+    def __init__(self, pointer: Pointer, name: str, keep: object = None) -> None:
+        self.name = name
+        self._keep = keep
+        super().__init__(pointer, lib.rep_io_free)
+
+    @property
+    def address(self) -> int:
+        """The address of the C object, for another extension that calls its vtable."""
+        return int(ffi.cast("uintptr_t", self.pointer))
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        return int(lib.rep_io_size(self.pointer))
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Return `length` bytes at `offset`."""
+        data = bytearray(length)
+        self.pread_into(data, offset)
+        return bytes(data)
+
+    def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
+        """Fill `buffer` from `offset` on."""
+        target = ffi.from_buffer(buffer, require_writable=True)
+        what = f"reading {self.name}"
+        check(lib.rep_io_pread(self.pointer, target, len(buffer), offset), what)
+
+    def pwrite(self, data: Buffer, offset: int) -> None:
+        """Write `data` at `offset`."""
+        source = ffi.from_buffer(data)
+        what = f"writing {self.name}"
+        check(lib.rep_io_pwrite(self.pointer, source, len(source), offset), what)
+
+    def zero(self, length: int, offset: int) -> None:
+        """Make the range read as zeros."""
+        check(lib.rep_io_zero(self.pointer, offset, length), f"zeroing {self.name}")
+
+    def flush(self) -> None:
+        """Make everything written before durable."""
+        check(lib.rep_io_flush(self.pointer), f"flushing {self.name}")
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the data extents (offset, length) of the range."""
+        end = self.size_bytes if length is None else offset + length
+        out = ffi.new("rep_extent[64]")
+        count = ffi.new("size_t *")
+        resume = ffi.new("uint64_t *", offset)
+        while resume[0] < end:
+            at = resume[0]
+            code = lib.rep_io_extents(self.pointer, at, end - at, out, 64, count, resume)
+            check(code, f"mapping {self.name}")
+            for index in range(count[0]):
+                yield int(out[index].offset), int(out[index].length)
+
+
+class FileIo(Io):
+    """A regular file, locked for this object; or read-only and without the lock."""
+
+    def __init__(self, path: Path, *, locked: bool = True) -> None:
+        out = ffi.new("rep_io **")
+        opening = lib.rep_io_file_open if locked else lib.rep_io_file_open_readonly
+        code = opening(os.fsencode(path), out)
+        if code == -errno.EINVAL:
+            raise InvalidArgumentError(f"cannot open {path}: not a regular file")
+        check(code, f"opening {path}")
+        super().__init__(out[0], str(path))
+
+    def identify(self) -> FileIdentity:
+        """Return what identifies the file at this moment."""
+        out = ffi.new("rep_io_file_identity *")
+        check(lib.rep_io_file_identify(self.pointer, out), f"looking at {self.name}")
+        return FileIdentity(
+            device=out.device,
+            inode=out.inode,
+            size_bytes=out.size_bytes,
+            mtime_ns=out.mtime_ns,
+            ctime_ns=out.ctime_ns,
+        )
+
+
+class MemoryIo(Io):
+    """Zero-filled private memory."""
+
+    def __init__(self, size_bytes: int) -> None:
+        out = ffi.new("rep_io **")
+        check(lib.rep_io_memory_new(size_bytes, out), "making memory storage")
+        super().__init__(out[0], "memory")
+
+
+class OverlayIo(Io):
+    """A copy-on-write look at `base`, which it never writes (INV-4)."""
+
+    def __init__(self, base: Io) -> None:
+        out = ffi.new("rep_io **")
+        check(lib.rep_overlay_new(base.pointer, out), f"making a view of {base.name}")
+        super().__init__(out[0], f"view of {base.name}", keep=base)
+
+    @property
+    def dirty_bytes(self) -> int:
+        """Bytes held privately so far."""
+        return int(lib.rep_overlay_dirty_bytes(self.pointer))
+
+
+class VolatileIo(Io):
+    """Keeps unflushed writes of `base` apart, can lose them, and fails on demand.
+
+    The fault model is the contract at the top of `csrc/rep_volatile.h`.
+    """
+
+    def __init__(self, base: Io) -> None:
+        out = ffi.new("rep_io **")
+        check(lib.rep_volatile_new(base.pointer, out), f"making {base.name} volatile")
+        super().__init__(out[0], base.name, keep=base)
+
+    def lose(self, *, seed: int, keep_one_in: int = 0, tear: bool = False) -> None:
+        """Lose power: unflushed writes are kept or lost, decided by `seed`."""
+        code = lib.rep_volatile_lose(self.pointer, seed, keep_one_in, int(tear))
+        check(code, f"losing power of {self.name}")
+
+    def fail_after(self, operations: int, errno_code: int) -> None:
+        """Fail every write and flush after `operations` more of them; errno_code 0 heals."""
+        lib.rep_volatile_fail_after(self.pointer, operations, -errno_code)
+
+    def fail_reads(self, errno_code: int) -> None:
+        """Fail every read; 0 heals."""
+        lib.rep_volatile_fail_reads(self.pointer, -errno_code)
+
+    @property
+    def unflushed_count(self) -> int:
+        """Writes that a power loss could take."""
+        return int(lib.rep_volatile_unflushed_count(self.pointer))
+
+    @property
+    def flush_count(self) -> int:
+        """Flushes so far."""
+        return int(lib.rep_volatile_flush_count(self.pointer))

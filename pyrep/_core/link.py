@@ -1,0 +1,128 @@
+"""Links: one row of a volume at work."""
+
+from __future__ import annotations
+
+import enum
+import errno
+from dataclasses import dataclass
+
+from pyrep._core.bitmap import Bitmap
+from pyrep._core.native import Owned, check, ffi, lib
+from pyrep._core.stream import Ack, Stream
+from pyrep._core.volume import VolumeCore
+from pyrep.errors import InvalidArgumentError
+
+__all__ = [
+    "LinkCore",
+    "LinkInfo",
+    "LinkMode",
+]
+
+
+class LinkMode(enum.IntEnum):
+    """What a link does with a write."""
+
+    IDLE = lib.REP_LINK_IDLE
+    MARK = lib.REP_LINK_MARK
+    FORWARD = lib.REP_LINK_FORWARD
+    SHIP = lib.REP_LINK_SHIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkInfo:
+    """What a link is doing. `broken` is the positive errno that ended its work, or 0."""
+
+    mode: LinkMode
+    broken: int
+    epoch_start: int
+    any_pending: bool
+    any_unsettled: bool
+
+
+class LinkCore(Owned):
+    """One row of a volume at work."""
+
+    def __init__(self, volume: VolumeCore, *, chunk_bytes: int, shares_marks: bool) -> None:
+        out = ffi.new("rep_link **")
+        code = lib.rep_link_new(volume.pointer, chunk_bytes, int(shares_marks), out)
+        if code == -errno.EINVAL:
+            raise InvalidArgumentError(
+                f"volume {volume.name} can't have a pair with chunks of {chunk_bytes} bytes",
+                hint="all local pairs of one source volume use one chunk size",
+            )
+        check(code, f"opening a pair of volume {volume.name}")
+        super().__init__(out[0], lib.rep_link_free)
+        self.volume = volume
+        self.chunk_bytes = chunk_bytes
+        self._what = f"switching a pair of volume {volume.name}"
+        self._keep: object = None
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks of the volume, the last one perhaps partial."""
+        return int(lib.rep_link_chunk_count(self.pointer))
+
+    @property
+    def pending(self) -> Bitmap:
+        """The row's own P, borrowed."""
+        return Bitmap(0, pointer=lib.rep_link_pending(self.pointer), keep=self)
+
+    def info(self) -> LinkInfo:
+        """Return what the link is doing."""
+        out = ffi.new("rep_link_info *")
+        lib.rep_link_info_get(self.pointer, out)
+        return LinkInfo(
+            mode=LinkMode(out.mode),
+            broken=-out.broken,
+            epoch_start=out.epoch_start,
+            any_pending=bool(out.any_pending),
+            any_unsettled=bool(out.any_unsettled),
+        )
+
+    def pending_count(self) -> int:
+        """Return the count of pending chunks, shared marks included."""
+        out = ffi.new("uint64_t *")
+        check(lib.rep_link_pending_count(self.pointer, out), "counting pending chunks")
+        return int(out[0])
+
+    def cover(self) -> Bitmap:
+        """Return a new bitmap: pending, unsettled and shared marks together."""
+        bitmap = Bitmap(self.chunk_count)
+        check(lib.rep_link_collect(self.pointer, bitmap.pointer), "collecting pending chunks")
+        return bitmap
+
+    def idle(self) -> None:
+        """Do nothing with writes: the volume is a target."""
+        check(lib.rep_link_idle(self.pointer), self._what)
+
+    def mark(self) -> None:
+        """Mark writes as pending."""
+        check(lib.rep_link_mark(self.pointer), self._what)
+
+    def mark_from(self, epoch_start: int) -> None:
+        """Mark, owning restored shared marks from `epoch_start` on (0: from now on)."""
+        check(lib.rep_link_mark_from(self.pointer, epoch_start), self._what)
+
+    def forward(self, target: LinkCore) -> None:
+        """Write everything to the volume of `target`, its row at the other side, too."""
+        code = lib.rep_link_forward(self.pointer, target.volume.pointer, target.pointer)
+        check(code, self._what)
+        self._keep = target
+
+    def ship(self, stream: Stream, channel: int, ack: Ack) -> None:
+        """Append everything to `stream`."""
+        check(lib.rep_link_ship(self.pointer, stream.pointer, channel, int(ack)), self._what)
+        self._keep = stream
+
+    def clean(self) -> None:
+        """Forget everything pending: both sides are known to be equal."""
+        check(lib.rep_link_clean(self.pointer), self._what)
+
+    def break_off(self, errno_code: int) -> None:
+        """End the link's work; everything unsettled becomes pending."""
+        lib.rep_link_break(self.pointer, -errno_code)
+
+    def settle(self) -> None:
+        """Make the local target durable and drop what was unsettled."""
+        code = lib.rep_link_settle(self.pointer)
+        check(code, f"flushing a mirror of volume {self.volume.name}")

@@ -1,0 +1,258 @@
+"""Volumes at work: the write path, fences, shared marks."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from pyrep._core.bitmap import Bitmap
+from pyrep._core.io import Io
+from pyrep._core.native import (
+    NO_DEADLINE,
+    SLICE_NS,
+    Buffer,
+    Owned,
+    Pointer,
+    check,
+    error_of,
+    ffi,
+    in_slices,
+    lib,
+)
+from pyrep._core.tree import Tree
+from pyrep._core.wake import Wake
+from pyrep.errors import FencedError, OutOfRangeError, PyrepError
+
+__all__ = [
+    "Fence",
+    "VolumeCore",
+    "VolumeIo",
+    "move_volumes",
+]
+
+
+class Fence(enum.IntFlag):
+    """What hosts may not do because of the volume's role."""
+
+    NONE = lib.REP_FENCE_NONE
+    WRITES = lib.REP_FENCE_WRITES
+    READS = lib.REP_FENCE_READS
+
+
+class _Scratch(threading.local):
+    """Per thread: what a write's out-parameters need, allocated once."""
+
+    def __init__(self) -> None:
+        self.ticket = ffi.new("rep_ticket *")
+        self.done = ffi.new("uint64_t *")
+
+
+_scratch = _Scratch()
+
+
+class VolumeCore(Owned):
+    """A volume at work. `wake` ends its waits (close); `name` is for messages."""
+
+    def __init__(self, io: Io, tree: Tree, *, name: str, wake: Wake) -> None:
+        out = ffi.new("rep_volume **")
+        check(lib.rep_volume_new(io.pointer, tree.pointer, out), f"opening volume {name}")
+        super().__init__(out[0], lib.rep_volume_free)
+        self.name = name
+        self.io = io
+        self.tree = tree
+        self.wake = wake
+        self._trees = [tree]
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        return int(lib.rep_volume_size(self.pointer))
+
+    def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
+        """Fill `buffer` from `offset` on. FencedError: its content is inconsistent."""
+        target = ffi.from_buffer(buffer, require_writable=True)
+        code = lib.rep_volume_pread(self.pointer, target, len(buffer), offset)
+        if code:
+            raise self._refusal(code, "reading", offset, len(buffer))
+
+    def pwrite(self, data: Buffer, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
+        """Write `data`; return when its synchronous mirrors have acknowledged, or were given up."""
+        source = ffi.from_buffer(data)
+
+        def call(done: int, deadline: int, out: Pointer) -> int:
+            return int(
+                lib.rep_volume_pwrite(
+                    self.pointer,
+                    source + done,
+                    len(source) - done,
+                    offset + done,
+                    token,
+                    deadline,
+                    self.wake.pointer,
+                    _scratch.ticket,
+                    out,
+                )
+            )
+
+        self._write("writing", call, len(source), offset, ack_timeout_s)
+
+    def zero(self, length: int, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
+        """Make the range read as zeros."""
+        self._wipe(
+            "zeroing", lib.rep_volume_zero, length, offset, token=token, ack_timeout_s=ack_timeout_s
+        )
+
+    def trim(self, length: int, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
+        """Say that the range isn't needed; it reads as zeros."""
+        self._wipe(
+            "trimming",
+            lib.rep_volume_trim,
+            length,
+            offset,
+            token=token,
+            ack_timeout_s=ack_timeout_s,
+        )
+
+    def _wipe(
+        self,
+        verb: str,
+        operation: Callable[..., int],
+        length: int,
+        offset: int,
+        *,
+        token: int,
+        ack_timeout_s: float,
+    ) -> None:
+        def call(done: int, deadline: int, out: Pointer) -> int:
+            wake, ticket = self.wake.pointer, _scratch.ticket
+            return operation(
+                self.pointer, length - done, offset + done, token, deadline, wake, ticket, out
+            )
+
+        self._write(verb, call, length, offset, ack_timeout_s)
+
+    def _write(
+        self,
+        verb: str,
+        call: Callable[[int, int, Pointer], int],
+        length: int,
+        offset: int,
+        ack_timeout_s: float,
+    ) -> None:
+        ticket, out = _scratch.ticket, _scratch.done
+        ticket.count = 0
+        done = 0
+        while True:
+            code = call(done, time.monotonic_ns() + SLICE_NS, out)
+            done += out[0]
+            if code != -errno.ETIMEDOUT:
+                break
+        if ticket.count:
+            self._acknowledged(ticket, ack_timeout_s)
+        if code:
+            raise self._refusal(code, verb, offset, length)
+
+    def _acknowledged(self, ticket: Pointer, ack_timeout_s: float) -> None:
+        """Wait for the peers; past the time-out the path counts as lost and the write as marked."""
+        wake = self.wake.pointer
+
+        def wait(deadline: int) -> int:
+            return int(lib.rep_ticket_wait(ticket, deadline, wake))
+
+        code = in_slices(wait, ack_timeout_s)
+        if code == -errno.ETIMEDOUT:
+            lib.rep_ticket_give_up(ticket)
+        elif code:
+            ticket.count = 0
+            raise error_of(code, f"waiting for the mirror of volume {self.name}")
+
+    def flush(self, *, ack_timeout_s: float) -> None:
+        """Make the volume durable, and its mirrors in mode durable too."""
+        ticket = _scratch.ticket
+        ticket.count = 0
+        check(lib.rep_volume_flush(self.pointer, ticket), f"flushing volume {self.name}")
+        if ticket.count:
+            self._acknowledged(ticket, ack_timeout_s)
+
+    def _refusal(self, code: int, verb: str, offset: int, length: int) -> PyrepError:
+        what = f"{verb} volume {self.name}"
+        match -code:
+            case errno.ERANGE:
+                return OutOfRangeError(
+                    f"cannot go on {what}: bytes {offset}…{offset + length} reach past its end "
+                    f"at {self.size_bytes}"
+                )
+            case errno.EROFS:
+                return FencedError(
+                    f"cannot go on {what}: it is the target of a pair or a generation",
+                    hint="write to the pair's source, or dissolve the pair",
+                )
+            case errno.EBUSY:
+                return FencedError(
+                    f"cannot go on {what}: a restore holds it",
+                    hint="wait until the workflow is done, or abandon it",
+                )
+            case errno.ESTALE:
+                return FencedError(
+                    f"cannot go on {what}: it is the target of a running copy and inconsistent",
+                    hint="wait until the pair is DUPLEX",
+                )
+            case _:
+                return error_of(code, what)
+
+    def fence(self, fence: Fence) -> None:
+        """Set the role fence; no write of the old rule is under way when it returns."""
+        what = f"fencing volume {self.name}"
+        check(lib.rep_volume_fence(self.pointer, int(fence), NO_DEADLINE, ffi.NULL), what)
+
+    def lease(self, token: int) -> None:
+        """Let only writes with `token` in; 0 lets everybody in."""
+        what = f"fencing volume {self.name}"
+        check(lib.rep_volume_lease(self.pointer, token, NO_DEADLINE, ffi.NULL), what)
+
+    def epochs(self) -> list[tuple[int, Bitmap]]:
+        """Return the intervals of shared marks as (sequence, borrowed bitmap), ascending."""
+        count = lib.rep_volume_epoch_count(self.pointer)
+        return [
+            (
+                int(lib.rep_volume_epoch_sequence(self.pointer, index)),
+                Bitmap(0, pointer=lib.rep_volume_epoch_bitmap(self.pointer, index), keep=self),
+            )
+            for index in range(count)
+        ]
+
+    def push_epoch(self, chunk_bytes: int, sequence: int) -> None:
+        """Append an empty interval: for restoring what a clean close saved."""
+        code = lib.rep_volume_epoch_push(self.pointer, chunk_bytes, sequence)
+        check(code, f"restoring marks of volume {self.name}")
+
+    def moved_to(self, tree: Tree) -> None:
+        """Remember the tree that `Tree` moves have put it in; the old one stays alive with it."""
+        self._trees.append(tree)
+        self.tree = tree
+
+
+def move_volumes(volumes: Sequence[VolumeCore], source: Tree, target: Tree) -> None:
+    """Move volumes between trees with both gates closed."""
+    if source is target:
+        return
+    array = ffi.new("rep_volume *[]", [volume.pointer for volume in volumes])
+    code = lib.rep_volumes_move(array, len(volumes), source.pointer, target.pointer)
+    check(code, "joining trees")
+    for volume in volumes:
+        volume.moved_to(target)
+
+
+class VolumeIo(Io):
+    """A volume as storage for a file system: every write takes the tracked path."""
+
+    def __init__(self, volume: VolumeCore, *, token: int = 0, ack_timeout_s: float) -> None:
+        out = ffi.new("rep_io **")
+        timeout_ns = int(ack_timeout_s * 1e9)
+        wake = volume.wake.pointer
+        code = lib.rep_volume_io_new(volume.pointer, token, timeout_ns, wake, out)
+        check(code, f"opening volume {volume.name}")
+        super().__init__(out[0], f"volume {volume.name}", keep=volume)
