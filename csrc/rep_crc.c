@@ -48,7 +48,7 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, c
                                                                  size_t length)
 {
     const uint8_t *at = data;
-    uint64_t state = (uint32_t)~crc;
+    uint64_t state = ~crc;
     for (; length >= 8; at += 8, length -= 8) {
         uint64_t word;
         memcpy(&word, at, sizeof word);

@@ -14,7 +14,7 @@
 /* -ENOMEM, -EINVAL (`base` is empty). */
 int rep_overlay_new(rep_io *base, rep_io **out);
 /* Bytes held privately so far: whole pages. */
-uint64_t rep_overlay_dirty_bytes(rep_io *overlay);
+uint64_t rep_overlay_dirty_bytes(rep_io *io);
 /* cdef:end */
 
 #endif
