@@ -1,5 +1,73 @@
-"""Mirrored block volumes with point-in-time backup and restore, in user space."""
+"""Mirrored block volumes with point-in-time backup and restore, in user space.
 
+The embedding API: `StorageSystem` with volumes and pairs, `connect` for two systems of one process,
+and the workflows `backup`, `restore`, `dry_run_restore`, `resume`, `abandon`.
+"""
+
+from pyrep.engine import (
+    BadBitmap,
+    Cancel,
+    ChangedBacking,
+    CopyJob,
+    Options,
+    Pair,
+    PairState,
+    Progress,
+    ProgressCallback,
+    StorageSystem,
+    Volume,
+    connect,
+)
+from pyrep.errors import PyrepError, format_error
+from pyrep.host import CommandHostAgent, NoHostAgent
+from pyrep.model import AckPoint, Direction, Generation, PairStatus, SplitCause
 from pyrep.version import __version__
+from pyrep.workflows import (
+    BackupReport,
+    BackupSides,
+    Estimate,
+    HoldAck,
+    RestoreReport,
+    abandon,
+    backup,
+    list_workflows,
+    dry_run_restore,
+    restore,
+    resume,
+)
 
-__all__ = ["__version__"]
+__all__ = [
+    "AckPoint",
+    "BackupReport",
+    "BackupSides",
+    "BadBitmap",
+    "Cancel",
+    "ChangedBacking",
+    "CommandHostAgent",
+    "CopyJob",
+    "Direction",
+    "Estimate",
+    "Generation",
+    "HoldAck",
+    "NoHostAgent",
+    "Options",
+    "Pair",
+    "PairState",
+    "PairStatus",
+    "Progress",
+    "ProgressCallback",
+    "PyrepError",
+    "RestoreReport",
+    "SplitCause",
+    "StorageSystem",
+    "Volume",
+    "__version__",
+    "abandon",
+    "backup",
+    "connect",
+    "format_error",
+    "list_workflows",
+    "dry_run_restore",
+    "restore",
+    "resume",
+]

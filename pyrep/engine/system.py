@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pyrep._core import LinkMode
 from pyrep.engine.backing import create_file, open_backing, sync_directory
@@ -86,6 +86,9 @@ class StorageSystem:
     Make one with `create` or `open`; it is a context manager. All methods may be called from any
     thread. Layout of the directory: docs/formats.md.
     """
+
+    on_open: ClassVar[list[Callable[[StorageSystem], None]]] = []
+    """What the layers above do with every system that is opened."""
 
     def __init__(self, state: SystemState, lock: int) -> None:
         self._state = state
@@ -171,6 +174,8 @@ class StorageSystem:
             undo.pop_all()
         system = cls(state, lock)
         system._resume()
+        for attach in cls.on_open:
+            attach(system)
         _log.info("system.open system=%s directory=%s", state.system_id, path)
         return system
 
@@ -186,8 +191,9 @@ class StorageSystem:
                 _log.info("pair.resume pair=%s not now: %s", pair_id, error)
 
     def close(self) -> None:
-        """End everything cleanly: copies stop (and go on at the next open), paths are cut, bitmaps
-        and tables are written. Idempotent.
+        """End everything cleanly. Idempotent.
+
+        Copies stop (and go on at the next open), paths are cut, bitmaps and tables are written.
 
         Raises:
             DeviceError: something couldn't be written; the next open treats it as an unclean end.

@@ -1,0 +1,120 @@
+"""The pool: which SVOL the next backup of a volume takes, and getting it ready."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pyrep.engine import StorageSystem
+from pyrep.engine.mirror import Mirror
+from pyrep.errors import NotFoundError, RefusedError
+from pyrep.model import (
+    Generation,
+    GenerationCause,
+    GenerationId,
+    GenerationState,
+    PairId,
+    PairStatus,
+    VolumeId,
+    WorkflowId,
+    choose_reuse,
+)
+
+__all__ = ["Pool"]
+
+_log = logging.getLogger(__name__)
+
+
+class Pool:
+    """The local mirrors of volumes in one system, as places for backups."""
+
+    def __init__(self, system: StorageSystem) -> None:
+        self._system = system
+        self._state = system.state
+
+    def prepare(
+        self,
+        volumes: Sequence[VolumeId],
+        *,
+        workflow: str,
+        label: str,
+        reuse_last: bool,
+        lease: bool = False,
+    ) -> Generation:
+        """Bring one local mirror of each volume to DUPLEX, its SVOL flushed; write the intent.
+
+        A mirror in DUPLEX is taken first, then one that is being copied, then one that holds no
+        generation, then the one with the oldest generation that may be given up.
+
+        Raises:
+            RefusedError: a volume has no local mirror, or none may be reused.
+        """
+        workflow_id = WorkflowId(workflow)
+        if lease:
+            roots = [self._state.root_of(volume) for volume in volumes]
+            self._state.journal.acquire(workflow_id, roots)
+        chosen = [self._choose(volume, reuse_last=reuse_last) for volume in volumes]
+        for pair_id in chosen:
+            job = self._system.local_pairs.resync_forward(pair_id, lease=workflow_id)
+            if job is not None:
+                job.wait()
+        sides = [self._state.sides(pair_id) for pair_id in chosen]
+        for pvol, _ in sides:
+            pvol.link.settle()
+        return self._system.local_pairs.intend(sides, cause=GenerationCause.BACKUP, label=label)
+
+    def _choose(self, volume: VolumeId, *, reuse_last: bool) -> PairId:
+        self._state.volume(volume)
+        rows = [one.row for one in self._state.local_svol_mirrors(volume)]
+        if not rows:
+            raise RefusedError(
+                f"cannot back up volume {volume}: it has no local mirror in system "
+                f"{self._system.system_id}",
+                hint="create a local pair of it: create_local_pair",
+            )
+        for wanted in (PairStatus.DUPLEX, PairStatus.COPY):
+            for row in rows:
+                if row.status is wanted:
+                    return row.pair_id
+        for row in rows:
+            if self._state.held_generation(row.mirror_volume_id) is None:
+                return row.pair_id
+        reused = choose_reuse(self._state.catalogue.of_source(volume), reuse_last=reuse_last)
+        _log.info("backup.reuse volume=%s generation=%s", volume, reused.generation_id)
+        return self._system.generations.member(reused, volume).pair_id
+
+    def pairs_of(self, generation_id: str | None) -> list[tuple[Mirror, Mirror]]:
+        """Return both sides of each member's local pair; none without a generation."""
+        if not generation_id:
+            return []
+        generation = self._system.generations.get(GenerationId(generation_id))
+        return [self._state.sides(member.pair_id) for member in generation.members]
+
+    def finish(
+        self,
+        pairs: Sequence[tuple[Mirror, Mirror]],
+        generation_id: GenerationId,
+        *,
+        state: GenerationState,
+    ) -> None:
+        """Make the SVOLs durable and commit the split."""
+        self._system.local_pairs.complete(
+            pairs, generation_id, GenerationCause.BACKUP, state_after=state
+        )
+
+    def finish_own(
+        self, pairs: Sequence[tuple[Mirror, Mirror]], generation_id: GenerationId
+    ) -> None:
+        """The same for a generation that needs nobody's confirmation."""
+        self.finish(pairs, generation_id, state=GenerationState.COMPLETE)
+
+    def discard(self, generation_id: str | None) -> None:
+        """An attempt that wasn't finished has failed."""
+        if not generation_id:
+            return
+        try:
+            generation = self._system.generations.get(GenerationId(generation_id))
+        except NotFoundError:
+            return
+        if generation.state is GenerationState.TAKING:
+            self._system.generations.change(generation.generation_id, state=GenerationState.FAILED)

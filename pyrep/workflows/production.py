@@ -1,0 +1,196 @@
+"""What a restore does at the system whose hosts use the volume (100a; steps 510, 520, 550, 560).
+
+The leading system (100b, where the generation is) sends these as commands over the path; when the
+generation is held by the producing system itself, they are called directly. Every one of them may
+be repeated. What is fenced is in this system's own journal, so that it stays fenced over a reopen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from pyrep.engine import StorageSystem
+from pyrep.errors import NotFoundError, RefusedError
+from pyrep.host import NoHostAgent
+from pyrep.model import (
+    Direction,
+    PairId,
+    PairStatus,
+    VolumeId,
+    WorkflowId,
+    WorkflowKind,
+    WorkflowRecord,
+    WorkflowState,
+)
+from pyrep.seams import HostAgent
+from pyrep.workflows.run import token_of
+
+__all__ = ["ProductionSide", "production_verbs"]
+
+_log = logging.getLogger(__name__)
+
+
+class ProductionSide:
+    """The commands, performed here."""
+
+    def __init__(self, system: StorageSystem) -> None:
+        self._system = system
+        self._state = system.state
+
+    def _agent(self, volume: VolumeId) -> HostAgent:
+        return self._state.options.host_agents.get(volume, NoHostAgent())
+
+    def facts(self, volume: str, pair: str) -> dict[str, Any]:
+        """Tell the remote pair's status at its primary."""
+        if not pair:
+            return {"status": "", "pending_count": 0, "volume": volume}
+        state = self._system.pair(pair).status()
+        return {
+            "status": state.status,
+            "direction": state.direction,
+            "pending_count": state.pending_count,
+            "volume": volume,
+        }
+
+    def begin(self, workflow: str, kind: str, volume: str, *, leads: bool) -> None:
+        """Lease the volume's tree here, and keep a record of the workflow that another leads."""
+        workflow_id = WorkflowId(workflow)
+        state = self._state
+        with state.db.transaction():
+            state.journal.acquire(workflow_id, [state.root_of(VolumeId(volume))])
+            if leads:
+                return
+            try:
+                state.journal.get(workflow_id)
+            except NotFoundError:
+                now = datetime.now(UTC)
+                state.journal.add(
+                    WorkflowRecord(
+                        workflow_id=workflow_id,
+                        kind=WorkflowKind(kind),
+                        state=WorkflowState.RUNNING,
+                        step=0,
+                        request={"led_elsewhere": True, "volume": volume},
+                        started_at=now,
+                        updated_at=now,
+                    )
+                )
+
+    def stop(self, workflow: str, volume: str) -> None:
+        """510, 620: the application stops, the volume is unmounted, then fenced by the system."""
+        agent, volume_id = self._agent(VolumeId(volume)), VolumeId(volume)
+        agent.stop(volume_id)
+        agent.unmount(volume_id)
+        self._fence(WorkflowId(workflow), volume_id)
+
+    def _fence(self, workflow_id: WorkflowId, volume_id: VolumeId) -> None:
+        """Durable first: after a reopen the volume is fenced as it was (INV-2, INV-5)."""
+        record = self._state.journal.get(workflow_id)
+        self._state.journal.update(workflow_id, progress={**record.progress, "fenced": volume_id})
+        self._state.volume(volume_id).core.lease(token_of(workflow_id))
+
+    def drain(self, pair: str) -> int:
+        """510: wait until every record is durable at the secondary; return the pending count."""
+        mirror = self._state.mirror(PairId(pair))
+        if mirror.row.status is PairStatus.DUPLEX and mirror.row.group_id is not None:
+            outlet = self._state.peer(mirror.row.pair_system_id).outlet(mirror.row.group_id)
+            timeout_s = self._state.options.ack_timeout_s
+            outlet.drain(timeout_s=timeout_s, wake=self._state.wake, links=[mirror.link])
+        return mirror.link.pending_count()
+
+    def split(self, workflow: str, pair: str) -> int:
+        """520, 630: split the remote mirror; return what is pending at the PVOL."""
+        self._system.pair(pair).split(lease=WorkflowId(workflow))
+        return self._system.pair(pair).status().pending_count
+
+    def reverse(self, workflow: str, pair: str) -> dict[str, Any]:
+        """550, 670: copy everything pending from the SPVOL to the PVOL; wait for its end."""
+        here = self._system.pair(pair)
+        now = here.status()
+        if now.status is PairStatus.DUPLEX:
+            return {"copied_bytes": 0}  # done before a stop
+        job = here.resync(direction=Direction.REVERSE, lease=WorkflowId(workflow))
+        if job is None:
+            raise RefusedError(f"pair {pair} has nothing to copy back")
+        job.wait()
+        return {"copied_bytes": job.done_bytes}
+
+    def forward(self, workflow: str, pair: str) -> None:
+        """Abandoning before 550: the PVOL is whole, the SPVOL gets what differs."""
+        here = self._system.pair(pair)
+        job = here.resync(direction=Direction.FORWARD, lease=WorkflowId(workflow))
+        if job is not None:
+            job.wait()
+
+    def start(self, workflow: str, volume: str) -> None:
+        """560: unfenced, mounted, the application's data recovered, the application started."""
+        workflow_id, volume_id = WorkflowId(workflow), VolumeId(volume)
+        self._state.volume(volume_id).core.lease(0)
+        record = self._state.journal.get(workflow_id)
+        facts = {key: value for key, value in record.progress.items() if key != "fenced"}
+        self._state.journal.update(workflow_id, progress=facts)
+        agent = self._agent(volume_id)
+        agent.mount(volume_id)
+        agent.recover(volume_id)
+        agent.start(volume_id)
+
+    def end(self, workflow: str, state: str) -> None:
+        """The workflow has ended: free the lease here."""
+        workflow_id = WorkflowId(workflow)
+        with self._state.db.transaction():
+            self._state.journal.release(workflow_id)
+            try:
+                self._state.journal.update(workflow_id, state=WorkflowState(state))
+            except NotFoundError:
+                _log.debug("workflow %s left no record here", workflow_id)
+
+    def refence(self) -> None:
+        """At open: fence what workflows that haven't ended had fenced."""
+        for record in self._state.journal.all():
+            for key in ("fenced", "held"):
+                volume = record.progress.get(key)
+                if volume and not record.state.has_ended and volume in self._state.live:
+                    core = self._state.volume(VolumeId(volume)).core
+                    core.lease(token_of(record.workflow_id))
+
+
+def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Return the commands by their name on the path."""
+
+    def answer(**facts: Any) -> dict[str, Any]:
+        return facts
+
+    def begin(body: dict[str, Any]) -> dict[str, Any]:
+        side.begin(body["workflow"], body["kind"], body["volume"], leads=False)
+        return {}
+
+    def stop(body: dict[str, Any]) -> dict[str, Any]:
+        side.stop(body["workflow"], body["volume"])
+        return {}
+
+    def forward(body: dict[str, Any]) -> dict[str, Any]:
+        side.forward(body["workflow"], body["pair"])
+        return {}
+
+    def start(body: dict[str, Any]) -> dict[str, Any]:
+        side.start(body["workflow"], body["volume"])
+        return {}
+
+    def end(body: dict[str, Any]) -> dict[str, Any]:
+        side.end(body["workflow"], body["state"])
+        return {}
+
+    return {
+        "restore.facts": lambda body: side.facts(body["volume"], body["pair"]),
+        "restore.begin": begin,
+        "restore.stop": stop,
+        "restore.drain": lambda body: answer(pending=side.drain(body["pair"])),
+        "restore.split": lambda body: answer(pending=side.split(body["workflow"], body["pair"])),
+        "restore.reverse": lambda body: side.reverse(body["workflow"], body["pair"]),
+        "restore.forward": forward,
+        "restore.start": start,
+        "restore.end": end,
+    }

@@ -1,0 +1,196 @@
+"""A workflow's run: its journal, its leases, its steps by the patent's numbers."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import xxhash
+
+from pyrep.engine import Cancel, Progress, ProgressCallback, StorageSystem
+from pyrep.errors import PyrepError, WorkflowError
+from pyrep.model import VolumeId, WorkflowId, WorkflowKind, WorkflowRecord, WorkflowState
+
+__all__ = ["Run", "Step", "token_of"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a figure.
+
+    Attributes:
+        number: the patent's; 0 for what the patent doesn't number.
+        text: what it does, in the user's words.
+        do: does it; doing it again is harmless.
+    """
+
+    number: int
+    text: str
+    do: Callable[[], None]
+
+
+def token_of(workflow_id: WorkflowId) -> int:
+    """Return the number with which a workflow passes its own fence (never 0)."""
+    return int(xxhash.xxh3_64_intdigest(workflow_id.encode())) | 1
+
+
+class Run:
+    """One workflow under way in the system that leads it.
+
+    The journal has the number of the last step begun, durably, before the step does anything. When
+    a step raises, the workflow is STOPPED there: volumes stay as the step left them, leases are
+    kept, and the error says how to go on.
+    """
+
+    def __init__(
+        self,
+        system: StorageSystem,
+        record: WorkflowRecord,
+        *,
+        progress: ProgressCallback | None,
+        cancel: Cancel | None,
+    ) -> None:
+        self.system = system
+        self.workflow_id = record.workflow_id
+        self.kind = record.kind
+        self.step_number = record.step
+        self.facts: dict[str, Any] = dict(record.progress)
+        self.cancel = cancel
+        self._progress = progress
+        self._text = ""
+
+    @classmethod
+    def begin(
+        cls,
+        system: StorageSystem,
+        kind: WorkflowKind,
+        step: int,
+        request: dict[str, Any],
+        *,
+        progress: ProgressCallback | None,
+        cancel: Cancel | None,
+    ) -> Run:
+        """Write a new workflow into the journal."""
+        now = datetime.now(UTC)
+        record = WorkflowRecord(
+            workflow_id=WorkflowId(f"w{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"),
+            kind=kind,
+            state=WorkflowState.RUNNING,
+            step=step,
+            request=request,
+            started_at=now,
+            updated_at=now,
+        )
+        system.state.journal.add(record)
+        return cls(system, record, progress=progress, cancel=cancel)
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def perform(self, steps: Sequence[Step], *, from_step: int | None = None) -> None:
+        """Do the steps, each journalled before it begins; or those from a number on.
+
+        Raises:
+            WorkflowError: a step failed; its cause is chained.
+        """
+        numbers = [step.number for step in steps]
+        start = numbers.index(from_step) if from_step in numbers else 0
+        for step in steps[start:]:
+            self._perform(step)
+
+    def _perform(self, step: Step) -> None:
+        try:
+            self._begin(step)
+            step.do()
+        except Exception as error:
+            self.stop(error)
+            raise self._stopped(error) from error
+
+    def _begin(self, step: Step) -> None:
+        self.step_number = step.number
+        self._text = step.text
+        self.system.state.journal.update(
+            self.workflow_id,
+            step=step.number,
+            state=WorkflowState.RUNNING,
+            progress=self._merged(),
+        )
+        _log.info("workflow.step workflow=%s step=%d %s", self.workflow_id, step.number, step.text)
+        self.report()
+        if self.cancel:
+            self.cancel.check(f"{self.kind} at step {step.number}")
+
+    def report(self, done_bytes: int = 0, total_bytes: int = 0) -> None:
+        """Tell the caller where it is."""
+        if self._progress:
+            self._progress(
+                Progress(
+                    what=self._text,
+                    step=self.step_number,
+                    done_bytes=done_bytes,
+                    total_bytes=total_bytes,
+                )
+            )
+
+    def relay(self, progress: Progress) -> None:
+        """Pass a part's progress on under this step's number."""
+        self.report(progress.done_bytes, progress.total_bytes)
+
+    def _stopped(self, error: Exception) -> PyrepError:
+        name = repr(self.workflow_id)
+        hint = f"resume(system, {name}) goes on from there, abandon(system, {name}) undoes it"
+        own = error.hint if isinstance(error, PyrepError) else None
+        return WorkflowError(
+            f"workflow {self.workflow_id} ({self.kind}) stopped at step {self.step_number} "
+            f"({self._text}): {error}",
+            hint=f"{own}; then {hint}" if own else hint,
+            step=self.step_number,
+        )
+
+    def _merged(self) -> dict[str, Any]:
+        """Return what the journal holds, with this run's facts over it: a site keeps its fence
+        there too.
+        """
+        stored = self.system.state.journal.get(self.workflow_id).progress
+        return {**stored, **self.facts}
+
+    # --- journal ---------------------------------------------------------------------------------
+
+    def note(self, **facts: Any) -> None:
+        """Keep facts that a resume needs, durably."""
+        self.facts.update(facts)
+        self.system.state.journal.update(self.workflow_id, progress=self._merged())
+
+    def stop(self, error: BaseException) -> None:
+        """Write down that it stopped, and why."""
+        self.system.state.journal.update(
+            self.workflow_id,
+            state=WorkflowState.STOPPED,
+            progress=self._merged(),
+            error=str(error) or type(error).__name__,
+        )
+        _log.warning(
+            "workflow.stopped workflow=%s step=%d why=%s",
+            self.workflow_id,
+            self.step_number,
+            error,
+        )
+
+    def end(self, state: WorkflowState, error: str | None = None) -> None:
+        """Write down that it has ended, and free its leases here."""
+        with self.system.state.db.transaction():
+            self.system.state.journal.update(
+                self.workflow_id, state=state, progress=self._merged(), error=error
+            )
+            self.system.state.journal.release(self.workflow_id)
+        _log.info("workflow.end workflow=%s state=%s", self.workflow_id, state)
+
+    def lease(self, volumes: Iterable[VolumeId]) -> None:
+        """Lease the trees of these volumes. BusyError names the workflow that has one."""
+        state = self.system.state
+        state.journal.acquire(self.workflow_id, [state.root_of(one) for one in volumes])

@@ -1,0 +1,317 @@
+"""The workflows as embedders and other systems ask for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pyrep.engine import Cancel, ProgressCallback, StorageSystem
+from pyrep.engine.peer import Peer
+from pyrep.errors import InvalidArgumentError, PyrepError, RefusedError
+from pyrep.model import (
+    GenerationId,
+    SystemId,
+    WorkflowId,
+    WorkflowKind,
+    WorkflowRecord,
+    WorkflowState,
+)
+from pyrep.workflows.backup import (
+    Backup,
+    BackupReport,
+    BackupRequest,
+    BackupSides,
+    HoldAck,
+    SecondaryBackup,
+    begin_backup,
+)
+from pyrep.workflows.codec import generation_from, generation_to
+from pyrep.workflows.estimate import Estimate
+from pyrep.workflows.production import ProductionSide, production_verbs
+from pyrep.workflows.restore import Restore, RestoreReport, RestoreRequest, begin_restore
+from pyrep.workflows.run import Run
+
+__all__ = [
+    "abandon",
+    "attach",
+    "backup",
+    "dry_run_restore",
+    "list_workflows",
+    "restore",
+    "resume",
+]
+
+PathLike = str | bytes
+
+
+# --- backup --------------------------------------------------------------------------------------
+
+
+def backup(
+    system: StorageSystem,
+    volumes: Sequence[str],
+    *,
+    primary: str | None = None,
+    label: str = "",
+    sides: BackupSides = BackupSides.SECONDARY,
+    hold_ack: HoldAck = HoldAck.WAIT,
+    reuse_last: bool = False,
+    hold_max_ms: float | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: Cancel | None = None,
+) -> BackupReport:
+    """Take a backup of volumes at one point into SVOLs (Fig. 4); the remote mirror stays in work.
+
+    Args:
+        system: any system; the primary leads.
+        volumes: ids of volumes at the primary.
+        primary: the system that leads, if it isn't `system`.
+        label: free text for the catalogue.
+        sides: whose local mirrors are split, all at one point.
+        hold_ack: whether synchronous writers wait in the hold.
+        reuse_last: whether the only complete generation may be given up when no SVOL is free.
+        hold_max_ms: longest hold; the system's option by default.
+        progress: called at each step (not when another system leads).
+        cancel: ends it between steps; the workflow stays to be resumed or abandoned.
+
+    Returns:
+        The report, with the complete generations.
+
+    Raises:
+        RefusedError, NotFoundError, BusyError: refused at 400; nothing was begun.
+        WorkflowError: stopped at a step; `resume` or `abandon` it.
+    """
+    request = BackupRequest(
+        volumes=tuple(volumes),
+        label=label,
+        sides=sides,
+        hold_ack=hold_ack,
+        reuse_last=reuse_last,
+        hold_max_ms=system.state.options.hold_max_ms if hold_max_ms is None else hold_max_ms,
+    )
+    if primary is not None and primary != system.system_id:
+        body = system.ask(primary, "backup.run", {"request": request.to_json()})
+        return _backup_report(body)
+    made, run = begin_backup(system, request, progress=progress, cancel=cancel)
+    return _lead_backup(made, run, None)
+
+
+def _lead_backup(made: Backup, run: Run, from_step: int | None) -> BackupReport:
+    if from_step in {None, 400}:
+        try:
+            made.prepare(run)
+        except PyrepError:
+            made.abandon(run)
+            raise
+        from_step = None
+    run.perform(made.steps(run), from_step=from_step)
+    return made.finish(run)
+
+
+def _backup_report(body: dict[str, Any]) -> BackupReport:
+    generations = tuple(generation_from(one) for one in body["generations"])
+    return BackupReport(**{**body, "generations": generations})
+
+
+def _backup_body(report: BackupReport) -> dict[str, Any]:
+    return {
+        **asdict(report),
+        "generations": [generation_to(one) for one in report.generations],
+    }
+
+
+# --- restore -------------------------------------------------------------------------------------
+
+
+def _request(
+    generation: str, volume: str, paths: Sequence[PathLike], *, whole: bool, delete_extra: bool
+) -> RestoreRequest:
+    if whole == bool(paths):
+        raise InvalidArgumentError(
+            "name the files to restore, or the whole volume, and not both",
+            hint="paths=[...] or whole=True",
+        )
+    return RestoreRequest(
+        generation=generation,
+        volume=volume,
+        paths=tuple(os.fsencode(path) for path in paths),
+        delete_extra=delete_extra,
+    )
+
+
+def _home(system: StorageSystem, generation: str) -> SystemId:
+    return system.generations.get(GenerationId(generation)).home
+
+
+def dry_run_restore(
+    system: StorageSystem,
+    generation: str,
+    volume: str,
+    paths: Sequence[PathLike] = (),
+    *,
+    whole: bool = False,
+    delete_extra: bool = False,
+    cancel: Cancel | None = None,
+) -> Estimate:
+    """Tell what `restore` would do, and do nothing (dry run); at the system with the generation.
+
+    Args and errors as `restore`.
+    """
+    request = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    return Restore(system, request).estimate(cancel)
+
+
+def restore(
+    system: StorageSystem,
+    generation: str,
+    volume: str,
+    paths: Sequence[PathLike] = (),
+    *,
+    whole: bool = False,
+    delete_extra: bool = False,
+    progress: ProgressCallback | None = None,
+    cancel: Cancel | None = None,
+) -> RestoreReport:
+    """Restore files (Fig. 5) or a volume (Fig. 6) to the primary's volume.
+
+    The figure is decided by step 610. Only chunks that differ are written and cross the path.
+
+    Args:
+        system: the system that holds the generation, or the one whose volume it was taken from.
+        generation: the generation's id.
+        volume: which of its volumes, by its id at either system.
+        paths: paths and patterns within the file system; str is encoded as file names are.
+        whole: the whole volume, by name; then no file system is needed.
+        delete_extra: also remove what a chosen directory has and the generation lacks.
+        progress: called at each step (not when another system leads).
+        cancel: ends it at the next good point; the workflow stays to be resumed or abandoned.
+
+    Raises:
+        RefusedError, NotFoundError, BusyError, FileSystemError, NoSpaceError: refused before
+            anything was touched.
+        WorkflowError: stopped at a step; `resume` or `abandon` it.
+    """
+    request = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    home = _home(system, generation)
+    if home != system.system_id:
+        body = system.ask(home, "restore.run", {"request": request.to_json()})
+        return RestoreReport(**body)
+    made = Restore(system, request)
+    made.check()
+    run = begin_restore(system, made, progress=progress, cancel=cancel)
+    return _lead_restore(made, run, None)
+
+
+def _lead_restore(made: Restore, run: Run, from_step: int | None) -> RestoreReport:
+    if from_step in {None, 500, 600}:
+        try:
+            made.prepare(run)
+        except PyrepError as error:
+            made.refuse(run, error)
+            raise
+        from_step = None
+    run.perform(made.steps(run), from_step=from_step)
+    return made.finish(run)
+
+
+# --- journal -------------------------------------------------------------------------------------
+
+
+def list_workflows(system: StorageSystem) -> tuple[WorkflowRecord, ...]:
+    """Return the workflows in a system's journal, oldest first."""
+    return system.state.journal.all()
+
+
+def _load(
+    system: StorageSystem,
+    workflow_id: str,
+    progress: ProgressCallback | None,
+    cancel: Cancel | None,
+) -> tuple[WorkflowRecord, Run]:
+    record = system.state.journal.get(WorkflowId(workflow_id))
+    if record.state is not WorkflowState.STOPPED:
+        raise RefusedError(
+            f"cannot take up workflow {workflow_id}: it is {record.state}",
+            hint="only a stopped workflow can be resumed or abandoned",
+        )
+    if record.request.get("led_elsewhere"):
+        raise RefusedError(
+            f"cannot take up workflow {workflow_id} here: another system leads it",
+            hint="ask the system that holds the generation",
+        )
+    return record, Run(system, record, progress=progress, cancel=cancel)
+
+
+def resume(
+    system: StorageSystem,
+    workflow_id: str,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: Cancel | None = None,
+) -> BackupReport | RestoreReport:
+    """Go on with a stopped workflow from the step it stopped at.
+
+    Raises:
+        RefusedError: it isn't stopped, or another system leads it.
+        WorkflowError: it stopped again.
+    """
+    record, run = _load(system, workflow_id, progress, cancel)
+    if record.kind is WorkflowKind.BACKUP:
+        made = Backup(system, BackupRequest.from_json(record.request))
+        again = 400 if not run.facts.get("split") else record.step
+        return _lead_backup(made, run, again)
+    return _lead_restore(
+        Restore(system, RestoreRequest.from_json(record.request)), run, record.step
+    )
+
+
+def abandon(system: StorageSystem, workflow_id: str) -> None:
+    """Undo a stopped workflow: volumes and hosts as before it, leases free.
+
+    Raises:
+        RefusedError: data is being copied back, only `resume` is left; or it isn't stopped.
+    """
+    record, run = _load(system, workflow_id, None, None)
+    if record.kind is WorkflowKind.BACKUP:
+        Backup(system, BackupRequest.from_json(record.request)).abandon(run)
+    else:
+        Restore(system, RestoreRequest.from_json(record.request)).abandon(run)
+
+
+# --- the path ------------------------------------------------------------------------------------
+
+
+def attach(system: StorageSystem) -> None:
+    """Let a system answer the workflows' commands, and fence what stopped workflows had fenced."""
+    side = ProductionSide(system)
+    calls = system.endpoint.calls
+
+    def bound(
+        verb: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
+        return lambda _peer, body: verb(body)
+
+    for name, verb in production_verbs(side).items():
+        calls[name] = bound(verb)
+    secondary = SecondaryBackup(system)
+    calls["backup.prepare"] = lambda peer, body: secondary.prepare(peer.system_id, body)
+    calls["backup.split"] = lambda peer, body: secondary.split(peer.system_id, body)
+    calls["backup.confirm"] = lambda peer, body: secondary.confirm(peer.system_id, body)
+    calls["backup.end"] = lambda peer, body: secondary.end(peer.system_id, body)
+
+    def run_backup(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        request = BackupRequest.from_json(body["request"])
+        made, run = begin_backup(system, request, progress=None, cancel=None)
+        return _backup_body(_lead_backup(made, run, None))
+
+    def run_restore(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        made = Restore(system, RestoreRequest.from_json(body["request"]))
+        made.check()
+        run = begin_restore(system, made, progress=None, cancel=None)
+        return asdict(_lead_restore(made, run, None))
+
+    calls["backup.run"] = run_backup
+    calls["restore.run"] = run_restore
+    side.refence()

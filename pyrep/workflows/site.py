@@ -1,0 +1,134 @@
+"""The production site as a restore sees it: the same calls, over the path or in this system."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pyrep.engine import StorageSystem
+from pyrep.model import SystemId, WorkflowId, WorkflowKind, WorkflowState
+from pyrep.workflows.production import ProductionSide
+
+__all__ = ["HereSite", "RemoteSite", "Site"]
+
+
+class Site(Protocol):
+    """Where the volume's hosts are (100a, 110a)."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the remote pair's status and pending count at its primary."""
+        ...
+
+    def begin(self, kind: WorkflowKind) -> None:
+        """Lease the volume's tree."""
+        ...
+
+    def stop(self) -> None:
+        """510, 620."""
+        ...
+
+    def drain(self) -> int:
+        """510: return what is pending once every record is durable at the secondary."""
+        ...
+
+    def split(self) -> int:
+        """520, 630: return what is pending at the PVOL."""
+        ...
+
+    def reverse(self) -> int:
+        """550, 670: return the bytes copied."""
+        ...
+
+    def forward(self) -> None:
+        """Undo 520 and 530, or 630."""
+        ...
+
+    def start(self) -> None:
+        """560."""
+        ...
+
+    def end(self, state: WorkflowState) -> None:
+        """Free the lease."""
+        ...
+
+
+class RemoteSite:
+    """The site of a remote pair's primary."""
+
+    def __init__(
+        self,
+        system: StorageSystem,
+        workflow_id: WorkflowId,
+        *,
+        origin: SystemId,
+        volume: str,
+        pair: str,
+    ) -> None:
+        self._system = system
+        self._origin = origin
+        self._facts = {"workflow": workflow_id, "volume": volume, "pair": pair}
+
+    def _ask(self, verb: str, **more: Any) -> dict[str, Any]:
+        return self._system.ask(self._origin, f"restore.{verb}", {**self._facts, **more})
+
+    def facts(self) -> dict[str, Any]:
+        return self._ask("facts")
+
+    def begin(self, kind: WorkflowKind) -> None:
+        self._ask("begin", kind=kind)
+
+    def stop(self) -> None:
+        self._ask("stop")
+
+    def drain(self) -> int:
+        return int(self._ask("drain")["pending"])
+
+    def split(self) -> int:
+        return int(self._ask("split")["pending"])
+
+    def reverse(self) -> int:
+        return int(self._ask("reverse")["copied_bytes"])
+
+    def forward(self) -> None:
+        self._ask("forward")
+
+    def start(self) -> None:
+        self._ask("start")
+
+    def end(self, state: WorkflowState) -> None:
+        self._ask("end", state=state)
+
+
+class HereSite:
+    """This system: the generation's source volume is in no remote pair as SVOL."""
+
+    def __init__(self, system: StorageSystem, workflow_id: WorkflowId, *, volume: str) -> None:
+        self._side = ProductionSide(system)
+        self._workflow = workflow_id
+        self._volume = volume
+
+    def facts(self) -> dict[str, Any]:
+        return self._side.facts(self._volume, "")
+
+    def begin(self, kind: WorkflowKind) -> None:
+        self._side.begin(self._workflow, kind, self._volume, leads=True)
+
+    def stop(self) -> None:
+        self._side.stop(self._workflow, self._volume)
+
+    def drain(self) -> int:
+        return 0
+
+    def split(self) -> int:
+        return 0
+
+    def reverse(self) -> int:
+        return 0
+
+    def forward(self) -> None:
+        return
+
+    def start(self) -> None:
+        self._side.start(self._workflow, self._volume)
+
+    def end(self, state: WorkflowState) -> None:
+        """The leading record's end frees the lease."""
