@@ -30,8 +30,8 @@ from pyrep.workflows import (
     RestoreReport,
     abandon,
     backup,
-    list_workflows,
     dry_run_restore,
+    list_workflows,
     restore,
     resume,
 )
@@ -65,9 +65,9 @@ __all__ = [
     "abandon",
     "backup",
     "connect",
+    "dry_run_restore",
     "format_error",
     "list_workflows",
-    "dry_run_restore",
     "restore",
     "resume",
 ]

@@ -165,8 +165,8 @@ class Backup:
     def _secondary(self) -> SystemId:
         return self._mirrors[0].row.pair_system_id
 
-    def _ask(self, verb: str, run: Run, **facts: Any) -> dict[str, Any]:
-        body = {"workflow": run.workflow_id, **facts}
+    def _ask(self, verb: str, run: Run, **facts: object) -> dict[str, Any]:
+        body: dict[str, Any] = {"workflow": run.workflow_id, **facts}
         return self._system.ask(self._secondary(), f"backup.{verb}", body)
 
     def _statuses(self) -> list[list[str]]:

@@ -65,6 +65,16 @@ def estimate_files(
     cancel: Cancel | None,
 ) -> tuple[RestorePlan, int]:
     """Do the restore in a copy-on-write view of the live volume; return plan and bytes written."""
+
+    def in_view() -> tuple[RestorePlan, int]:
+        with OverlayIo(live) as view, open_view(generation, names[0]) as source:
+            with open_view(view, names[1], Access.READ_WRITE) as target:
+                plan = plan_restore(
+                    source, target, selection, delete_extra=delete_extra, cancel=cancel
+                )
+                apply_restore(plan, source, target, cancel=cancel)
+            return plan, view.dirty_bytes
+
     for _ in range(_TRIES - 1):
         try:
             return _in_view(generation, live, selection, names, delete_extra, cancel)

@@ -160,7 +160,7 @@ class ProductionSide:
 def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
     """Return the commands by their name on the path."""
 
-    def answer(**facts: Any) -> dict[str, Any]:
+    def answer(**facts: int) -> dict[str, Any]:
         return facts
 
     def begin(body: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ a forward resync by the union undoes what was written to 105b. From then on only
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,7 +164,7 @@ class Restore:
             with self._view() as view, open_view(view, self._names[0]) as source:
                 check_selection(source, self.selection)
 
-    def _view(self) -> Any:
+    def _view(self) -> AbstractContextManager[Io]:
         return self._system.generations.view(self.generation.generation_id, self.member.source)
 
     # --- 610 -------------------------------------------------------------------------------------
@@ -262,9 +263,7 @@ class Restore:
         return f"workflow-{run.workflow_id}"
 
     def _check_nothing_pending(self, status: str, pending: int) -> None:
-        """520 splits only if 105a's row has nothing pending: else other files' acknowledged writes
-        would go back in time.
-        """
+        """Refuse while 105a's row has pending bits: acknowledged writes would go back in time."""
         if self.remote is None or (status == PairStatus.DUPLEX and not pending):
             return
         if status == PairStatus.SPLIT and not pending:
@@ -281,15 +280,18 @@ class Restore:
         if self.selection is None:
             return
         try:
-            with self._view() as view, open_view(view, self._names[0]) as source:
-                with open_view(self._live(), self._names[1]) as target:
-                    plan_restore(
-                        source,
-                        target,
-                        self.selection,
-                        delete_extra=self.request.delete_extra,
-                        cancel=cancel,
-                    )
+            with (
+                self._view() as view,
+                open_view(view, self._names[0]) as source,
+                open_view(self._live(), self._names[1]) as target,
+            ):
+                plan_restore(
+                    source,
+                    target,
+                    self.selection,
+                    delete_extra=self.request.delete_extra,
+                    cancel=cancel,
+                )
         except (NoSpaceError, PathNotInFileSystemError):
             raise
         except FileSystemError as error:

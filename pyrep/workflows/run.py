@@ -153,15 +153,13 @@ class Run:
         )
 
     def _merged(self) -> dict[str, Any]:
-        """Return what the journal holds, with this run's facts over it: a site keeps its fence
-        there too.
-        """
+        """Return what the journal holds (a site keeps its fence there) with this run's facts."""
         stored = self.system.state.journal.get(self.workflow_id).progress
         return {**stored, **self.facts}
 
     # --- journal ---------------------------------------------------------------------------------
 
-    def note(self, **facts: Any) -> None:
+    def note(self, **facts: object) -> None:
         """Keep facts that a resume needs, durably."""
         self.facts.update(facts)
         self.system.state.journal.update(self.workflow_id, progress=self._merged())

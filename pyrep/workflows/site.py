@@ -67,34 +67,43 @@ class RemoteSite:
         self._origin = origin
         self._facts = {"workflow": workflow_id, "volume": volume, "pair": pair}
 
-    def _ask(self, verb: str, **more: Any) -> dict[str, Any]:
+    def _ask(self, verb: str, **more: object) -> dict[str, Any]:
         return self._system.ask(self._origin, f"restore.{verb}", {**self._facts, **more})
 
     def facts(self) -> dict[str, Any]:
+        """Ask for the pair's facts."""
         return self._ask("facts")
 
     def begin(self, kind: WorkflowKind) -> None:
+        """Ask for the lease."""
         self._ask("begin", kind=kind)
 
     def stop(self) -> None:
+        """Ask for 510, 620."""
         self._ask("stop")
 
     def drain(self) -> int:
+        """Ask for the drain."""
         return int(self._ask("drain")["pending"])
 
     def split(self) -> int:
+        """Ask for 520, 630."""
         return int(self._ask("split")["pending"])
 
     def reverse(self) -> int:
+        """Ask for 550, 670."""
         return int(self._ask("reverse")["copied_bytes"])
 
     def forward(self) -> None:
+        """Ask for the way back."""
         self._ask("forward")
 
     def start(self) -> None:
+        """Ask for 560."""
         self._ask("start")
 
     def end(self, state: WorkflowState) -> None:
+        """Ask for the end."""
         self._ask("end", state=state)
 
 
@@ -107,27 +116,35 @@ class HereSite:
         self._volume = volume
 
     def facts(self) -> dict[str, Any]:
+        """There is no remote pair."""
         return self._side.facts(self._volume, "")
 
     def begin(self, kind: WorkflowKind) -> None:
+        """Lease the volume's tree."""
         self._side.begin(self._workflow, kind, self._volume, leads=True)
 
     def stop(self) -> None:
+        """Stop, unmount, fence."""
         self._side.stop(self._workflow, self._volume)
 
     def drain(self) -> int:
+        """Nothing is queued."""
         return 0
 
     def split(self) -> int:
+        """Nothing is to be split."""
         return 0
 
     def reverse(self) -> int:
+        """Nothing is to be copied back."""
         return 0
 
     def forward(self) -> None:
+        """Nothing is to be undone."""
         return
 
     def start(self) -> None:
+        """Unfence, mount, recover, start."""
         self._side.start(self._workflow, self._volume)
 
     def end(self, state: WorkflowState) -> None:
