@@ -77,25 +77,10 @@ def estimate_files(
 
     for _ in range(_TRIES - 1):
         try:
-            return _in_view(generation, live, selection, names, delete_extra, cancel)
+            return in_view()
         except DamagedFileSystemError:
             continue  # a torn look at a volume that is being written
-    return _in_view(generation, live, selection, names, delete_extra, cancel)
-
-
-def _in_view(
-    generation: Io,
-    live: Io,
-    selection: Selection,
-    names: tuple[str, str],
-    delete_extra: bool,
-    cancel: Cancel | None,
-) -> tuple[RestorePlan, int]:
-    with OverlayIo(live) as view, open_view(generation, names[0]) as source:
-        with open_view(view, names[1], Access.READ_WRITE) as target:
-            plan = plan_restore(source, target, selection, delete_extra=delete_extra, cancel=cancel)
-            apply_restore(plan, source, target, cancel=cancel)
-        return plan, view.dirty_bytes
+    return in_view()
 
 
 def provisional_whole(
