@@ -164,7 +164,7 @@ int rep_ext_truncate(rep_ext *ext, uint32_t inode, uint64_t size)
     if (code < 0 || EXT2_I_SIZE(&small) == size)
         return code;
     if (size < EXT2_I_SIZE(&small)) {
-        code = rep_ext_map_release(ext, inode, (size + block_bytes - 1) / block_bytes, UINT64_MAX);
+        code = rep_ext_map_release_from(ext, inode, (size + block_bytes - 1) / block_bytes);
         if (code == 0)
             code = clear_tail(ext, inode, size);
     } else {
@@ -191,8 +191,10 @@ static int map_for_write(rep_ext *ext, uint32_t inode, uint64_t first, uint64_t 
             continue;
         if (is_zero(wanted + (block - first) * block_bytes, (size_t)block_bytes))
             continue;
-        if (mapped)
-            code = rep_ext_map_release(ext, inode, block, 1);
+        if (mapped) {
+            run unwritten = {.logical = block, .count = 1};
+            code = rep_ext_map_release(ext, inode, &(block_map){.runs = &unwritten, .count = 1});
+        }
         if (code == 0)
             code =
                 rep_ext_map_allocate(ext, inode, block, 1,

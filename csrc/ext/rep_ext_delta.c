@@ -282,12 +282,18 @@ int rep_ext_delta_compare(rep_ext_delta *delta, uint64_t budget, uint64_t *diffe
 
 static int release_all(rep_ext_delta *delta)
 {
+    block_map ranges = {0};
     stretch at;
     int code = 0;
 
     for (uint64_t logical = 0; code == 0 && get_stretch(delta, logical, &at); logical += at.count)
         if (needs_release(delta, &at))
-            code = rep_ext_map_release(delta->target, delta->inode, at.logical, at.count);
+            code =
+                rep_ext_map_add(&ranges, at.logical, at.to->physical + (logical - at.to->logical),
+                                at.count, at.to->state);
+    if (code == 0)
+        code = rep_ext_map_release(delta->target, delta->inode, &ranges);
+    rep_ext_map_free(&ranges);
     return code == 0 ? load_target(delta) : code;
 }
 

@@ -256,7 +256,7 @@ static int release_blocks(rep_ext *ext, uint32_t inode, struct ext2_inode *small
     if (LINUX_S_ISCHR(small->i_mode) || LINUX_S_ISBLK(small->i_mode)
         || !ext2fs_inode_has_valid_blocks2(ext->fs, small))
         return 0;
-    return rep_ext_map_release(ext, inode, 0, UINT64_MAX);
+    return rep_ext_map_release_from(ext, inode, 0);
 }
 
 int rep_ext_inode_release(rep_ext *ext, uint32_t inode)

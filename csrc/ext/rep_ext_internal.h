@@ -85,8 +85,11 @@ const run *rep_ext_map_find(const block_map *map, uint64_t logical);
 typedef enum place { PLACE_NEAR, PLACE_OWN } place;
 int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count,
                          uint64_t goal, place wanted);
-/* Frees the blocks of a range; count UINT64_MAX: to the end. */
-int rep_ext_map_release(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count);
+/* Whether blocks of the volume belong to the file system. */
+int rep_ext_is_inside(const rep_ext *ext, uint64_t physical, uint64_t count);
+/* rep_ext_release.c: frees the blocks of ranges (logical, count; ascending), or from a block to the end. */
+int rep_ext_map_release(rep_ext *ext, uint32_t inode, const block_map *ranges);
+int rep_ext_map_release_from(rep_ext *ext, uint32_t inode, uint64_t logical);
 int rep_ext_size_set(rep_ext *ext, uint32_t inode, uint64_t size);
 
 /* rep_ext_reserve.c: whether block numbers of the source mean the same places in the target. */

@@ -48,7 +48,7 @@ const run *rep_ext_map_find(const block_map *map, uint64_t logical)
     return low < map->count ? &map->runs[low] : NULL;
 }
 
-static int is_inside(const rep_ext *ext, uint64_t physical, uint64_t count)
+int rep_ext_is_inside(const rep_ext *ext, uint64_t physical, uint64_t count)
 {
     uint64_t blocks = ext2fs_blocks_count(ext->fs->super);
 
@@ -70,7 +70,7 @@ static int load_extents(rep_ext *ext, uint32_t inode, block_map *out)
         operation = EXT2_EXTENT_NEXT;
         if (failure || !(extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) || extent.e_len == 0)
             continue;
-        if (extent.e_lblk < next || !is_inside(ext, extent.e_pblk, extent.e_len))
+        if (extent.e_lblk < next || !rep_ext_is_inside(ext, extent.e_pblk, extent.e_len))
             failure = EXT2_ET_EXTENT_INVALID_LENGTH;
         next = extent.e_lblk + extent.e_len;
         if (!failure)
@@ -102,7 +102,7 @@ static int visit_block(ext2_filsys fs, blk64_t *physical, e2_blkcnt_t logical, b
     (void)offset;
     if (*physical == 0 || logical < 0)
         return 0;
-    visit->code = is_inside(visit->ext, *physical, 1)
+    visit->code = rep_ext_is_inside(visit->ext, *physical, 1)
                       ? rep_ext_map_add(visit->map, (uint64_t)logical, *physical, 1, RUN_DATA)
                       : -EUCLEAN;
     return visit->code < 0 ? BLOCK_ABORT : 0;
@@ -241,31 +241,6 @@ int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_
         goal = wanted == PLACE_OWN ? goal + got : physical + got;
     }
     return failure ? rep_ext_failed(ext, "new blocks of inode", inode, failure) : 0;
-}
-
-int rep_ext_map_release(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count)
-{
-    uint64_t last = count > UINT64_MAX - logical ? UINT64_MAX : logical + count - 1;
-    uint64_t blocks = ext2fs_blocks_count(ext->fs->super);
-    block_map map;
-    int holds_last = 0;
-    errcode_t failure;
-    int code = rep_ext_map_load(ext, inode, &map);
-
-    for (size_t i = 0; code == 0 && i < map.count; i++)
-        holds_last |= map.runs[i].physical + map.runs[i].count == blocks;
-    rep_ext_map_free(&map);
-    if (code < 0)
-        return code;
-    /* libext2fs takes an extent that ends with the file system's last block for one that ends
-     * behind it, after it has left the tree. Its bitmaps reach further, so one more block may be
-     * counted while it looks. */
-    if (holds_last)
-        ext2fs_blocks_count_add(ext->fs->super, 1);
-    failure = ext2fs_punch(ext->fs, inode, NULL, NULL, logical, last);
-    if (holds_last)
-        ext2fs_blocks_count_set(ext->fs->super, blocks);
-    return failure ? rep_ext_failed(ext, "blocks of inode", inode, failure) : 0;
 }
 
 int rep_ext_size_set(rep_ext *ext, uint32_t inode, uint64_t size)

@@ -11,37 +11,32 @@ static rep_ext *owner_of(ext2_filsys fs)
     return fs->priv_data;
 }
 
+/* What is handed out is noted here at once: libext2fs's own callback for ranges in use comes with a
+ * length of 0. Too much noted only means that something else is taken first. */
 static errcode_t find_block(ext2_filsys fs, blk64_t goal, blk64_t *out,
                             struct blk_alloc_ctx *context)
 {
-    errcode_t failure = ext2fs_new_block3(fs, goal, owner_of(fs)->avoided, out, context);
+    ext2fs_block_bitmap avoided = owner_of(fs)->avoided;
+    errcode_t failure = ext2fs_new_block3(fs, goal, avoided, out, context);
 
-    return failure == EXT2_ET_BLOCK_ALLOC_FAIL
-               ? ext2fs_new_block3(fs, goal, fs->block_map, out, context)
-               : failure;
+    if (failure == EXT2_ET_BLOCK_ALLOC_FAIL)
+        failure = ext2fs_new_block3(fs, goal, fs->block_map, out, context);
+    if (!failure)
+        ext2fs_mark_block_bitmap2(avoided, *out);
+    return failure;
 }
 
 static errcode_t find_range(ext2_filsys fs, int flags, blk64_t goal, blk64_t length, blk64_t *out,
                             blk64_t *out_length)
 {
-    errcode_t failure =
-        ext2fs_new_range(fs, flags, goal, length, owner_of(fs)->avoided, out, out_length);
+    ext2fs_block_bitmap avoided = owner_of(fs)->avoided;
+    errcode_t failure = ext2fs_new_range(fs, flags, goal, length, avoided, out, out_length);
 
-    return failure == EXT2_ET_BLOCK_ALLOC_FAIL
-               ? ext2fs_new_range(fs, flags, goal, length, fs->block_map, out, out_length)
-               : failure;
-}
-
-static void note_block(ext2_filsys fs, blk64_t block, int in_use)
-{
-    if (in_use > 0)
-        ext2fs_mark_block_bitmap2(owner_of(fs)->avoided, block);
-}
-
-static void note_range(ext2_filsys fs, blk64_t block, blk_t count, int in_use)
-{
-    if (in_use > 0)
-        ext2fs_mark_block_bitmap_range2(owner_of(fs)->avoided, block, count);
+    if (failure == EXT2_ET_BLOCK_ALLOC_FAIL)
+        failure = ext2fs_new_range(fs, flags, goal, length, fs->block_map, out, out_length);
+    if (!failure)
+        ext2fs_mark_block_bitmap_range2(avoided, *out, (blk_t)*out_length);
+    return failure;
 }
 
 static int begin(rep_ext *ext)
@@ -59,8 +54,6 @@ static int begin(rep_ext *ext)
     fs->priv_data = ext;
     fs->get_alloc_block2 = find_block;
     ext2fs_set_new_range_callback(fs, find_range, NULL);
-    ext2fs_set_block_alloc_stats_callback(fs, note_block, NULL);
-    ext2fs_set_block_alloc_stats_range_callback(fs, note_range, NULL);
     return 0;
 }
 
@@ -72,8 +65,6 @@ void rep_ext_reserve_end(rep_ext *ext)
         return;
     fs->get_alloc_block2 = NULL;
     ext2fs_set_new_range_callback(fs, NULL, NULL);
-    ext2fs_set_block_alloc_stats_callback(fs, NULL, NULL);
-    ext2fs_set_block_alloc_stats_range_callback(fs, NULL, NULL);
     ext2fs_free_block_bitmap(ext->avoided);
     ext->avoided = NULL;
 }
@@ -137,6 +128,8 @@ int rep_ext_find_blocks(rep_ext *ext, uint64_t goal, place wanted, uint64_t coun
         if (!in_use) {
             *found = goal;
             *got = count;
+            if (ext->avoided)
+                ext2fs_mark_block_bitmap_range2(ext->avoided, goal, (blk_t)count);
             return 0;
         }
     }
