@@ -57,7 +57,7 @@ class CopyJob:
         except PyrepError as error:
             self._error = error
             _log.info("copy.stopped what=%s why=%s", self.what, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("copy.failed what=%s", self.what)
             self._error = PyrepError(f"{self.what} failed: {error!r}")
         finally:

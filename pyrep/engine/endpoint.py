@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, assert_never
@@ -27,6 +28,7 @@ from pyrep.interconnect.messages import (
     Hello,
     Message,
     OpenStream,
+    Order,
     PeerFailed,
     Pending,
     ReadPair,
@@ -161,7 +163,7 @@ class SystemEndpoint:
         for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
             _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
             self._state.background(
-                f"split {pair_id}", lambda one=pair_id: self._remote.peer_failed(one)
+                f"split {pair_id}", functools.partial(self._remote.peer_failed, pair_id)
             )
 
     # --- commands --------------------------------------------------------------------------------
@@ -180,44 +182,47 @@ class SystemEndpoint:
             )
 
     def _perform(self, peer: Peer, message: Message) -> Answer:
-        answer = self._answer_of(peer, message)
-        return Done() if answer is None else answer
-
-    def _answer_of(self, peer: Peer, message: Message) -> Answer | None:
         side = self._secondary
         match message:
-            case OpenStream():
-                return peer.open_stream(message)
-            case BindChannel():
-                return side.bind(peer, message)
-            case CreatePair():
-                return side.create(peer, message)
-            case RemovePair():
-                return side.remove(peer, message.pair_id)
             case ReadPair():
                 return side.facts(peer, message.pair_id)
             case Pending():
                 return side.pending(peer, message.pair_id)
-            case BeginForward():
-                return side.begin_forward(peer, message)
-            case FinishPair():
-                return side.finish(peer, message.pair_id)
-            case SplitPair():
-                return side.split(peer, message)
             case BeginReverse():
                 return side.begin_reverse(peer, message)
-            case ReverseRun():
-                return side.run_reverse(peer, message.pair_id)
             case ReverseProgress():
                 return side.reverse_progress(peer, message)
-            case ReverseEnd():
-                return side.end_reverse(peer, message.pair_id)
-            case AbandonPair():
-                return side.abandon(peer, message.pair_id)
             case Call():
                 return self._call(peer, message)
             case _:
-                assert_never(message)
+                self._obey(peer, message)
+                return Done()
+
+    def _obey(self, peer: Peer, order: Order) -> None:
+        side = self._secondary
+        match order:
+            case OpenStream():
+                peer.open_stream(order)
+            case BindChannel():
+                side.bind(peer, order)
+            case CreatePair():
+                side.create(peer, order)
+            case RemovePair():
+                side.remove(peer, order.pair_id)
+            case BeginForward():
+                side.begin_forward(peer, order)
+            case FinishPair():
+                side.finish(peer, order.pair_id)
+            case SplitPair():
+                side.split(peer, order)
+            case ReverseRun():
+                side.run_reverse(peer, order.pair_id)
+            case ReverseEnd():
+                side.end_reverse(peer, order.pair_id)
+            case AbandonPair():
+                side.abandon(peer, order.pair_id)
+            case _:
+                assert_never(order)
 
     def _call(self, peer: Peer, message: Call) -> Result:
         handler = self.calls.get(message.verb)

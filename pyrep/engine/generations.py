@@ -120,8 +120,10 @@ class Generations:
         return generation
 
     def give_up(self, generation: Generation | None) -> None:
-        """Say that a generation's content is no longer kept. Call it inside the transaction that
-        lets the SVOL be written."""
+        """Say that a generation's content is no longer kept.
+
+        Call it inside the transaction that lets the SVOL be written.
+        """
         if generation is not None:
             self.change(generation.generation_id, state=GenerationState.GIVEN_UP)
 

@@ -171,8 +171,11 @@ class LocalPairs:
             )
 
     def _finish_reverse(self, source: Mirror, target: Mirror) -> None:
-        """Both rows SPLIT with empty bitmaps, never DUPLEX: the next write would destroy the
-        generation. The PVOL is fenced until the commit, so no write falls between."""
+        """Both rows SPLIT with empty bitmaps.
+
+        Never DUPLEX: the next write would destroy the generation. The PVOL is fenced until the
+        commit, so no write falls between.
+        """
         source.link.mark()
         source.link.clean()
         target.link.clean()

@@ -83,7 +83,7 @@ class Outlet:
             return
         except PyrepError as error:
             _log.info("path.send_failed group=%s why=%s", self.group_id, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 (the stream ends, loudly)
             _log.exception("path.send_failed group=%s", self.group_id)
         self.stream.break_off()
         self._lost(connection)

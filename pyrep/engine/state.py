@@ -107,7 +107,7 @@ class SystemState:
                 work()
             except PyrepError as error:
                 _log.info("%s stopped: %s", name, error)
-            except Exception:
+            except Exception:  # noqa: BLE001 (nobody waits for this thread)
                 _log.exception("%s failed", name)
 
         thread = threading.Thread(target=run, name=name, daemon=True)

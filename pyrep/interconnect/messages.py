@@ -28,6 +28,7 @@ __all__ = [
     "Hello",
     "Message",
     "OpenStream",
+    "Order",
     "PairFacts",
     "PeerFailed",
     "Pending",
@@ -189,23 +190,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
     body: dict[str, Any]
 
 
-Message = (
+Order = (
     OpenStream
     | BindChannel
     | CreatePair
     | RemovePair
-    | ReadPair
-    | Pending
     | BeginForward
     | FinishPair
     | SplitPair
-    | BeginReverse
     | ReverseRun
-    | ReverseProgress
     | ReverseEnd
     | AbandonPair
-    | Call
 )
+"""What is answered by `Done`."""
+
+Message = Order | ReadPair | Pending | BeginReverse | ReverseProgress | Call
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
@@ -259,8 +258,8 @@ class PeerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 Answer = Done | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed
 
-_messages = msgspec.msgpack.Decoder(Message)
-_answers = msgspec.msgpack.Decoder(Answer)
+_messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 def encode(message: msgspec.Struct) -> bytes:
