@@ -24,7 +24,7 @@ from pyrep._core.native import (
 )
 from pyrep._core.tree import Tree
 from pyrep._core.wake import Wake
-from pyrep.errors import FencedError, OutOfRangeError, PyrepError
+from pyrep.errors import CancelledError, FencedError, OutOfRangeError, PyrepError
 
 __all__ = [
     "Fence",
@@ -65,6 +65,32 @@ class VolumeCore(Owned):
         self.tree = tree
         self.wake = wake
         self._trees = [tree]
+        # Who is inside a call, by thread, and every open VolumeIo. Single dict operations are
+        # atomic; a counter would need a lock on the write path.
+        self._users: dict[object, None] = {}
+        self._left = threading.Event()
+        self._closing = False
+
+    def _enter(self, user: object) -> None:
+        """Count a user in; from now on the C object isn't freed until it is counted out."""
+        self._users[user] = None
+        if self._closing:
+            self._leave(user)
+            raise CancelledError(f"volume {self.name} is closing")
+
+    def _leave(self, user: object) -> None:
+        self._users.pop(user, None)
+        if self._closing:
+            self._left.set()
+
+    def shut(self, timeout_s: float) -> bool:
+        """Let nobody in any more; return whether everybody has left: only then it may be freed."""
+        self._closing = True
+        end = time.monotonic() + timeout_s
+        while self._users and time.monotonic() < end:
+            self._left.wait(SLICE_NS / 1e9)
+            self._left.clear()
+        return not self._users
 
     @property
     def size_bytes(self) -> int:
@@ -74,7 +100,12 @@ class VolumeCore(Owned):
     def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on. FencedError: its content is inconsistent."""
         target = ffi.from_buffer(buffer, require_writable=True)
-        code = lib.rep_volume_pread(self.pointer, target, len(buffer), offset)
+        user = threading.get_ident()
+        self._enter(user)
+        try:
+            code = lib.rep_volume_pread(self.pointer, target, len(buffer), offset)
+        finally:
+            self._leave(user)
         if code:
             raise self._refusal(code, "reading", offset, len(buffer))
 
@@ -142,6 +173,16 @@ class VolumeCore(Owned):
         offset: int,
         ack_timeout_s: float,
     ) -> None:
+        user = threading.get_ident()
+        self._enter(user)
+        try:
+            code = self._write_inside(call, ack_timeout_s)
+        finally:
+            self._leave(user)
+        if code:
+            raise self._refusal(code, verb, offset, length)
+
+    def _write_inside(self, call: Callable[[int, int, Pointer], int], ack_timeout_s: float) -> int:
         ticket, out = _scratch.ticket, _scratch.done
         ticket.count = 0
         done = 0
@@ -152,8 +193,7 @@ class VolumeCore(Owned):
                 break
         if ticket.count:
             self._acknowledged(ticket, ack_timeout_s)
-        if code:
-            raise self._refusal(code, verb, offset, length)
+        return code
 
     def _acknowledged(self, ticket: Pointer, ack_timeout_s: float) -> None:
         """Wait for the peers; past the time-out the path counts as lost and the write as marked."""
@@ -173,9 +213,14 @@ class VolumeCore(Owned):
         """Make the volume durable, and its mirrors in mode durable too."""
         ticket = _scratch.ticket
         ticket.count = 0
-        check(lib.rep_volume_flush(self.pointer, ticket), f"flushing volume {self.name}")
-        if ticket.count:
-            self._acknowledged(ticket, ack_timeout_s)
+        user = threading.get_ident()
+        self._enter(user)
+        try:
+            check(lib.rep_volume_flush(self.pointer, ticket), f"flushing volume {self.name}")
+            if ticket.count:
+                self._acknowledged(ticket, ack_timeout_s)
+        finally:
+            self._leave(user)
 
     def _refusal(self, code: int, verb: str, offset: int, length: int) -> PyrepError:
         what = f"{verb} volume {self.name}"
@@ -255,4 +300,11 @@ class VolumeIo(Io):
         wake = volume.wake.pointer
         code = lib.rep_volume_io_new(volume.pointer, token, timeout_ns, wake, out)
         check(code, f"opening volume {volume.name}")
+        self._volume = volume
         super().__init__(out[0], f"volume {volume.name}", keep=volume)
+        volume._enter(self)  # noqa: SLF001 - counted as long as it is open
+
+    def close(self) -> None:
+        """Free it; the volume may be freed from now on."""
+        super().close()
+        self._volume._leave(self)  # noqa: SLF001 - see above

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from pyrep._core import LinkMode
+from pyrep._core import Fence, LinkMode
 from pyrep.engine.backing import create_file, open_backing, sync_directory
 from pyrep.engine.decide import Judge
 from pyrep.engine.endpoint import SystemEndpoint
@@ -202,10 +202,12 @@ class StorageSystem:
         with state.control:
             if state.closing:
                 return
-            self._drain_all()
             state.closing = True
             state.control.notify_all()
         try:
+            for live in state.live.values():
+                live.core.fence(Fence.WRITES)  # what is saved below stays true
+            self._drain_all()
             self._stop_work()
             close_rows(state)
         finally:
@@ -236,6 +238,18 @@ class StorageSystem:
     def _free(self) -> None:
         state = self._state
         state.wake.set()
+        timeout_s = state.options.ack_timeout_s
+        empty = [live.core.shut(timeout_s) for live in state.live.values()]  # all are shut
+        if all(empty):
+            self._free_core()
+        else:
+            _log.warning("system.close system=%s somebody is still inside a volume", self)
+        state.db.close()
+        os.close(self._lock)
+
+    def _free_core(self) -> None:
+        """Free what the compiled core holds; nobody is inside it any more."""
+        state = self._state
         for mirror in state.mirrors.values():
             mirror.close()
         for peer in state.peers.values():
@@ -245,8 +259,6 @@ class StorageSystem:
         state.trees.close()
         state.mirrors.clear()
         state.live.clear()
-        state.db.close()
-        os.close(self._lock)
 
     def abort(self) -> None:
         """End as a crash would: nothing is written, marks stay. For tests of the next open."""
