@@ -123,6 +123,7 @@ void rep_link_info_get(rep_link *link, rep_link_info *out)
     *out = (rep_link_info){
         .mode = atomic_load(&link->mode),
         .broken = atomic_load(&link->broken),
+        .source_failed = atomic_load(&link->source_failed),
         .epoch_start = link->epoch_start,
         .any_pending = rep_bitmap_any(link->pending),
         .any_unsettled =
@@ -229,6 +230,7 @@ static void stop_working(rep_link *link)
     link->target = NULL;
     link->target_link = NULL;
     atomic_store(&link->broken, 0);
+    atomic_store(&link->source_failed, 0);
 }
 
 void rep_link_split(rep_link *link, rep_bitmap **fresh)

@@ -38,6 +38,7 @@ enum rep_link_ack { REP_ACK_QUEUED = 0, REP_ACK_RECEIVED = 1, REP_ACK_DURABLE = 
 typedef struct rep_link_info {
     int mode;
     int broken;           /* 0, or the negative errno that ended the link's work */
+    int source_failed;    /* broken because its own volume failed: the target is whole */
     uint64_t epoch_start; /* 0: no shared marks belong to it */
     int any_pending;      /* own P only */
     int any_unsettled;

@@ -112,8 +112,10 @@ static void pend_everywhere(rep_volume *volume, const rep_write *write, int caus
         rep_link *link = volume->links[i];
         /* Inside the volume (checked), so it can't be refused. */
         (void)mark(link, write->offset, write->length);
-        if (rep_link_works(link))
+        if (rep_link_works(link)) {
+            atomic_store(&link->source_failed, 1);
             rep_link_break(link, cause);
+        }
     }
 }
 

@@ -30,10 +30,20 @@ class LinkMode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkInfo:
-    """What a link is doing. `broken` is the positive errno that ended its work, or 0."""
+    """What a link is doing.
+
+    Attributes:
+        mode: what it does with a write; MARK in effect when it is broken.
+        broken: the positive errno that ended its work, or 0.
+        source_failed: whether it was the link's own volume that failed: its target is whole.
+        epoch_start: the first interval of shared marks that belongs to it, or 0.
+        any_pending: whether anything is pending in the row's own P.
+        any_unsettled: whether anything is in U.
+    """
 
     mode: LinkMode
     broken: int
+    source_failed: bool
     epoch_start: int
     any_pending: bool
     any_unsettled: bool
@@ -74,6 +84,7 @@ class LinkCore(Owned):
         return LinkInfo(
             mode=LinkMode(out.mode),
             broken=-out.broken,
+            source_failed=bool(out.source_failed),
             epoch_start=out.epoch_start,
             any_pending=bool(out.any_pending),
             any_unsettled=bool(out.any_unsettled),

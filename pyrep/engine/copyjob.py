@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pyrep._core import Copier, LinkCore, Wake
 from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
-from pyrep.errors import CancelledError, PyrepError, TimedOutError
+from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
 
 __all__ = ["CopyJob", "copying"]
 
@@ -45,6 +45,7 @@ class CopyJob:
         self._wake = Wake()
         self._done = threading.Event()
         self._error: PyrepError | None = None
+        self._reason: PyrepError | None = None
         self._thread = threading.Thread(target=self._work, name=f"copy {what}", daemon=True)
 
     def start(self) -> None:
@@ -55,7 +56,8 @@ class CopyJob:
         try:
             self._work_of(self)
         except PyrepError as error:
-            self._error = error
+            stopped = isinstance(error, (CancelledError, PathLostError))
+            self._error = self._reason if stopped and self._reason else error
             _log.info("copy.stopped what=%s why=%s", self.what, error)
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("copy.failed what=%s", self.what)
@@ -66,14 +68,24 @@ class CopyJob:
             finally:
                 self._done.set()
 
-    def cancel(self) -> None:
-        """Stop soon; `wait` then raises CancelledError unless the copy was done before."""
+    def cancel(self, reason: PyrepError | None = None) -> None:
+        """Stop soon; `wait` then raises CancelledError unless the copy was done before.
+
+        Args:
+            reason: what `wait` raises instead.
+        """
+        self._reason = self._reason or reason
         self._wake.set()
 
     @property
     def wake(self) -> Wake:
         """What ends the job's waits."""
         return self._wake
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it won't come to its end, or has ended: the copy needs another job."""
+        return self._wake.is_set() or self._done.is_set()
 
     @property
     def is_done(self) -> bool:

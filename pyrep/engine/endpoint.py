@@ -83,14 +83,18 @@ class SystemEndpoint:
         )
 
     def greet(self, connection: Connection, hello: bytes) -> None:
-        """Check the other side's handshake and remember its boot.
+        """Check the other side's handshake and remember its boot; an older connection is given up.
 
         A boot id that changed means that what the peer had received but not made durable is lost:
         P |= U before anything else. A stream never outlives its connection here, so that its links
         have done so already; one that is still open is broken now.
         """
+        with self._state.at_work():
+            self._state.check_open()
+            self._greet(connection, decode_plain(hello, Hello))
+
+    def _greet(self, connection: Connection, heard: Hello) -> None:
         state = self._state
-        heard = decode_plain(hello, Hello)
         there = SystemId(check_id("system", heard.system_id))
         if not heard.version_min <= PROTOCOL_VERSION <= heard.version_max:
             raise WireError(
@@ -112,6 +116,9 @@ class SystemEndpoint:
                     queue_bytes=state.options.queue_bytes,
                     lost=self._stream_lost,
                 )
+        older = peer.in_use()
+        if older is not None:
+            self.path_down(older)
         known = state.peer_table.get(there)
         if known is None or known.boot_id != heard.boot_id:
             peer.break_streams()
@@ -151,29 +158,31 @@ class SystemEndpoint:
 
     def take_frame(self, connection: Connection, frame: bytes) -> None:
         """Apply and acknowledge; volumes that failed split their pairs."""
-        peer = self._peer_of(connection)
-        for link, code in peer.take_frame(connection, frame):
-            for mirror in list(self._state.mirrors.values()):
-                if mirror.link is link:
-                    self._secondary.volume_failed(mirror, code)
+        with self._state.at_work():
+            peer = self._peer_of(connection)
+            for link, code in peer.take_frame(connection, frame):
+                for mirror in list(self._state.mirrors.values()):
+                    if mirror.link is link:
+                        self._secondary.volume_failed(mirror, code)
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:
         """Take the peer's numbers."""
-        peer = self._peer_of(connection)
-        for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
-            _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
-            self._state.background(
-                f"split {pair_id}", functools.partial(self._remote.peer_failed, pair_id)
-            )
+        with self._state.at_work():
+            peer = self._peer_of(connection)
+            for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
+                _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
+                self._state.background(
+                    f"split {pair_id}", functools.partial(self._remote.peer_failed, pair_id)
+                )
 
     # --- commands --------------------------------------------------------------------------------
 
     def answer(self, connection: Connection, message: bytes) -> bytes:
         """Perform a command; what it raises travels back."""
         try:
-            peer = self._peer_of(connection)
-            self._state.check_open()
-            return encode(self._perform(peer, decode_message(message)))
+            with self._state.at_work():
+                peer = self._peer_of(connection)
+                return encode(self._perform(peer, decode_message(message)))
         except (PathLostError, CancelledError):
             raise
         except PyrepError as error:
@@ -182,6 +191,8 @@ class SystemEndpoint:
             )
 
     def _perform(self, peer: Peer, message: Message) -> Answer:
+        if self._state.closing:
+            raise PathLostError(f"system {self.system_id} is closing")
         side = self._secondary
         match message:
             case ReadPair():

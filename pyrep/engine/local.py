@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pyrep._core import CutItem, CutVerb, LinkCore, LinkMode, group_cut
+from pyrep._core import CutItem, CutVerb, Fence, LinkCore, LinkMode, group_cut
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.state import SystemState
-from pyrep.errors import PyrepError
+from pyrep.engine.state import ANY_LEASE, SystemState
+from pyrep.errors import BusyError, NotFoundError, PyrepError
 from pyrep.model import (
     CopyType,
     Direction,
@@ -57,6 +58,7 @@ class LocalPairs:
         with state.control:
             state.check_open()
             self._judge.check_create_local(pvol, svol, chunk_bytes)
+            state.check_leases(f"create a local pair {pvol} → {svol}", [pvol, svol], None)
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
             rows = self._new_rows(pair_id, pvol, svol, chunk_bytes)
             mirrors = self._open_mirrors(rows)
@@ -130,8 +132,10 @@ class LocalPairs:
         pvol, svol = state.sides(pair_id)
         with state.control:
             running = pvol.job or svol.job
-            if running and not running.is_done:
-                return running
+        if running and not running.is_stopping:
+            return running
+        if running:
+            running.close()
         if pvol.row.direction is Direction.FORWARD:
             return self._run(pvol, svol)
         return self._run(svol, pvol)
@@ -144,15 +148,16 @@ class LocalPairs:
         what = f"pair {source.row.pair_id} ({source.row.volume_id} → {target.row.volume_id})"
 
         def finish(_job: CopyJob) -> None:
-            source.link.settle()
             if source.row.direction is Direction.FORWARD:
                 self._finish_forward(source, target)
             else:
                 self._finish_reverse(source, target)
 
-        def ended(_error: PyrepError | None) -> None:
+        def ended(error: PyrepError | None) -> None:
             with state.control:
                 source.job = None
+            if error is not None and not state.closing:
+                self.refresh()
 
         job = CopyJob(what=what, work=copying(source.link, finish), ended=ended)
         with state.control:
@@ -161,6 +166,7 @@ class LocalPairs:
         return job
 
     def _finish_forward(self, source: Mirror, target: Mirror) -> None:
+        source.link.settle()
         target.link.clean()
         state = self._state
         with state.control:
@@ -173,14 +179,21 @@ class LocalPairs:
     def _finish_reverse(self, source: Mirror, target: Mirror) -> None:
         """Both rows SPLIT with empty bitmaps.
 
-        Never DUPLEX: the next write would destroy the generation. The PVOL is fenced until the
-        commit, so no write falls between.
+        Never DUPLEX: the next write would destroy the generation. Both volumes are fenced until the
+        commit: a write between would lose its mark to `clean`.
         """
+        state = self._state
+        with state.control:
+            state.volume(source.row.volume_id).core.fence(Fence.WRITES)
+        try:
+            source.link.settle()
+        except PyrepError:
+            state.refence([source.row.volume_id])
+            raise
         source.link.mark()
         source.link.clean()
         target.link.clean()
         target.link.mark()
-        state = self._state
         with state.control:
             columns = {
                 "status": PairStatus.SPLIT,
@@ -202,6 +215,7 @@ class LocalPairs:
             RefusedError: the matrix, or the generation is pinned or protected.
         """
         state = self._state
+        self.refresh()
         with state.operation("resync", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
             decision = self._judge.local(Command.RESYNC_FORWARD, pvol, svol)
@@ -209,20 +223,19 @@ class LocalPairs:
                 running = pvol.row.status is PairStatus.COPY
                 return self.resume_copy(pair_id) if running else None
             doing = f"resync pair {pair_id}"
-            generation = self._generations.check_may_give_up(svol.row.volume_id, doing)
-            with state.control:
+            with state.control:  # a view may not pin the generation between check and commit
+                generation = self._generations.check_may_give_up(svol.row.volume_id, doing)
                 columns = {
                     "status": PairStatus.COPY,
                     "cause": None,
                     "direction": Direction.FORWARD,
                     "target_consistent": False,
                 }
-                with state.db.transaction():
-                    self._generations.give_up(generation)
-                    state.commit(
-                        replace(pvol.row, pending_union=True, epoch_start=0, **columns),  # type: ignore[arg-type]
-                        replace(svol.row, pending_union=False, **columns),  # type: ignore[arg-type]
-                    )
+                state.commit(
+                    replace(pvol.row, pending_union=True, epoch_start=0, **columns),  # type: ignore[arg-type]
+                    replace(svol.row, pending_union=False, **columns),  # type: ignore[arg-type]
+                    first=lambda: self._generations.give_up(generation),
+                )
             pvol.link.pending.update(svol.pending())
             return self._run(pvol, svol)
 
@@ -235,6 +248,7 @@ class LocalPairs:
             RefusedError: the matrix; nothing has changed but, perhaps, the protective split.
         """
         state = self._state
+        self.refresh()
         with state.operation("resync", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
             if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol):
@@ -284,10 +298,11 @@ class LocalPairs:
             RefusedError: one of them can't be split; none was.
         """
         state = self._state
+        self.refresh()
         with state.operation("split", list(pair_ids), lease=lease):
-            sides = [state.sides(pair_id) for pair_id in pair_ids]
+            sides = [state.sides(pair_id) for pair_id in dict.fromkeys(pair_ids)]
             split = [one for one in sides if self._judge.local(Command.SPLIT, *one)]
-            for one in [one for one in split if one[0].row.status is not PairStatus.DUPLEX]:
+            for one in [one for one in split if not self._is_duplex(*one)]:
                 self._stop(*one)
                 split.remove(one)
             if not split:
@@ -304,13 +319,15 @@ class LocalPairs:
                 raise
             return self.complete(split, generation.generation_id, cause)
 
-    def _stop(self, pvol: Mirror, svol: Mirror) -> None:
-        """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
+    def _is_duplex(self, pvol: Mirror, svol: Mirror) -> bool:
+        """End the pair's copy, which may come to its end meanwhile; return whether it is DUPLEX."""
         for one in (pvol, svol):
             if one.job:
                 one.job.close()
-        if pvol.row.status is PairStatus.DUPLEX:
-            return
+        return pvol.row.status is PairStatus.DUPLEX
+
+    def _stop(self, pvol: Mirror, svol: Mirror) -> None:
+        """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
         consistent = pvol.row.target_consistent
         pvol.link.mark()
         svol.link.mark()
@@ -370,20 +387,39 @@ class LocalPairs:
         *,
         state_after: GenerationState = GenerationState.COMPLETE,
     ) -> Generation:
-        """Make the SVOLs durable and commit rows and generation together; after the hold."""
+        """Make the SVOLs durable and commit rows and generation together; after the hold.
+
+        Raises:
+            DeviceError: an SVOL couldn't be made durable: the generation failed, the pairs are
+                SPLIT, device_error.
+        """
         state = self._state
-        for pvol, svol in split:
-            svol.link.mark()
-            pvol.link.settle()
+        try:
+            for pvol, svol in split:
+                svol.link.mark()
+                pvol.link.settle()
+        except PyrepError:
+            with state.control:
+                failed = {"status": PairStatus.SPLIT, "cause": SplitCause.DEVICE_ERROR}
+                state.commit(
+                    *(
+                        replace(one.row, target_consistent=False, **failed)  # type: ignore[arg-type]
+                        for pair in split
+                        for one in pair
+                    ),
+                    first=lambda: self._generations.change(
+                        generation_id, state=GenerationState.FAILED
+                    ),
+                )
+            raise
         because = SplitCause.PROTECT if cause is GenerationCause.PROTECT else SplitCause.REQUESTED
         with state.control:
             columns = {"status": PairStatus.SPLIT, "cause": because, "target_consistent": True}
-            with state.db.transaction():
-                generation = self._generations.change(generation_id, state=state_after)
-                state.commit(
-                    *(replace(one.row, **columns) for pair in split for one in pair)  # type: ignore[arg-type]
-                )
-        return generation
+            state.commit(
+                *(replace(one.row, **columns) for pair in split for one in pair),  # type: ignore[arg-type]
+                first=lambda: self._generations.change(generation_id, state=state_after),
+            )
+        return self._generations.get(generation_id)
 
     def protect(
         self,
@@ -424,20 +460,18 @@ class LocalPairs:
             RefusedError: the matrix, or its generation is pinned or protected.
         """
         state = self._state
+        self.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
             self._judge.local(Command.DISSOLVE, pvol, svol)
-            generation = self._generations.check_may_give_up(
-                svol.row.volume_id, f"dissolve pair {pair_id}"
-            )
-            for one in (pvol, svol):
-                if one.job:
-                    one.job.close()
-            with state.control, state.db.transaction():
-                self._generations.give_up(generation)
-                for one in (pvol, svol):
-                    state.table.remove(*one.key)
             with state.control:
+                generation = self._generations.check_may_give_up(
+                    svol.row.volume_id, f"dissolve pair {pair_id}"
+                )
+                with state.db.transaction():
+                    self._generations.give_up(generation)
+                    for one in (pvol, svol):
+                        state.table.remove(*one.key)
                 for one in (pvol, svol):
                     del state.mirrors[one.key]
                     one.close()
@@ -445,24 +479,46 @@ class LocalPairs:
                 state.trees.part([state.volume(svol.row.volume_id).core])
                 state.refence({pvol.row.volume_id, svol.row.volume_id})
 
-    def note_broken(self, source: Mirror, target: Mirror) -> None:
-        """A link ended its work because a side's storage failed: SPLIT, device_error."""
+    def _note_broken(self, source: Mirror, target: Mirror) -> None:
+        """A link ended its work because a side's storage failed: SPLIT, device_error.
+
+        The target stays consistent if it was the source that failed.
+        """
         state = self._state
+        consistent = source.row.target_consistent and source.link.info().source_failed
         source.link.mark()
+        target.link.mark()
         with state.control:
-            columns = {"status": PairStatus.SPLIT, "cause": SplitCause.DEVICE_ERROR}
+            columns = {
+                "status": PairStatus.SPLIT,
+                "cause": SplitCause.DEVICE_ERROR,
+                "target_consistent": consistent,
+            }
             state.commit(
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]
             )
 
     def refresh(self) -> None:
-        """Notice links that broke since the last look."""
-        for source in list(self._state.mirrors.values()):
-            row = source.row
-            if row.is_remote or not row.is_source or row.status is PairStatus.SPLIT:
-                continue
-            info = source.link.info()
-            if info.mode is LinkMode.FORWARD and info.broken:
-                other = self._state.mirrors[row.pair_id, row.mirror_volume_id]
-                self.note_broken(source, other)
+        """Notice links that broke since the last look; not those that a command is busy with."""
+        state = self._state
+        with state.control:
+            broken = [one.row.pair_id for one in state.mirrors.values() if _is_broken(one)]
+        for pair_id in broken:
+            with (
+                contextlib.suppress(BusyError, NotFoundError),
+                state.operation("mark", [pair_id], lease=ANY_LEASE),
+            ):
+                pvol, svol = state.sides(pair_id)
+                source, target = (pvol, svol) if pvol.row.is_source else (svol, pvol)
+                if _is_broken(source):
+                    self._note_broken(source, target)
+
+
+def _is_broken(mirror: Mirror) -> bool:
+    row = mirror.row
+    if row.is_remote or not row.is_source or row.status is PairStatus.SPLIT:
+        return False
+    info = mirror.link.info()
+    # A job that is still there has yet to find out.
+    return info.mode is LinkMode.FORWARD and bool(info.broken) and mirror.job is None

@@ -71,6 +71,10 @@ class Peer:
         self.break_streams()
         return True
 
+    def in_use(self) -> Connection | None:
+        """Return the connection in use, if there is one."""
+        return self._connection
+
     def has(self, connection: Connection) -> bool:
         """Whether this is the connection in use."""
         return self._connection is connection

@@ -92,6 +92,7 @@ class SystemState:
     peers: dict[SystemId, Peer] = field(default_factory=dict)
     operations: dict[PairId, str] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
+    serving: int = 0
     closing: bool = False
 
     @property
@@ -186,10 +187,18 @@ class SystemState:
 
     # --- changing rows ---------------------------------------------------------------------------
 
-    def commit(self, *rows: Row) -> None:
-        """Make rows durable, then let links' owners and fences follow (INV-2)."""
+    def commit(self, *rows: Row, first: Callable[[], object] | None = None) -> None:
+        """Make rows durable, then let links' owners and fences follow (INV-2).
+
+        Args:
+            rows: the rows as they are to be.
+            first: what else becomes durable with them, in one transaction. Don't call this inside
+                one: what follows from a change would then come before it is durable.
+        """
         with self.control:
             with self.db.transaction():
+                if first is not None:
+                    first()
                 for row in rows:
                     self.table.replace(row)
             for row in rows:
@@ -265,7 +274,8 @@ class SystemState:
                         f"cannot {doing} pair {pair_id}: a command to {other} it is running",
                         hint="wait until it has ended",
                     )
-                self._check_leases(doing, pair_id, lease)
+                rows = [one.row for one in self.mirrors.values() if one.row.pair_id == pair_id]
+                self.check_leases(f"{doing} pair {pair_id}", [one.volume_id for one in rows], lease)
             for pair_id in pair_ids:
                 self.operations[pair_id] = doing
         try:
@@ -276,16 +286,38 @@ class SystemState:
                     self.operations.pop(pair_id, None)
                 self.control.notify_all()
 
-    def _check_leases(self, doing: str, pair_id: PairId, lease: WorkflowId | None) -> None:
+    def check_leases(
+        self, doing: str, volume_ids: Iterable[VolumeId], lease: WorkflowId | None
+    ) -> None:
+        """Raise BusyError when a workflow other than `lease` has one of the volumes' trees."""
         if lease == ANY_LEASE:
             return
-        for one in list(self.mirrors.values()):
-            if one.row.pair_id != pair_id:
-                continue
-            holder = self.journal.holder(self.root_of(one.row.volume_id))
+        for volume_id in volume_ids:
+            holder = self.journal.holder(self.root_of(volume_id))
             if holder is not None and holder != lease:
                 raise BusyError(
-                    f"cannot {doing} pair {pair_id}: workflow {holder} has volume "
-                    f"{one.row.volume_id} leased",
+                    f"cannot {doing}: workflow {holder} has volume {volume_id} leased",
                     hint=f"wait until {holder} has ended; if it stopped, resume or abandon it",
                 )
+
+    # --- ending ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count the caller in, who does something for another system: `close` waits for it.
+
+        A system that is closing still takes acknowledgements; nothing comes once its paths are cut.
+        """
+        with self.control:
+            self.serving += 1
+        try:
+            yield
+        finally:
+            with self.control:
+                self.serving -= 1
+                self.control.notify_all()
+
+    def wait_idle(self) -> None:
+        """Wait until no command and no service for another system is under way."""
+        with self.control:
+            self.control.wait_for(lambda: not self.operations and not self.serving)

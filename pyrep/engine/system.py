@@ -209,6 +209,7 @@ class StorageSystem:
                 live.core.fence(Fence.WRITES)  # what is saved below stays true
             self._drain_all()
             self._stop_work()
+            self._settle_all()
             close_rows(state)
         finally:
             self._free()
@@ -222,22 +223,30 @@ class StorageSystem:
                     self._remote.drain(mirror)
 
     def _stop_work(self) -> None:
+        """End copies, paths, commands and threads: nobody but hosts is inside the core then."""
         state = self._state
-        for mirror in list(state.mirrors.values()):
-            if mirror.job:
-                mirror.job.close()
+        state.wake.set()
+        self._stop_jobs()
         for path in self._paths:
             path.close()
+        state.wait_idle()
+        self._stop_jobs()  # those that a command began meanwhile
         for thread in list(state.threads):
             thread.join()
-        for mirror in list(state.mirrors.values()):
+
+    def _stop_jobs(self) -> None:
+        for mirror in list(self._state.mirrors.values()):
+            if mirror.job:
+                mirror.job.close()
+
+    def _settle_all(self) -> None:
+        for mirror in list(self._state.mirrors.values()):
             if mirror.link.info().mode is LinkMode.FORWARD:
                 with contextlib.suppress(DeviceError):
                     mirror.link.settle()  # what can't be settled is saved as pending
 
     def _free(self) -> None:
         state = self._state
-        state.wake.set()
         timeout_s = state.options.ack_timeout_s
         empty = [live.core.shut(timeout_s) for live in state.live.values()]  # all are shut
         if all(empty):
@@ -268,13 +277,7 @@ class StorageSystem:
                 return
             state.closing = True
             state.control.notify_all()
-        for mirror in list(state.mirrors.values()):
-            if mirror.job:
-                mirror.job.close()
-        for path in self._paths:
-            path.close()
-        for thread in list(state.threads):
-            thread.join()
+        self._stop_work()
         self._free()
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ cut it, stall it and bring it back.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -60,6 +61,7 @@ class LoopPath:
         self._changed = threading.Condition()
         self._attempt = 0
         self._up = False
+        self._cutting = False
         self._stalled = False
         self._connections: tuple[_LoopConnection, _LoopConnection] | None = None
         self._bytes = 0
@@ -67,11 +69,14 @@ class LoopPath:
     def connect(self) -> None:
         """Bring the path up: a new attempt, the handshake, then both systems are told.
 
+        It waits until both systems have got over the loss before.
+
         Raises:
             WireError: the systems don't understand each other; the path stays down.
         """
         one, other = self._ends
         with self._changed:
+            self._changed.wait_for(lambda: not self._cutting)
             if self._up:
                 return
             self._attempt = max(self._attempt + 1, time.time_ns())
@@ -96,17 +101,27 @@ class LoopPath:
     restore = connect
 
     def cut(self) -> None:
-        """Lose the path: what was queued stays with its sender as pending."""
+        """Lose the path: what was queued stays with its sender as pending.
+
+        When it returns, or `connect` begins, both systems have taken notice; but not when somebody
+        else is cutting it.
+        """
         with self._changed:
             if not self._up:
                 return
             self._up = False
+            self._cutting = True
             self._stalled = False
             connections, self._connections = self._connections, None
             self._changed.notify_all()
-        if connections:
-            for end, connection in zip(self._ends, connections, strict=True):
-                end.path_down(connection)
+        try:
+            with contextlib.ExitStack() as both:  # the second one also when the first one fails
+                for end, connection in zip(self._ends, connections or (), strict=False):
+                    both.callback(end.path_down, connection)
+        finally:
+            with self._changed:
+                self._cutting = False
+                self._changed.notify_all()
 
     def stall(self) -> None:
         """Let frames wait, in both directions, until `resume` or `cut`; commands still pass."""
@@ -130,8 +145,10 @@ class LoopPath:
         return self._bytes
 
     def close(self) -> None:
-        """Cut for good."""
+        """Cut for good; both systems have taken notice when it returns."""
         self.cut()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._cutting)
 
     def check(self, attempt: int) -> None:
         """Raise PathLostError unless this attempt is the one that is up."""
