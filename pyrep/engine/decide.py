@@ -70,7 +70,7 @@ class Judge:
         """Return all that the matrix wants to know of a local pair."""
         others = self._others(pvol)
         remote = next((row for row in others if row.is_remote and not row.is_primary), None)
-        as_pvol = next((row for row in others if row.is_remote and row.is_primary), None)
+        as_pvol = _of_pvol(others)
         held = self._state.held_generation(svol.volume_id)
         pins = self._state.catalogue.get(GenerationId(held)).pins if held else ()
         return Situation(
@@ -82,7 +82,7 @@ class Judge:
             remote=_view(remote),
             sibling_reverse=any(_copies_back(row) and row.is_primary for row in others),
             sibling_copying=any(_copies_forward(row) and not row.is_remote for row in others),
-            source_consistent=not _half_way_back(as_pvol),
+            source_consistent=not _any_half_way_back(others),
             target_remote=_view(as_pvol),
             svol_pins=pins,
         )
@@ -96,10 +96,16 @@ class Judge:
             cause=row.cause,
             target_consistent=row.target_consistent,
             sibling_reverse=any(_copies_back(one) and one.is_primary for one in others),
-            source_consistent=not any(
-                one.is_primary and not one.is_remote and _half_way_back(one) for one in others
-            ),
+            source_consistent=not _any_half_way_back(others),
         )
+
+    def check_copy_out(self, volume_id: VolumeId, doing: str) -> None:
+        """Raise RefusedError while a local pair's copy back has the volume half-way (550, 670)."""
+        if _any_half_way_back(one.row for one in self._state.local_svol_mirrors(volume_id)):
+            raise RefusedError(
+                f"{doing}: a local pair's copy back into it runs, or was broken off",
+                hint="end that copy first: pair.resync(direction=Direction.REVERSE)",
+            )
 
     def _others(self, row: Row) -> list[Row]:
         mirrors = self._state.mirrors_of(row.volume_id)
@@ -140,13 +146,12 @@ class Judge:
                 )
         others = [one.row for one in state.mirrors_of(pvol)]
         remote = next((row for row in others if row.is_remote and not row.is_primary), None)
-        as_pvol = next((row for row in others if row.is_remote and row.is_primary), None)
         situation = Situation(
             copy_type=CopyType.LOCAL,
             status=PairStatus.SIMPLEX,
             remote=_view(remote),
             sibling_reverse=any(_copies_back(row) and row.is_primary for row in others),
-            source_consistent=not _half_way_back(as_pvol),
+            source_consistent=not _any_half_way_back(others),
         )
         _answer(decide(Command.CREATE, situation), name)
 
@@ -182,8 +187,16 @@ class Judge:
         _answer(decision, name)
 
 
-def _half_way_back(row: Row | None) -> bool:
-    return row is not None and row.direction is Direction.REVERSE and not row.target_consistent
+def _of_pvol(rows: Iterable[Row]) -> Row | None:
+    return next((row for row in rows if row.is_remote and row.is_primary), None)
+
+
+def _any_half_way_back(rows: Iterable[Row]) -> bool:
+    """Whether a copy back into the PVOL of one of these rows runs, or was broken off."""
+    return any(
+        row.is_primary and row.direction is Direction.REVERSE and not row.target_consistent
+        for row in rows
+    )
 
 
 def _answer(decision: Decision, what: str) -> bool:

@@ -13,7 +13,7 @@ from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import BusyError, NotFoundError, PyrepError
+from pyrep.errors import BusyError, NotFoundError, PyrepError, RefusedError
 from pyrep.model import (
     CopyType,
     Direction,
@@ -437,10 +437,7 @@ class LocalPairs:
         for one in state.local_svol_mirrors(volume_id):
             if one.row.pair_id == but:
                 continue
-            with state.control:
-                job = one.job
-            if job:
-                job.wait()
+            self._await_copy(one)
             if one.row.status is PairStatus.DUPLEX:
                 pair_ids.append(one.row.pair_id)
         if not pair_ids:
@@ -450,6 +447,26 @@ class LocalPairs:
         return self.split(
             pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
         )
+
+    def _await_copy(self, mirror: Mirror) -> None:
+        with self._state.control:
+            job = mirror.job
+        if job:
+            job.wait()
+
+    def await_copies(self, volume_id: VolumeId, doing: str) -> None:
+        """Wait for local copies out of a volume that is about to be copied into.
+
+        Raises:
+            RefusedError: one has stopped half-way, and would go on from inconsistent data.
+        """
+        for one in self._state.local_svol_mirrors(volume_id):
+            self._await_copy(one)
+            if one.row.status is PairStatus.COPY and one.row.direction is Direction.FORWARD:
+                raise RefusedError(
+                    f"{doing}: local pair {one.row.pair_id} is copying out of it",
+                    hint="resync that pair, or stop it with pair.split()",
+                )
 
     # --- dissolve and repair ---------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import CancelledError, PathLostError, PyrepError, WireError
+from pyrep.errors import CancelledError, PathLostError, PyrepError, RefusedError, WireError
 from pyrep.interconnect.messages import (
     AbandonPair,
     BeginForward,
@@ -165,9 +165,16 @@ class RemotePairs:
     # --- forward ---------------------------------------------------------------------------------
 
     def resync_forward(
-        self, pair_id: PairId, *, lease: WorkflowId | None = None, timeout_s: float = 0
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        timeout_s: float = 0,
+        by_itself: bool = False,
     ) -> CopyJob | None:
         """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
+
+        `by_itself`: nobody asked. Then a pair that was split on request meanwhile is left alone.
 
         Raises:
             RefusedError, BusyError, PathLostError.
@@ -175,6 +182,8 @@ class RemotePairs:
         state = self._state
         with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
             mirror = state.mirror(pair_id)
+            if by_itself and not _resumes_forward(mirror.row):
+                return None
             if self._judge.remote(Command.RESYNC_FORWARD, mirror):
                 return self._begin_forward(mirror)
             running = mirror.row.status is PairStatus.COPY
@@ -288,6 +297,7 @@ class RemotePairs:
         count = self._union(mirror).count()
         if count:
             self._local.protect(mirror.row.volume_id, lease=lease)
+        before = mirror.row
         state.change(
             mirror,
             status=PairStatus.COPY,
@@ -297,7 +307,13 @@ class RemotePairs:
             pending_union=False,
         )
         mirror.link.idle()
-        answer = peer.ask(BeginReverse(pair_id=pair_id, pending=to_roaring(mirror.pending())))
+        try:
+            answer = peer.ask(BeginReverse(pair_id=pair_id, pending=to_roaring(mirror.pending())))
+        except RefusedError:
+            # Nothing was copied, and the fence kept hosts off meanwhile.
+            mirror.link.mark()
+            state.commit(before)
+            raise
         ready = _expect(answer, ReverseReady)
         if ready.next_number:
             peer.open_stream(
@@ -488,9 +504,9 @@ class RemotePairs:
         facts = _expect(answer, PairFacts)
         if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             self.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
-        elif row.status is PairStatus.COPY or (row.cause and row.cause.resumes_by_itself):
+        elif _resumes_forward(row):
             _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
-            self.resync_forward(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
+            self.resync_forward(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, by_itself=True)
         elif row.status is PairStatus.SPLIT:
             self.tell_split(mirror)
 
@@ -516,6 +532,13 @@ class RemotePairs:
             info = mirror.link.info()
             if info.mode is LinkMode.SHIP and info.broken and self._peer(mirror).is_connected:
                 self.peer_failed(row.pair_id)
+
+
+def _resumes_forward(row: Row) -> bool:
+    """Whether a pair goes on forward by itself when the path is back."""
+    if row.status is PairStatus.COPY:
+        return row.direction is Direction.FORWARD
+    return row.cause is not None and row.cause.resumes_by_itself
 
 
 def _expect(answer: object, kind: type[T]) -> T:

@@ -152,6 +152,7 @@ class SecondarySide:
             raise RefusedError(
                 f"{doing}: a local pair is copying back into it", hint="wait until it has ended"
             )
+        self._local.await_copies(row.volume_id, doing)
         if asked.pending_count and row.target_consistent:
             self._local.protect(row.volume_id, lease=ANY_LEASE)
         state.change(
@@ -189,13 +190,12 @@ class SecondarySide:
         """Hold the union, durably, and get the stream ready."""
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
+        doing = f"cannot copy out of {mirror.row.volume_id}"
+        if not mirror.row.target_consistent and mirror.row.direction is Direction.FORWARD:
+            raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
+        self._judge.check_copy_out(mirror.row.volume_id, doing)
         self._end_job(mirror)
         peer.unbind_link(mirror.link)
-        if not mirror.row.target_consistent and mirror.row.direction is Direction.FORWARD:
-            raise RefusedError(
-                f"cannot copy out of {mirror.row.volume_id}: it is inconsistent",
-                hint="resync the pair forward",
-            )
         mirror.link.mark()
         from_roaring(asked.pending, mirror.link.pending)
         state.change(
