@@ -196,11 +196,11 @@ class Backup:
         for one in self._mirrors:
             self._check_duplex(one)
         if self._mirrors:
-            members = [[one.row.pair_id, one.row.volume_id] for one in self._mirrors]
+            run.note(asked=True)
             answer = self._ask(
                 "prepare",
                 run,
-                pairs=[pair for pair, _ in members],
+                pairs=[one.row.pair_id for one in self._mirrors],
                 label=self.request.label,
                 reuse_last=self.request.reuse_last,
             )
@@ -244,6 +244,14 @@ class Backup:
         """
         if run.facts.get("split"):
             return  # done before a stop
+        try:
+            self._hold(run)
+        except BaseException:
+            self._pool.fail_cut(run.facts.get("own_generation"))
+            raise
+        run.note(split=True, **self._timings)
+
+    def _hold(self, run: Run) -> None:
         outlets = self._outlets()
         own = self._pool.pairs_of(run.facts.get("own_generation"))
         verb = CutVerb.CORK_RELEASE if self.request.hold_ack is HoldAck.MARK else CutVerb.CORK
@@ -257,9 +265,8 @@ class Backup:
         ]
         streams = [outlet.stream for outlet in outlets]
         self._cut_and_split(run, items, outlets, streams)
-        run.note(split=True, **self._timings)
         if own:
-            self._pool.finish_own(own, GenerationId(run.facts["own_generation"]))
+            self._pool.finish(own, GenerationId(run.facts["own_generation"]))
 
     def _cut_and_split(
         self,
@@ -319,17 +326,19 @@ class Backup:
     def confirm(self, run: Run) -> None:
         """After the hold: flushed, committed, confirmed; a copy of the row is kept here."""
         facts = run.facts
+        record = {
+            "hold_ms": facts["hold_ms"],
+            "queued_max_bytes": facts["queued_max_bytes"],
+            "remote_before": facts["remote_before"],
+            "remote_during": facts["remote_during"],
+            "remote_after": self._statuses(),
+        }
         if self._mirrors:
-            answer = self._ask(
-                "confirm",
-                run,
-                attempt=facts["attempt"],
-                hold_ms=facts["hold_ms"],
-                queued_max_bytes=facts["queued_max_bytes"],
-                remote_before=facts["remote_before"],
-                remote_during=facts["remote_during"],
-                remote_after=self._statuses(),
-            )
+            try:
+                answer = self._ask("confirm", run, attempt=facts["attempt"], **record)
+            except RefusedError:
+                run.note(split=False)  # it isn't there any more: resuming takes another
+                raise
             generation = generation_from(answer["generation"])
             if not any(
                 one.generation_id == generation.generation_id for one in self._state.catalogue.all()
@@ -337,15 +346,15 @@ class Backup:
                 self._state.catalogue.add(generation)
             self._generations.append(generation)
         if facts.get("own_generation"):
-            self._generations.append(
-                self._system.generations.get(GenerationId(facts["own_generation"]))
-            )
+            own = GenerationId(facts["own_generation"])
+            self._generations.append(_complete(self._system, own, record))
 
     # --- ends ------------------------------------------------------------------------------------
 
     def finish(self, run: Run) -> BackupReport:
         """Free the leases and report."""
-        self._free(run, WorkflowState.DONE, None)
+        self._end_there(run, WorkflowState.DONE)
+        run.end(WorkflowState.DONE)
         facts = run.facts
         return BackupReport(
             workflow_id=run.workflow_id,
@@ -358,19 +367,25 @@ class Backup:
         )
 
     def abandon(self, run: Run) -> None:
-        """Give the attempt up: what was split but not confirmed is no backup; its SVOL is free."""
-        for outlet in self._outlets() if self._connected() else []:
-            outlet.stream.uncork()
+        """Give the attempt up: what was split but not confirmed is no backup; its SVOL is free.
+
+        Raises:
+            PathLostError: the secondary has volumes leased for it and can't be told.
+        """
+        self._give_up(run, "abandoned")
+
+    def refuse(self, run: Run, error: BaseException) -> None:
+        """400 refused: nothing was begun; free what was leased."""
+        self._give_up(run, str(error))
+
+    def _give_up(self, run: Run, why: str) -> None:
+        self._end_there(run, WorkflowState.ABANDONED)
         self._pool.discard(run.facts.get("own_generation"))
-        self._free(run, WorkflowState.ABANDONED, "abandoned")
+        run.end(WorkflowState.ABANDONED, why)
 
-    def _connected(self) -> bool:
-        return bool(self._mirrors) and self._state.peer(self._secondary()).is_connected
-
-    def _free(self, run: Run, state: WorkflowState, error: str | None) -> None:
-        if self._mirrors and (state is WorkflowState.DONE or self._connected()):
+    def _end_there(self, run: Run, state: WorkflowState) -> None:
+        if self._mirrors and run.facts.get("asked"):
             self._ask("end", run, state=state)
-        run.end(state, error)
 
 
 class _Watchdog:
@@ -459,9 +474,7 @@ class SecondaryBackup:
 
         def settle() -> None:
             try:
-                self._pool.finish(
-                    pairs, generation.generation_id, state=GenerationState.UNCONFIRMED
-                )
+                self._pool.finish(pairs, generation.generation_id)
             finally:
                 done.set()
 
@@ -482,15 +495,7 @@ class SecondaryBackup:
             raise RefusedError(
                 f"generation {generation.generation_id} is {generation.state}, not split"
             )
-        generation = self._system.generations.change(
-            generation.generation_id,
-            state=GenerationState.COMPLETE,
-            hold_ms=body["hold_ms"],
-            queued_max_bytes=body["queued_max_bytes"],
-            remote_before=_pairs_of(body["remote_before"]),
-            remote_during=_pairs_of(body["remote_during"]),
-            remote_after=_pairs_of(body["remote_after"]),
-        )
+        generation = _complete(self._system, generation.generation_id, body)
         self._split.pop(generation.generation_id, None)
         return {"generation": generation_to(generation)}
 
@@ -503,6 +508,21 @@ class SecondaryBackup:
                     self._system.generations.change(one.generation_id, state=GenerationState.FAILED)
         self._state.journal.release(body["workflow"])
         return {}
+
+
+def _complete(
+    system: StorageSystem, generation_id: GenerationId, record: dict[str, Any]
+) -> Generation:
+    """Say that a generation is complete, and what the backup did to the remote mirror (INV-7)."""
+    return system.generations.change(
+        generation_id,
+        state=GenerationState.COMPLETE,
+        hold_ms=record["hold_ms"],
+        queued_max_bytes=record["queued_max_bytes"],
+        remote_before=_pairs_of(record["remote_before"]),
+        remote_during=_pairs_of(record["remote_during"]),
+        remote_after=_pairs_of(record["remote_after"]),
+    )
 
 
 def _pairs_of(listed: Sequence[Sequence[str]]) -> tuple[tuple[PairId, str], ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
+from pyrep._core import LinkMode
 from pyrep.engine import StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import NotFoundError, RefusedError
@@ -53,7 +55,8 @@ class Pool:
         if lease:
             roots = [self._state.root_of(volume) for volume in volumes]
             self._state.journal.acquire(workflow_id, roots)
-        chosen = [self._choose(volume, reuse_last=reuse_last) for volume in volumes]
+        self._system.local_pairs.refresh()
+        chosen = [self._choose(volume, volumes, reuse_last=reuse_last) for volume in volumes]
         for pair_id in chosen:
             job = self._system.local_pairs.resync_forward(pair_id, lease=workflow_id)
             if job is not None:
@@ -61,9 +64,13 @@ class Pool:
         sides = [self._state.sides(pair_id) for pair_id in chosen]
         for pvol, _ in sides:
             pvol.link.settle()
+        for _, svol in sides:
+            self._discard_attempts(svol.row.volume_id)
         return self._system.local_pairs.intend(sides, cause=GenerationCause.BACKUP, label=label)
 
-    def _choose(self, volume: VolumeId, *, reuse_last: bool) -> PairId:
+    def _choose(
+        self, volume: VolumeId, together: Sequence[VolumeId], *, reuse_last: bool
+    ) -> PairId:
         self._state.volume(volume)
         rows = [one.row for one in self._state.local_svol_mirrors(volume)]
         if not rows:
@@ -79,9 +86,30 @@ class Pool:
         for row in rows:
             if self._state.held_generation(row.mirror_volume_id) is None:
                 return row.pair_id
-        reused = choose_reuse(self._state.catalogue.of_source(volume), reuse_last=reuse_last)
+        known = self._state.catalogue.of_source(volume)
+        if not reuse_last:
+            known = self._keeping_others(known, together)
+        reused = choose_reuse(known, reuse_last=reuse_last)
         _log.info("backup.reuse volume=%s generation=%s", volume, reused.generation_id)
         return self._system.generations.member(reused, volume).pair_id
+
+    def _keeping_others(
+        self, generations: Sequence[Generation], together: Sequence[VolumeId]
+    ) -> tuple[Generation, ...]:
+        """Return them with those protected that are the last of a volume not backed up now."""
+        kept = []
+        for one in generations:
+            others = {member.source for member in one.members} - set(together)
+            last = [_last_complete(self._state.catalogue.of_source(other)) for other in others]
+            kept.append(replace(one, protected=one.protected or one in last))
+        return tuple(kept)
+
+    def _discard_attempts(self, svol: VolumeId) -> None:
+        """An earlier attempt on an SVOL that was never split has failed."""
+        for one in self._state.catalogue.all():
+            holds = any(member.svol == svol for member in one.members)
+            if one.home == self._system.system_id and holds:
+                self.discard(one.generation_id)
 
     def pairs_of(self, generation_id: str | None) -> list[tuple[Mirror, Mirror]]:
         """Return both sides of each member's local pair; none without a generation."""
@@ -95,18 +123,20 @@ class Pool:
         pairs: Sequence[tuple[Mirror, Mirror]],
         generation_id: GenerationId,
         *,
-        state: GenerationState,
+        state: GenerationState = GenerationState.UNCONFIRMED,
     ) -> None:
-        """Make the SVOLs durable and commit the split."""
+        """Make the SVOLs durable and commit the split; the primary's word makes it complete."""
         self._system.local_pairs.complete(
             pairs, generation_id, GenerationCause.BACKUP, state_after=state
         )
 
-    def finish_own(
-        self, pairs: Sequence[tuple[Mirror, Mirror]], generation_id: GenerationId
-    ) -> None:
-        """The same for a generation that needs nobody's confirmation."""
-        self.finish(pairs, generation_id, state=GenerationState.COMPLETE)
+    def fail_cut(self, generation_id: str | None) -> None:
+        """A backup has failed after its cut: pairs that were split then are SPLIT, no backup."""
+        pairs = [
+            one for one in self.pairs_of(generation_id) if one[0].link.info().mode is LinkMode.MARK
+        ]
+        if generation_id and pairs:
+            self.finish(pairs, GenerationId(generation_id), state=GenerationState.FAILED)
 
     def discard(self, generation_id: str | None) -> None:
         """An attempt that wasn't finished has failed."""
@@ -118,3 +148,7 @@ class Pool:
             return
         if generation.state is GenerationState.TAKING:
             self._system.generations.change(generation.generation_id, state=GenerationState.FAILED)
+
+
+def _last_complete(generations: Sequence[Generation]) -> Generation | None:
+    return next((one for one in reversed(generations) if one.is_complete), None)

@@ -92,9 +92,17 @@ class ProductionSide:
         self._state.journal.update(workflow_id, progress={**record.progress, "fenced": volume_id})
         self._state.volume(volume_id).core.lease(token_of(workflow_id))
 
-    def drain(self, pair: str) -> int:
-        """510: wait until every record is durable at the secondary; return the pending count."""
+    def drain(self, workflow: str, pair: str) -> int:
+        """510: wait until every record is durable at the secondary; return the pending count.
+
+        A pair that would resume by itself (the path was lost meanwhile) is resumed here first: its
+        copy must not begin behind 520.
+        """
         mirror = self._state.mirror(PairId(pair))
+        cause, direction = mirror.row.cause, mirror.row.direction
+        is_copying = mirror.row.status is PairStatus.COPY and direction is Direction.FORWARD
+        if is_copying or (cause is not None and cause.resumes_by_itself):
+            self.forward(workflow, pair)
         if mirror.row.status is PairStatus.DUPLEX and mirror.row.group_id is not None:
             outlet = self._state.peer(mirror.row.pair_system_id).outlet(mirror.row.group_id)
             timeout_s = self._state.options.ack_timeout_s
@@ -119,9 +127,12 @@ class ProductionSide:
         return {"copied_bytes": job.done_bytes}
 
     def forward(self, workflow: str, pair: str) -> None:
-        """Abandoning before 550: the PVOL is whole, the SPVOL gets what differs."""
-        here = self._system.pair(pair)
-        job = here.resync(direction=Direction.FORWARD, lease=WorkflowId(workflow))
+        """The PVOL is whole, the SPVOL gets what differs; no-op if the pair is DUPLEX."""
+        job = self._system.remote_pairs.resync_forward(
+            PairId(pair),
+            lease=WorkflowId(workflow),
+            timeout_s=self._state.options.ack_timeout_s,
+        )
         if job is not None:
             job.wait()
 
@@ -187,7 +198,7 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
         "restore.facts": lambda body: side.facts(body["volume"], body["pair"]),
         "restore.begin": begin,
         "restore.stop": stop,
-        "restore.drain": lambda body: answer(pending=side.drain(body["pair"])),
+        "restore.drain": lambda body: answer(pending=side.drain(body["workflow"], body["pair"])),
         "restore.split": lambda body: answer(pending=side.split(body["workflow"], body["pair"])),
         "restore.reverse": lambda body: side.reverse(body["workflow"], body["pair"]),
         "restore.forward": forward,

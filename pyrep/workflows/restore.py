@@ -18,7 +18,6 @@ from pyrep.errors import (
     FileSystemError,
     NoSpaceError,
     PathNotInFileSystemError,
-    PyrepError,
     RefusedError,
     WorkflowError,
 )
@@ -46,6 +45,12 @@ from pyrep.workflows.site import HereSite, RemoteSite, Site
 __all__ = ["Restore", "RestoreReport", "RestoreRequest", "begin_restore"]
 
 _log = logging.getLogger(__name__)
+
+_COPYING_BACK = {550, 560, 640, 650, 660, 670}
+"""From these steps on only going on is left."""
+
+_STOPPING_AGAIN = {520: 510, 630: 620}
+"""Where to resume: a refusal at the split may have started the application again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,12 @@ class Restore:
             self.generation, VolumeId(request.volume)
         )
         self.remote: Mirror | None = self._state.remote_mirror(self.member.source)
+        if self.remote is None and request.volume != self.member.source:
+            raise RefusedError(
+                f"cannot restore to {self.member.origin_system}:{self.member.origin_volume}: "
+                f"volume {self.member.source} is in no remote pair with it any more",
+                hint=f"create the remote pair, or restore to volume {self.member.source} itself",
+            )
         self.selection = Selection(request.paths) if request.paths else None
 
     # --- what it is about ------------------------------------------------------------------------
@@ -163,6 +174,37 @@ class Restore:
         if self.selection is not None:
             with self._view() as view, open_view(view, self._names[0]) as source:
                 check_selection(source, self.selection)
+
+    def _check_copies(self, kind: WorkflowKind, facts: dict[str, Any]) -> None:
+        """Refuse copies that 640 or 660 would find ruled out, while everything still runs."""
+        if self.remote is None:
+            shipping = next(
+                (
+                    one.row
+                    for one in self._state.mirrors_of(self.member.source)
+                    if one.row.is_remote and one.row.status is not PairStatus.SPLIT
+                ),
+                None,
+            )
+            if kind is WorkflowKind.RESTORE_VOLUME and shipping is not None:
+                raise RefusedError(
+                    f"cannot restore volume {self.member.source}: it is the PVOL of remote pair "
+                    f"{shipping.pair_id}, which is {shipping.status}",
+                    hint="split the remote pair first, and resync it forward afterwards",
+                )
+            return
+        pair_id = self.remote.row.pair_id
+        if facts["status"] == PairStatus.COPY:
+            raise RefusedError(
+                f"cannot restore: remote pair {pair_id} is copying",
+                hint="wait until it is DUPLEX",
+            )
+        if not self.remote.row.target_consistent:
+            raise RefusedError(
+                f"cannot restore: a copy of remote pair {pair_id} was broken off, volume "
+                f"{self.member.source} is inconsistent",
+                hint="resync the pair forward first",
+            )
 
     def _view(self) -> AbstractContextManager[Io]:
         return self._system.generations.view(self.generation.generation_id, self.member.source)
@@ -244,17 +286,16 @@ class Restore:
 
     def prepare(self, run: Run) -> None:
         """500, 600: leases at both sides, pin, and everything that can be refused early."""
+        run.report()
         self.check()
         site = self.site(run)
         run.lease([self.member.source])
+        run.note(asked=True)
         site.begin(run.kind)
         self._state.catalogue.pin(self.generation.generation_id, self._pin(run))
         facts = site.facts()
-        if self.remote is not None and facts["status"] == PairStatus.COPY:
-            raise RefusedError(
-                f"cannot restore: remote pair {self.remote.row.pair_id} is copying",
-                hint="wait until it is DUPLEX",
-            )
+        run.note(remote_before=facts["status"])
+        self._check_copies(run.kind, facts)
         if run.kind is WorkflowKind.RESTORE_FILES:
             self._check_nothing_pending(facts["status"], facts["pending_count"])
             self._check_room(run.cancel)
@@ -306,8 +347,9 @@ class Restore:
             facts = site.facts()
             try:
                 self._check_nothing_pending(facts["status"], pending)
-            except RefusedError:
+            except RefusedError as error:
                 site.start()
+                self._free(run, WorkflowState.ABANDONED, str(error))
                 raise
 
     def split(self, run: Run) -> None:
@@ -318,6 +360,7 @@ class Restore:
             if pending and run.kind is WorkflowKind.RESTORE_FILES:
                 site.forward()
                 site.start()
+                self._free(run, WorkflowState.ABANDONED, f"{pending} chunks were pending at 520")
                 self._check_nothing_pending(PairStatus.SPLIT, pending)
         run.note(held=self.member.source)
         self._state.volume(self.member.source).core.lease(token_of(run.workflow_id))
@@ -325,12 +368,12 @@ class Restore:
     def decide_again(self, run: Run) -> None:
         """610 again, now that 105b stands still: a changed answer stops with the choices."""
         figure, reason = self.decide()
-        expected = 5 if run.kind is WorkflowKind.RESTORE_FILES else 6
-        if figure is not None and figure != expected:
+        if figure != 6:
+            due = "" if figure is None else f": Fig. {figure} is due"
             raise WorkflowError(
-                f"Fig. {expected} was begun, but {reason}: Fig. {figure} is due",
-                hint="abandon this workflow, then ask again"
-                + (" or name the whole volume (whole=True)" if expected == 6 else ""),
+                f"Fig. 6 was begun, but {reason}{due}",
+                hint="abandon this workflow and ask again, for the files or for the whole volume "
+                "by name (whole=True)",
                 step=610,
             )
         run.note(reason=reason)
@@ -413,7 +456,8 @@ class Restore:
 
     def _free(self, run: Run, state: WorkflowState, error: str | None) -> None:
         self._state.catalogue.unpin(self.generation.generation_id, self._pin(run))
-        self.site(run).end(state)
+        if run.facts.get("asked"):
+            self.site(run).end(state)
         run.end(state, error)
 
     def report(self, run: Run) -> RestoreReport:
@@ -430,33 +474,37 @@ class Restore:
         )
 
     def abandon(self, run: Run) -> None:
-        """Undo what was begun.
+        """Undo what was begun. It may be repeated until it succeeds.
 
         Raises:
             RefusedError: 105a is being written: only resuming is left.
         """
         at = run.step_number
-        if at in {540, 550, 560, 640, 650, 660, 670}:
+        written = at >= 530 and run.kind is WorkflowKind.RESTORE_FILES
+        if at in _COPYING_BACK or (written and self.remote is None):
             raise RefusedError(
                 f"cannot abandon workflow {run.workflow_id}: it is at step {at}, "
-                f"data is being copied back",
+                f"the volume is being written",
                 hint=f"resume(system, {run.workflow_id!r})",
             )
         site = self.site(run)
         if at not in {500, 600}:
+            run.note(abandoning=True)
             self._release_held(run)
-            if self.remote is not None and site.facts()["status"] == PairStatus.SPLIT:
+            # A pair that was split before is left so, unless 105b was written: 105a is whole.
+            if written or run.facts.get("remote_before") != PairStatus.SPLIT:
                 site.forward()
             site.start()
         self._free(run, WorkflowState.ABANDONED, "abandoned")
 
-    def refuse(self, run: Run, error: PyrepError) -> None:
-        """The first step refused: nothing was touched; free what was leased."""
-        self._state.catalogue.unpin(self.generation.generation_id, self._pin(run))
-        try:
-            self.site(run).end(WorkflowState.ABANDONED)
-        finally:
-            run.end(WorkflowState.ABANDONED, str(error))
+    def refuse(self, run: Run, error: BaseException) -> None:
+        """500 or 600 refused: nothing was touched; free what was leased."""
+        self._free(run, WorkflowState.ABANDONED, str(error))
+
+    @staticmethod
+    def resume_step(step: int) -> int:
+        """Return the step from which a workflow that stopped at `step` goes on."""
+        return _STOPPING_AGAIN.get(step, step)
 
     def steps(self, run: Run) -> list[Step]:
         """Return the steps of Fig. 5 or Fig. 6, behind 500 and 600, 610."""
@@ -503,6 +551,5 @@ def begin_restore(
         progress=progress,
         cancel=cancel,
     )
-    run.note(reason=reason)
-    run.report()
+    run.facts["reason"] = reason
     return run

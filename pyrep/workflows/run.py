@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import xxhash
 
@@ -16,6 +16,8 @@ from pyrep.errors import PyrepError, WorkflowError
 from pyrep.model import VolumeId, WorkflowId, WorkflowKind, WorkflowRecord, WorkflowState
 
 __all__ = ["Run", "Step", "token_of"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ class Run:
         self.facts: dict[str, Any] = dict(record.progress)
         self.cancel = cancel
         self._progress = progress
-        self._text = ""
+        self._text = "prepare"
+        self._has_ended = False
 
     @classmethod
     def begin(
@@ -104,12 +107,41 @@ class Run:
             self._perform(step)
 
     def _perform(self, step: Step) -> None:
-        try:
+        def do() -> None:
             self._begin(step)
             step.do()
-        except Exception as error:
+
+        self.attempt(do)
+
+    def attempt(self, do: Callable[[], T]) -> T:
+        """Do something of the present step; when it raises, the workflow is stopped there.
+
+        Raises:
+            WorkflowError: it stopped; the cause is chained. What a step raises that has ended the
+                workflow itself (a refusal, everything undone) comes as it is.
+        """
+        try:
+            return do()
+        except BaseException as error:
+            if self._has_ended:
+                raise
             self.stop(error)
-            raise self._stopped(error) from error
+            if isinstance(error, Exception):
+                raise self._stopped(error) from error
+            raise  # an interrupt stays one; the workflow can be resumed all the same
+
+    def prepare(self, do: Callable[[], None], undo: Callable[[BaseException], None]) -> None:
+        """Do the first part, which may be refused: then it is undone, and the workflow ends.
+
+        Raises:
+            WorkflowError: it can't be undone now (the path is lost): stopped, to be abandoned.
+        """
+        try:
+            do()
+        except BaseException as error:
+            cause = error
+            self.attempt(lambda: undo(cause))
+            raise
 
     def _begin(self, step: Step) -> None:
         self.step_number = step.number
@@ -142,8 +174,11 @@ class Run:
         self.report(progress.done_bytes, progress.total_bytes)
 
     def _stopped(self, error: Exception) -> PyrepError:
-        name = repr(self.workflow_id)
-        hint = f"resume(system, {name}) goes on from there, abandon(system, {name}) undoes it"
+        name, where = repr(self.workflow_id), self.system.system_id
+        hint = (
+            f"at system {where}, resume(system, {name}) goes on from there, "
+            f"abandon(system, {name}) undoes it"
+        )
         own = error.hint if isinstance(error, PyrepError) else None
         return WorkflowError(
             f"workflow {self.workflow_id} ({self.kind}) stopped at step {self.step_number} "
@@ -186,6 +221,7 @@ class Run:
                 self.workflow_id, state=state, progress=self._merged(), error=error
             )
             self.system.state.journal.release(self.workflow_id)
+        self._has_ended = True
         _log.info("workflow.end workflow=%s state=%s", self.workflow_id, state)
 
     def lease(self, volumes: Iterable[VolumeId]) -> None:

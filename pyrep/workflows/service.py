@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.peer import Peer
-from pyrep.errors import InvalidArgumentError, PyrepError, RefusedError
+from pyrep.errors import InvalidArgumentError, RefusedError
 from pyrep.model import (
     GenerationId,
     SystemId,
@@ -95,19 +95,17 @@ def backup(
         body = system.ask(primary, "backup.run", {"request": request.to_json()})
         return _backup_report(body)
     made, run = begin_backup(system, request, progress=progress, cancel=cancel)
-    return _lead_backup(made, run, None)
+    return _lead_backup(made, run)
 
 
-def _lead_backup(made: Backup, run: Run, from_step: int | None) -> BackupReport:
-    if from_step in {None, 400}:
-        try:
-            made.prepare(run)
-        except PyrepError:
-            made.abandon(run)
-            raise
-        from_step = None
+def _lead_backup(made: Backup, run: Run) -> BackupReport:
+    run.prepare(lambda: made.prepare(run), lambda error: made.refuse(run, error))
+    return _go_on_with_backup(made, run, None)
+
+
+def _go_on_with_backup(made: Backup, run: Run, from_step: int | None) -> BackupReport:
     run.perform(made.steps(run), from_step=from_step)
-    return made.finish(run)
+    return run.attempt(lambda: made.finish(run))
 
 
 def _backup_report(body: dict[str, Any]) -> BackupReport:
@@ -201,19 +199,17 @@ def restore(
     made = Restore(system, request)
     made.check()
     run = begin_restore(system, made, progress=progress, cancel=cancel)
-    return _lead_restore(made, run, None)
+    return _lead_restore(made, run)
 
 
-def _lead_restore(made: Restore, run: Run, from_step: int | None) -> RestoreReport:
-    if from_step in {None, 500, 600}:
-        try:
-            made.prepare(run)
-        except PyrepError as error:
-            made.refuse(run, error)
-            raise
-        from_step = None
+def _lead_restore(made: Restore, run: Run) -> RestoreReport:
+    run.prepare(lambda: made.prepare(run), lambda error: made.refuse(run, error))
+    return _go_on_with_restore(made, run, None)
+
+
+def _go_on_with_restore(made: Restore, run: Run, from_step: int | None) -> RestoreReport:
     run.perform(made.steps(run), from_step=from_step)
-    return made.finish(run)
+    return run.attempt(lambda: made.finish(run))
 
 
 # --- journal -------------------------------------------------------------------------------------
@@ -258,13 +254,21 @@ def resume(
         WorkflowError: it stopped again.
     """
     record, run = _load(system, workflow_id, progress, cancel)
+    if run.facts.get("abandoning"):
+        raise RefusedError(
+            f"cannot resume workflow {workflow_id}: abandoning it has begun",
+            hint=f"abandon(system, {workflow_id!r})",
+        )
     if record.kind is WorkflowKind.BACKUP:
         made = Backup(system, BackupRequest.from_json(record.request))
-        again = 400 if not run.facts.get("split") else record.step
-        return _lead_backup(made, run, again)
-    return _lead_restore(
-        Restore(system, RestoreRequest.from_json(record.request)), run, record.step
-    )
+        if not run.facts.get("split"):
+            run.attempt(lambda: made.prepare(run))  # another attempt
+            return _go_on_with_backup(made, run, None)
+        return _go_on_with_backup(made, run, record.step)
+    back = Restore(system, RestoreRequest.from_json(record.request))
+    if record.step in {500, 600}:
+        run.attempt(lambda: back.prepare(run))
+    return _go_on_with_restore(back, run, back.resume_step(record.step))
 
 
 def abandon(system: StorageSystem, workflow_id: str) -> None:
@@ -304,13 +308,13 @@ def attach(system: StorageSystem) -> None:
     def run_backup(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         request = BackupRequest.from_json(body["request"])
         made, run = begin_backup(system, request, progress=None, cancel=None)
-        return _backup_body(_lead_backup(made, run, None))
+        return _backup_body(_lead_backup(made, run))
 
     def run_restore(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         made = Restore(system, RestoreRequest.from_json(body["request"]))
         made.check()
         run = begin_restore(system, made, progress=None, cancel=None)
-        return asdict(_lead_restore(made, run, None))
+        return asdict(_lead_restore(made, run))
 
     calls["backup.run"] = run_backup
     calls["restore.run"] = run_restore
