@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any, assert_never
@@ -26,6 +25,7 @@ from pyrep.interconnect.messages import (
     Done,
     FinishPair,
     Hello,
+    KnownPairs,
     Message,
     OpenStream,
     Order,
@@ -144,6 +144,13 @@ class SystemEndpoint:
                     self._remote.path_lost(peer.system_id)
                     self._secondary.path_lost(peer.system_id)
 
+    def close_broken(self) -> None:
+        """Close the connections of which a stream broke: a peer past its time-out is lost."""
+        for peer in list(self._state.peers.values()):
+            connection = peer.broken_connection()
+            if connection is not None:
+                connection.close()
+
     def _stream_lost(self, _peer: Peer, connection: Connection) -> None:
         """A stream broke by itself: a writer's time-out, or a frame that the peer refused."""
         connection.close()
@@ -171,9 +178,7 @@ class SystemEndpoint:
             peer = self._peer_of(connection)
             for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
                 _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
-                self._state.background(
-                    f"split {pair_id}", functools.partial(self._remote.peer_failed, pair_id)
-                )
+                self._state.background(f"split {pair_id}", self._remote.refresh)
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -198,7 +203,9 @@ class SystemEndpoint:
             case ReadPair():
                 return side.facts(peer, message.pair_id)
             case Pending():
-                return side.pending(peer, message.pair_id)
+                return side.pending(peer, message)
+            case BeginForward():
+                return side.begin_forward(peer, message)
             case BeginReverse():
                 return side.begin_reverse(peer, message)
             case ReverseProgress():
@@ -220,8 +227,8 @@ class SystemEndpoint:
                 side.create(peer, order)
             case RemovePair():
                 side.remove(peer, order.pair_id)
-            case BeginForward():
-                side.begin_forward(peer, order)
+            case KnownPairs():
+                side.forget_others(peer, order)
             case FinishPair():
                 side.finish(peer, order.pair_id)
             case SplitPair():

@@ -13,7 +13,7 @@ from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import BusyError, NotFoundError, PyrepError, RefusedError
+from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
 from pyrep.model import (
     CopyType,
     Direction,
@@ -156,12 +156,13 @@ class LocalPairs:
         def ended(error: PyrepError | None) -> None:
             with state.control:
                 source.job = None
+                source.failed = isinstance(error, DeviceError)
             if error is not None and not state.closing:
                 self.refresh()
 
         job = CopyJob(what=what, work=copying(source.link, finish), ended=ended)
         with state.control:
-            source.job = job
+            source.job, source.failed = job, False
         job.start()
         return job
 
@@ -502,6 +503,7 @@ class LocalPairs:
         The target stays consistent if it was the source that failed.
         """
         state = self._state
+        source.failed = False
         consistent = source.row.target_consistent and source.link.info().source_failed
         source.link.mark()
         target.link.mark()
@@ -515,6 +517,16 @@ class LocalPairs:
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]
             )
+
+    def resume_unclean(self) -> None:
+        """Resync what an unclean end has split, as soon as it may be."""
+        state = self._state
+        with state.control:
+            found = [one.row for one in state.mirrors.values() if one.row.is_primary]
+        for row in found:
+            if not row.is_remote and resumes_unclean(row):
+                with contextlib.suppress(RefusedError, BusyError, NotFoundError):
+                    self.resync_forward(row.pair_id)
 
     def refresh(self) -> None:
         """Notice links that broke since the last look; not those that a command is busy with."""
@@ -532,10 +544,16 @@ class LocalPairs:
                     self._note_broken(source, target)
 
 
+def resumes_unclean(row: Row) -> bool:
+    """Whether an unclean end has split this pair, and a forward copy mends it."""
+    return row.cause is SplitCause.UNCLEAN and row.direction is Direction.FORWARD
+
+
 def _is_broken(mirror: Mirror) -> bool:
     row = mirror.row
     if row.is_remote or not row.is_source or row.status is PairStatus.SPLIT:
         return False
+    if mirror.job is not None:
+        return False  # it has yet to find out
     info = mirror.link.info()
-    # A job that is still there has yet to find out.
-    return info.mode is LinkMode.FORWARD and bool(info.broken) and mirror.job is None
+    return mirror.failed or (info.mode is LinkMode.FORWARD and bool(info.broken))

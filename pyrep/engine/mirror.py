@@ -22,12 +22,14 @@ class Mirror:
         link: what writes to the volume do for this pair.
         file: the pending bitmap's file; marked open as long as the system is.
         job: the copy that runs out of this side, if one does.
+        failed: whether storage failed under the last one, and the row doesn't say so yet.
     """
 
     row: Row
     link: LinkCore
     file: BitmapFile
     job: CopyJob | None = None
+    failed: bool = False
 
     @property
     def key(self) -> MirrorKey:

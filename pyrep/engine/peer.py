@@ -47,6 +47,8 @@ class Peer:
         self._outlets: dict[GroupId, Outlet] = {}
         self._applies: dict[int, Apply] = {}
         self._wake = Wake()
+        self.roster = threading.Lock()
+        """Held while a pair is added, and while the peer is told all pairs: none is between."""
 
     # --- connection ------------------------------------------------------------------------------
 
@@ -74,6 +76,17 @@ class Peer:
     def in_use(self) -> Connection | None:
         """Return the connection in use, if there is one."""
         return self._connection
+
+    def broken_connection(self) -> Connection | None:
+        """Return the connection in use if one of its streams broke by itself."""
+        with self._lock:
+            connection = self._connection
+            outlets = list(self._outlets.values())
+        if connection is None:
+            return None
+        infos = [one.stream.info() for one in outlets]
+        broken = any(one.attempt == connection.attempt and not one.open for one in infos)
+        return connection if broken else None
 
     def has(self, connection: Connection) -> bool:
         """Whether this is the connection in use."""
@@ -144,9 +157,9 @@ class Peer:
                 )
                 self._outlets[group_id] = outlet
             info = outlet.stream.info()
-            if info.open and info.attempt == connection.attempt:
+            if info.attempt == connection.attempt:
+                outlet.require_open()  # one that broke ends the connection, soon
                 return outlet, None
-            outlet.stream.break_off()
             next_number = outlet.open(connection)
             return outlet, OpenStream(
                 stream_id=outlet.stream_id,
@@ -193,6 +206,13 @@ class Peer:
     def incoming_of(self, group_id: GroupId) -> Apply:
         """Return the incoming side of the peer's stream of a group."""
         return self.incoming(stream_id_of(self.system_id, group_id))
+
+    def unbind_all(self) -> None:
+        """Take every link out of every incoming stream."""
+        with self._lock:
+            applies = list(self._applies.values())
+        for apply in applies:
+            apply.unbind_all()
 
     def unbind_link(self, link: LinkCore) -> None:
         """Take a link out of every incoming stream: its pair is going."""

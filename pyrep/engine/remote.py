@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,17 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import CancelledError, PathLostError, PyrepError, RefusedError, WireError
+from pyrep.errors import (
+    BusyError,
+    CancelledError,
+    DeviceError,
+    NotFoundError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+    TimedOutError,
+    WireError,
+)
 from pyrep.interconnect.messages import (
     AbandonPair,
     BeginForward,
@@ -26,6 +37,7 @@ from pyrep.interconnect.messages import (
     CopyFacts,
     CreatePair,
     FinishPair,
+    KnownPairs,
     OpenStream,
     PairFacts,
     Pending,
@@ -75,9 +87,13 @@ class RemotePairs:
         self._state = state
         self._local = local
         self._judge = judge
+        self._to_resume: set[PairId] = set()
 
     def _peer(self, mirror: Mirror) -> Peer:
-        return self._state.peer(mirror.row.pair_system_id)
+        try:
+            return self._state.peer(mirror.row.pair_system_id)
+        except NotFoundError as error:  # the pair knows it: there was no path since the open
+            raise PathLostError(str(error), hint="connect the two systems") from error
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -100,9 +116,14 @@ class RemotePairs:
         peer = state.peer(system_id)
         name = f"cannot create a remote pair {pvol} → {system_id}:{svol}"
         source, target = VolumeRef(state.system_id, pvol), VolumeRef(system_id, svol)
+
+        def check() -> None:
+            self._judge.check_create_remote(name, pvol, source, target, chunk_bytes)
+
         with state.control:
             live = state.volume(pvol)
-            self._judge.check_create_remote(name, pvol, source, target, chunk_bytes)
+            check()
+            state.check_leases(name.removeprefix("cannot "), [pvol], None)
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
         group = group_id or GroupId(f"pair-{pair_id}")
         row = Row(
@@ -119,22 +140,24 @@ class RemotePairs:
             chunk_bytes=chunk_bytes,
             pending_union=True,
         )
-        peer.ask(
-            CreatePair(
-                pair_id=pair_id,
-                pvol=pvol,
-                svol=svol,
-                size_bytes=live.record.size_bytes,
-                chunk_bytes=chunk_bytes,
-                group_id=group,
-                ack=ack,
+        with peer.roster:
+            peer.ask(
+                CreatePair(
+                    pair_id=pair_id,
+                    pvol=pvol,
+                    svol=svol,
+                    size_bytes=live.record.size_bytes,
+                    chunk_bytes=chunk_bytes,
+                    group_id=group,
+                    ack=ack,
+                )
             )
-        )
-        try:
-            mirror = self.open_row(row)
-        except BaseException:
-            peer.ask(RemovePair(pair_id=pair_id))
-            raise
+            try:
+                mirror = self.open_row(row, check)
+            except BaseException:
+                with contextlib.suppress(PathLostError):  # it is told when the path is back
+                    peer.ask(RemovePair(pair_id=pair_id))
+                raise
         mirror.mark_all()
         with state.operation("create", [pair_id]):
             try:
@@ -143,10 +166,11 @@ class RemotePairs:
                 _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
         return pair_id
 
-    def open_row(self, row: Row) -> Mirror:
-        """Make a new row durable and live, marking."""
+    def open_row(self, row: Row, check: Callable[[], None]) -> Mirror:
+        """Make a new row durable and live, marking, if `check` still doesn't refuse."""
         state = self._state
         with state.control:
+            check()
             live = state.volume(row.volume_id)
             link = LinkCore(live.core, chunk_bytes=row.chunk_bytes, shares_marks=False)
             try:
@@ -180,34 +204,48 @@ class RemotePairs:
             RefusedError, BusyError, PathLostError.
         """
         state = self._state
+        self.refresh()
         with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
             mirror = state.mirror(pair_id)
             if by_itself and not _resumes_forward(mirror.row):
                 return None
             if self._judge.remote(Command.RESYNC_FORWARD, mirror):
                 return self._begin_forward(mirror)
-            running = mirror.row.status is PairStatus.COPY
-            return (mirror.job or self._begin_forward(mirror)) if running else None
+            if mirror.row.status is not PairStatus.COPY:
+                return None
+            return _running(mirror) or self._begin_forward(mirror)
 
-    def _union(self, mirror: Mirror) -> Bitmap:
+    def _union(self, mirror: Mirror, direction: Direction, *, resumes: bool = False) -> Bitmap:
         """550: read the peer's bitmap; return it together with this side's."""
-        answer = self._peer(mirror).ask(Pending(pair_id=mirror.row.pair_id))
+        pair_id = mirror.row.pair_id
+        try:
+            answer = self._peer(mirror).ask(
+                Pending(pair_id=pair_id, direction=direction, resumes=resumes)
+            )
+        except NotFoundError as error:
+            name = name_of(mirror.row, self._state.system_id)
+            raise RefusedError(
+                f"cannot resync {name}: system {mirror.row.pair_system_id} doesn't know it",
+                hint="dissolve it here, pair.dissolve(), and create it anew",
+            ) from error
         union = mirror.pending()
         from_roaring(_expect(answer, PendingBits).bits, union)
         return union
 
     def _begin_forward(self, mirror: Mirror) -> CopyJob:
         state = self._state
-        union = self._union(mirror)
+        union = self._union(mirror, Direction.FORWARD)
         pair_id = mirror.row.pair_id
         count = union.count()
-        self._peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
+        answer = self._peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
+        # Hosts are kept off the SVOL now: what they wrote there since the union was read counts.
+        from_roaring(_expect(answer, PendingBits).bits, union)
         state.change(
             mirror,
             status=PairStatus.COPY,
             cause=None,
             direction=Direction.FORWARD,
-            target_consistent=mirror.row.target_consistent and not count,
+            target_consistent=False,
             pending_union=True,
         )
         mirror.link.pending.update(union)
@@ -241,13 +279,16 @@ class RemotePairs:
     def _start(self, mirror: Mirror, work: Callable[[CopyJob], None]) -> CopyJob:
         state = self._state
 
-        def ended(_error: PyrepError | None) -> None:
+        def ended(error: PyrepError | None) -> None:
             with state.control:
                 mirror.job = None
+                mirror.failed = isinstance(error, DeviceError)
+            if error is not None and not state.closing:
+                self.refresh()
 
         job = CopyJob(what=name_of(mirror.row, state.system_id), work=work, ended=ended)
         with state.control:
-            mirror.job = job
+            mirror.job, mirror.failed = job, False
         job.start()
         return job
 
@@ -263,11 +304,16 @@ class RemotePairs:
         state = self._state
         self._peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id))
         with state.control:
-            if mirror.link.info().broken or not self._peer(mirror).is_connected:
-                raise PathLostError("the path was lost at the end of the copy")
+            self._check_ships(mirror)
             state.change(
                 mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
             )
+
+    def _check_ships(self, mirror: Mirror) -> None:
+        """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""
+        info = mirror.link.info()
+        if info.mode is not LinkMode.SHIP or info.broken or not self._peer(mirror).is_connected:
+            raise PathLostError("the path was lost at the end of the copy")
 
     # --- reverse ---------------------------------------------------------------------------------
 
@@ -283,36 +329,40 @@ class RemotePairs:
             RefusedError, BusyError, PathLostError.
         """
         state = self._state
+        self.refresh()
         with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
             mirror = state.mirror(pair_id)
-            done = self._judge.remote(Command.RESYNC_REVERSE, mirror)
-            if not done and mirror.job:
-                return mirror.job
+            if not self._judge.remote(Command.RESYNC_REVERSE, mirror):
+                return _running(mirror) or self._begin_reverse(mirror, lease)
             return self._begin_reverse(mirror, lease)
 
     def _begin_reverse(self, mirror: Mirror, lease: WorkflowId | None) -> CopyJob:
         state = self._state
         peer = self._peer(mirror)
         pair_id = mirror.row.pair_id
-        count = self._union(mirror).count()
-        if count:
-            self._local.protect(mirror.row.volume_id, lease=lease)
         before = mirror.row
-        state.change(
-            mirror,
-            status=PairStatus.COPY,
-            cause=None,
-            direction=Direction.REVERSE,
-            target_consistent=mirror.row.target_consistent and not count,
-            pending_union=False,
-        )
+        resumes = before.status is PairStatus.COPY
+        if self._union(mirror, Direction.REVERSE, resumes=resumes).any():
+            self._local.protect(mirror.row.volume_id, lease=lease)
+        with state.control:
+            # Again: the world may have moved while the siblings were split.
+            self._judge.remote(Command.RESYNC_REVERSE, mirror)
+            state.change(
+                mirror,
+                status=PairStatus.COPY,
+                cause=None,
+                direction=Direction.REVERSE,
+                target_consistent=False,
+                pending_union=False,
+            )
         mirror.link.idle()
+        bits = to_roaring(mirror.pending())
         try:
-            answer = peer.ask(BeginReverse(pair_id=pair_id, pending=to_roaring(mirror.pending())))
+            answer = peer.ask(BeginReverse(pair_id=pair_id, pending=bits, resumes=resumes))
         except RefusedError:
-            # Nothing was copied, and the fence kept hosts off meanwhile.
-            mirror.link.mark()
-            state.commit(before)
+            if not resumes:  # nothing was copied, and the fence kept hosts off meanwhile
+                mirror.link.mark()
+                state.commit(before)
             raise
         ready = _expect(answer, ReverseReady)
         if ready.next_number:
@@ -349,8 +399,7 @@ class RemotePairs:
         mirror.link.clean()
         self._ship(mirror)
         with state.control:
-            if mirror.link.info().broken or not self._peer(mirror).is_connected:
-                raise PathLostError("the path was lost at the end of the copy")
+            self._check_ships(mirror)
             state.change(
                 mirror,
                 status=PairStatus.DUPLEX,
@@ -370,42 +419,69 @@ class RemotePairs:
             RefusedError, BusyError: nothing has changed.
         """
         state = self._state
+        self.refresh()
         with state.operation("split", list(pair_ids), lease=lease):
-            mirrors = [state.mirror(pair_id) for pair_id in pair_ids]
+            mirrors = [state.mirror(pair_id) for pair_id in dict.fromkeys(pair_ids)]
             todo = [one for one in mirrors if self._judge.remote(Command.SPLIT, one)]
-            for one in [one for one in todo if one.row.status is not PairStatus.DUPLEX]:
+            self._split(todo)
+
+    def _split(self, mirrors: Sequence[Mirror]) -> None:
+        duplex = []
+        for one in mirrors:
+            if one.job:
+                one.job.close()  # it may come to its end meanwhile
+            if one.row.status is PairStatus.DUPLEX:
+                duplex.append(one)
+            else:
                 self._stop(one)
-                todo.remove(one)
-            if todo:
-                self._split_duplex(todo)
+        if duplex:
+            self._split_duplex(duplex)
 
     def _split_duplex(self, mirrors: Sequence[Mirror]) -> None:
         state = self._state
         for one in mirrors:
             self.drain(one)
-        with state.control:
-            state.commit(
-                *(
-                    replace(one.row, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
-                    for one in mirrors
-                )
-            )
-        group_cut(
-            [CutItem(verb=CutVerb.SPLIT, on=one.link) for one in mirrors],
-            timeout_s=state.options.ack_timeout_s,
-            wake=state.wake,
+        before = [one.row for one in mirrors]
+        state.commit(
+            *(replace(one, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED) for one in before)
         )
+        try:
+            group_cut(
+                [CutItem(verb=CutVerb.SPLIT, on=one.link) for one in mirrors],
+                timeout_s=state.options.ack_timeout_s,
+                wake=state.wake,
+            )
+        except PyrepError as error:
+            if all(self._ships(one) for one in mirrors):
+                state.commit(*before)
+                raise
+            # A stream that broke has made the cut: nothing went out behind its last record.
+            _log.info("pair.split pairs=%s path lost: %s", [one.pair_id for one in before], error)
         for one in mirrors:
-            self.drain(one)
+            one.link.mark()
+            self._drain_or_break(one)
             self.tell_split(one)
+
+    def _ships(self, mirror: Mirror) -> bool:
+        info = mirror.link.info()
+        return info.mode is LinkMode.SHIP and not info.broken
+
+    def _drain_or_break(self, mirror: Mirror) -> None:
+        """Drain; a peer that doesn't answer in time is lost."""
+        try:
+            self.drain(mirror)
+        except TimedOutError:
+            outlet = self._peer(mirror).known_outlet(mirror.row.group_id or GroupId(""))
+            if outlet is not None:
+                outlet.stream.break_off()
 
     def drain(self, mirror: Mirror) -> None:
         """Wait until what was queued for a pair is durable at the peer; a lost path is none."""
-        peer = self._peer(mirror)
-        outlet = peer.known_outlet(mirror.row.group_id) if mirror.row.group_id else None
-        if outlet is None:
-            return
         try:
+            peer = self._peer(mirror)
+            outlet = peer.known_outlet(mirror.row.group_id) if mirror.row.group_id else None
+            if outlet is None:
+                return
             outlet.require_open()
             last = outlet.stream.info().last
             outlet.stream.barrier()
@@ -421,21 +497,24 @@ class RemotePairs:
             return
         try:
             self._peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=row.cause))
-        except PathLostError as error:
+        except (PathLostError, NotFoundError) as error:
             _log.info("pair.split pair=%s the secondary isn't told yet: %s", row.pair_id, error)
 
     def _stop(self, mirror: Mirror) -> None:
         """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
-        state = self._state
-        if mirror.job:
-            mirror.job.close()
-        if mirror.row.status is PairStatus.COPY:
+        row = mirror.row
+        if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             try:
-                self._peer(mirror).ask(AbandonPair(pair_id=mirror.row.pair_id))
-            except PathLostError as error:
-                _log.info("pair.stop pair=%s path lost: %s", mirror.row.pair_id, error)
+                self._peer(mirror).ask(AbandonPair(pair_id=row.pair_id))
+                self._peer(mirror).unbind_link(mirror.link)
+            except (PathLostError, NotFoundError) as error:
+                _log.info("pair.stop pair=%s the secondary isn't told yet: %s", row.pair_id, error)
         mirror.link.mark()
-        state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
+        # A record that comes when its pair is unbound would cost the whole connection.
+        self._drain_or_break(mirror)
+        self._state.change(
+            mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED, pending_union=False
+        )
         self.tell_split(mirror)
 
     # --- dissolve --------------------------------------------------------------------------------
@@ -444,15 +523,17 @@ class RemotePairs:
         """End the pair on both sides; the SVOL keeps what was written so far.
 
         Raises:
-            RefusedError, BusyError, PathLostError: nothing has changed.
+            RefusedError, BusyError: nothing has changed.
+            PathLostError: the secondary wasn't reached; the pair is SPLIT.
         """
         state = self._state
+        self.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             mirror = state.mirror(pair_id)
             self._judge.remote(Command.DISSOLVE, mirror)
-            self.drain(mirror)
-            mirror.link.mark()
-            self.drain(mirror)
+            if mirror.row.status is PairStatus.DUPLEX:
+                self._peer(mirror).connection()  # before anything changes
+                self._split([mirror])
             self._peer(mirror).ask(RemovePair(pair_id=pair_id))
             self.forget(mirror)
 
@@ -481,6 +562,9 @@ class RemotePairs:
             row = mirror.row
             if not row.is_remote or not row.is_primary or row.pair_system_id != system_id:
                 continue
+            with state.control:
+                if mirror.job:
+                    mirror.job.cancel(PathLostError("the path was lost", hint="restore the path"))
             if row.direction is Direction.REVERSE and row.status is PairStatus.COPY:
                 continue
             mirror.link.mark()
@@ -489,18 +573,52 @@ class RemotePairs:
                     state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
 
     def path_returned(self, system_id: SystemId) -> None:
-        """Bring every pair with this secondary on: resume what may resume by itself."""
-        for mirror in list(self._state.mirrors.values()):
-            row = mirror.row
-            if row.is_remote and row.is_primary and row.pair_system_id == system_id:
-                try:
-                    self._resume(mirror)
-                except PyrepError as error:
-                    _log.warning("pair.resume pair=%s failed: %s", row.pair_id, error)
+        """Bring every pair with this secondary on: resume what may resume by itself.
+
+        First the secondary forgets the pairs that only it knows: a crash here, between its part of
+        a creation and this side's, has left them.
+        """
+        peer = self._state.peer(system_id)
+        with peer.roster:
+            pairs = self._pairs_with(system_id)
+            peer.ask(KnownPairs(pair_ids=[one.row.pair_id for one in pairs]))
+        for mirror in pairs:
+            self._try_resume(mirror)
+
+    def _pairs_with(self, system_id: SystemId) -> list[Mirror]:
+        with self._state.control:
+            return [
+                one
+                for one in self._state.mirrors.values()
+                if one.row.is_remote and one.row.is_primary and one.row.pair_system_id == system_id
+            ]
+
+    def _try_resume(self, mirror: Mirror) -> None:
+        pair_id = mirror.row.pair_id
+        try:
+            self._resume(mirror)
+        except PathLostError as error:
+            _log.info("pair.resume pair=%s: %s", pair_id, error)
+        except PyrepError as error:
+            _log.warning("pair.resume pair=%s not now: %s", pair_id, error)
+            self._to_resume.add(pair_id)
+
+    def resume_refused(self) -> None:
+        """Try again what couldn't resume when the path came back."""
+        for pair_id in list(self._to_resume):
+            self._to_resume.discard(pair_id)
+            with contextlib.suppress(NotFoundError, PathLostError):  # dissolved; the path resumes
+                mirror = self._state.mirror(pair_id)
+                self._peer(mirror).connection()
+                self._try_resume(mirror)
 
     def _resume(self, mirror: Mirror) -> None:
         row = mirror.row
-        answer = self._peer(mirror).ask(ReadPair(pair_id=row.pair_id))
+        try:
+            answer = self._peer(mirror).ask(ReadPair(pair_id=row.pair_id))
+        except NotFoundError:
+            self._note_unknown(mirror)
+            return
         facts = _expect(answer, PairFacts)
         if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             self.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
@@ -510,28 +628,76 @@ class RemotePairs:
         elif row.status is PairStatus.SPLIT:
             self.tell_split(mirror)
 
-    def peer_failed(self, pair_id: PairId) -> None:
-        """The secondary's volume failed: SPLIT, device_error."""
+    def _note_unknown(self, mirror: Mirror) -> None:
+        """The secondary doesn't know the pair: it stays as it is, until somebody dissolves it."""
+        _log.warning(
+            "pair.unknown pair=%s system %s doesn't know it: dissolve it here",
+            mirror.row.pair_id,
+            mirror.row.pair_system_id,
+        )
+        with self._state.operation("split", [mirror.row.pair_id], lease=ANY_LEASE):
+            mirror.link.mark()
+            self._state.change(
+                mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED, pending_union=False
+            )
+
+    def refresh(self) -> None:
+        """Notice links that broke since the last look; not those that a command is busy with.
+
+        A stream that broke is the path's matter.
+        """
         state = self._state
-        mirror = state.mirror(pair_id)
+        with state.control:
+            failed = [one for one in state.mirrors.values() if self._has_failed(one)]
+        for mirror in failed:
+            with (
+                contextlib.suppress(BusyError, NotFoundError),
+                state.operation("mark", [mirror.row.pair_id], lease=ANY_LEASE),
+            ):
+                if self._has_failed(mirror):
+                    self._note_failed(mirror)
+
+    def _has_failed(self, mirror: Mirror) -> bool:
+        row = mirror.row
+        if not row.is_remote or not row.is_source or row.status is PairStatus.SPLIT or mirror.job:
+            return False
+        if mirror.failed:
+            return True
+        info = mirror.link.info()
+        if info.mode is not LinkMode.SHIP or not info.broken:
+            return False
+        peer = self._state.peers.get(row.pair_system_id)
+        outlet = peer.known_outlet(row.group_id) if peer and row.group_id else None
+        return outlet is not None and outlet.stream.info().open
+
+    def _note_failed(self, mirror: Mirror) -> None:
+        """A volume of the pair failed: SPLIT, device_error; the SVOL is whole if it was the PVOL.
+
+        The secondary notes its own failure by itself; of this side's it is told.
+        """
+        row = mirror.row
+        whole = row.status is PairStatus.DUPLEX and mirror.link.info().source_failed
+        mirror.failed = False
         mirror.link.mark()
-        state.change(
+        self._state.change(
             mirror,
             status=PairStatus.SPLIT,
             cause=SplitCause.DEVICE_ERROR,
-            target_consistent=mirror.row.status is PairStatus.DUPLEX,
+            target_consistent=whole,
             pending_union=False,
         )
+        if row.is_primary:
+            self._drain_or_break(mirror)
+            self.tell_split(mirror)
 
-    def refresh(self) -> None:
-        """Notice links whose own volume failed since the last look."""
-        for mirror in list(self._state.mirrors.values()):
-            row = mirror.row
-            if not row.is_remote or not row.is_primary or row.status is not PairStatus.DUPLEX:
-                continue
-            info = mirror.link.info()
-            if info.mode is LinkMode.SHIP and info.broken and self._peer(mirror).is_connected:
-                self.peer_failed(row.pair_id)
+
+def _running(mirror: Mirror) -> CopyJob | None:
+    """Return the pair's copy if it will come to its end; one that won't has ended then."""
+    job = mirror.job
+    if job is None or not job.is_stopping:
+        return job
+    job.close()
+    return None
 
 
 def _resumes_forward(row: Row) -> bool:

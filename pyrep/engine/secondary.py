@@ -23,7 +23,9 @@ from pyrep.interconnect.messages import (
     BindChannel,
     CopyFacts,
     CreatePair,
+    KnownPairs,
     PairFacts,
+    Pending,
     PendingBits,
     ReverseProgress,
     ReverseReady,
@@ -85,13 +87,17 @@ class SecondarySide:
         svol = VolumeId(asked.svol)
         name = f"cannot create a remote pair {peer.system_id}:{asked.pvol} → {svol}"
         pvol_ref = VolumeRef(SystemId(peer.system_id), VolumeId(asked.pvol))
-        with state.control:
-            live = state.volume(svol)
-            check_same_size(name, asked.size_bytes, live.record.size_bytes)
+
+        def check() -> None:
+            check_same_size(name, asked.size_bytes, state.volume(svol).record.size_bytes)
             svol_ref = VolumeRef(state.system_id, svol)
             self._judge.check_create_remote(name, svol, pvol_ref, svol_ref, asked.chunk_bytes)
             if any(key[0] == asked.pair_id for key in state.mirrors):
                 raise ExistsError(f"{name}: pair {asked.pair_id} exists already")
+            state.check_leases(name.removeprefix("cannot "), [svol], None)
+
+        with state.control:
+            check()
         self._local.protect(svol, lease=None)
         row = Row(
             pair_id=PairId(asked.pair_id),
@@ -106,7 +112,7 @@ class SecondarySide:
             ack=AckPoint(asked.ack),
             chunk_bytes=asked.chunk_bytes,
         )
-        self._remote.open_row(row).link.idle()
+        self._remote.open_row(row, check).link.idle()
 
     def remove(self, peer: Peer, pair_id: str) -> None:
         """Forget the row, if there is one."""
@@ -115,6 +121,27 @@ class SecondarySide:
         except NotFoundError:
             return
         self._remote.forget(mirror)
+
+    def forget_others(self, peer: Peer, known: KnownPairs) -> None:
+        """Forget the pairs that this primary doesn't know: halves of creations or dissolutions."""
+        ids = set(known.pair_ids)
+        with self._state.control:
+            others = [
+                one
+                for one in self._state.mirrors.values()
+                if one.row.is_remote
+                and not one.row.is_primary
+                and one.row.pair_system_id == peer.system_id
+                and one.row.pair_id not in ids
+            ]
+        for mirror in others:
+            _log.warning(
+                "pair.forgotten pair=%s system %s doesn't know it",
+                mirror.row.pair_id,
+                peer.system_id,
+            )
+            self._end_job(mirror)
+            self._remote.forget(mirror)
 
     def bind(self, peer: Peer, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
@@ -133,46 +160,76 @@ class SecondarySide:
             pending_count=mirror.link.pending_count(),
         )
 
-    def pending(self, peer: Peer, pair_id: str) -> PendingBits:
-        """Tell the pending bitmap (550, 670)."""
-        return PendingBits(bits=to_roaring(self.mirror(peer, pair_id).pending()))
+    def pending(self, peer: Peer, asked: Pending) -> PendingBits:
+        """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""
+        mirror = self.mirror(peer, asked.pair_id)
+        if Direction(asked.direction) is Direction.FORWARD:
+            self._check_may_copy_into(mirror)
+        else:
+            self._check_may_copy_out(mirror, resumes=asked.resumes)
+        return PendingBits(bits=to_roaring(mirror.pending()))
+
+    def _check_may_copy_into(self, mirror: Mirror) -> None:
+        volume_id = mirror.row.volume_id
+        for one in self._state.local_svol_mirrors(volume_id):
+            if one.row.status is PairStatus.COPY and one.row.direction is Direction.REVERSE:
+                raise RefusedError(
+                    f"cannot copy into {volume_id}: local pair {one.row.pair_id} is copying back "
+                    f"into it",
+                    hint="wait until that copy has ended",
+                )
+
+    def _check_may_copy_out(self, mirror: Mirror, *, resumes: bool) -> None:
+        """A reverse copy that resumes: nothing was copied into this side since it began."""
+        row = mirror.row
+        doing = f"cannot copy out of {row.volume_id}"
+        if not resumes and not row.target_consistent and row.direction is Direction.FORWARD:
+            raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
+        self._judge.check_copy_out(row.volume_id, doing)
 
     # --- forward ---------------------------------------------------------------------------------
 
-    def begin_forward(self, peer: Peer, asked: BeginForward) -> None:
-        """Become the target; before the first byte, keep one consistent copy."""
+    def begin_forward(self, peer: Peer, asked: BeginForward) -> PendingBits:
+        """Become the target; before the first byte, keep one consistent copy.
+
+        Returns:
+            What is pending here now that no host writes any more.
+        """
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
         row = mirror.row
-        doing = f"cannot copy into {row.volume_id}"
-        if any(
-            one.row.status is PairStatus.COPY and one.row.direction is Direction.REVERSE
-            for one in state.local_svol_mirrors(row.volume_id)
-        ):
-            raise RefusedError(
-                f"{doing}: a local pair is copying back into it", hint="wait until it has ended"
-            )
-        self._local.await_copies(row.volume_id, doing)
+        self._check_may_copy_into(mirror)
+        self._local.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
         if asked.pending_count and row.target_consistent:
             self._local.protect(row.volume_id, lease=ANY_LEASE)
-        state.change(
-            mirror,
-            status=PairStatus.COPY,
-            cause=None,
-            direction=Direction.FORWARD,
-            target_consistent=row.target_consistent and not asked.pending_count,
-            pending_union=False,
-        )
+        with state.control:
+            # Again: a local pair may have begun to copy back while the others were split.
+            self._check_may_copy_into(mirror)
+            state.change(
+                mirror,
+                status=PairStatus.COPY,
+                cause=None,
+                direction=Direction.FORWARD,
+                target_consistent=False,
+                pending_union=False,
+            )
         # The fence is closed: only the path writes here now.
         mirror.link.idle()
+        return PendingBits(bits=to_roaring(mirror.pending()))
 
     def finish(self, peer: Peer, pair_id: str) -> None:
         """Equal and durable on both sides."""
         mirror = self.mirror(peer, pair_id)
-        mirror.link.clean()
-        self._state.change(
-            mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
-        )
+        with self._state.control:
+            row = mirror.row
+            if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
+                raise RefusedError(  # its volume failed, or the path was lost, just now
+                    f"cannot end the copy into {row.volume_id}: status is {row.status}"
+                )
+            mirror.link.clean()
+            self._state.change(
+                mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+            )
 
     def split(self, peer: Peer, asked: SplitPair) -> None:
         """Mark from now on; hosts may write if somebody asked for the split."""
@@ -190,22 +247,21 @@ class SecondarySide:
         """Hold the union, durably, and get the stream ready."""
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
-        doing = f"cannot copy out of {mirror.row.volume_id}"
-        if not mirror.row.target_consistent and mirror.row.direction is Direction.FORWARD:
-            raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
-        self._judge.check_copy_out(mirror.row.volume_id, doing)
+        self._check_may_copy_out(mirror, resumes=asked.resumes)
         self._end_job(mirror)
         peer.unbind_link(mirror.link)
-        mirror.link.mark()
-        from_roaring(asked.pending, mirror.link.pending)
-        state.change(
-            mirror,
-            status=PairStatus.COPY,
-            cause=None,
-            direction=Direction.REVERSE,
-            target_consistent=False,
-            pending_union=True,
-        )
+        with state.control:
+            self._check_may_copy_out(mirror, resumes=asked.resumes)
+            mirror.link.mark()
+            from_roaring(asked.pending, mirror.link.pending)
+            state.change(
+                mirror,
+                status=PairStatus.COPY,
+                cause=None,
+                direction=Direction.REVERSE,
+                target_consistent=False,
+                pending_union=True,
+            )
         outlet, opened = peer.opened_outlet(self._group(mirror))
         return ReverseReady(
             stream_id=outlet.stream_id,
@@ -285,11 +341,15 @@ class SecondarySide:
         )
 
     def abandon(self, peer: Peer, pair_id: str) -> None:
-        """Stop copying out of this side."""
+        """Stop copying out of this side; what was sent has arrived when it returns."""
         mirror = self.mirror(peer, pair_id)
         self._end_job(mirror)
-        peer.unbind_link(mirror.link)
         mirror.link.mark()
+        outlet = peer.known_outlet(self._group(mirror))
+        if outlet is not None and outlet.stream.info().open:
+            last = outlet.stream.info().last
+            timeout_s = self._state.options.ack_timeout_s
+            outlet.stream.wait(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
 
     def _end_job(self, mirror: Mirror) -> None:
         job = self._jobs.get(mirror.row.pair_id)

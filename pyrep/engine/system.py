@@ -31,6 +31,7 @@ from pyrep.engine.secondary import SecondarySide
 from pyrep.engine.state import SystemState
 from pyrep.engine.store import BitmapStore
 from pyrep.engine.volume import Volume
+from pyrep.engine.watch import Watch
 from pyrep.errors import (
     BusyError,
     DeviceError,
@@ -99,6 +100,7 @@ class StorageSystem:
         self._remote = RemotePairs(state, self._local, self._judge)
         self._secondary = SecondarySide(state, self._local, self._remote, self._judge)
         self._endpoint = SystemEndpoint(state, self._remote, self._secondary)
+        self._watch = Watch(self._endpoint, self._local, self._remote)
         self._paths: list[LoopPath] = []
 
     # --- life ------------------------------------------------------------------------------------
@@ -176,6 +178,7 @@ class StorageSystem:
         system._resume()
         for attach in cls.on_open:
             attach(system)
+        system._watch.start()
         _log.info("system.open system=%s directory=%s", state.system_id, path)
         return system
 
@@ -229,6 +232,7 @@ class StorageSystem:
         self._stop_jobs()
         for path in self._paths:
             path.close()
+        self._watch.close()
         state.wait_idle()
         self._stop_jobs()  # those that a command began meanwhile
         for thread in list(state.threads):
@@ -259,6 +263,8 @@ class StorageSystem:
     def _free_core(self) -> None:
         """Free what the compiled core holds; nobody is inside it any more."""
         state = self._state
+        for peer in state.peers.values():
+            peer.unbind_all()
         for mirror in state.mirrors.values():
             mirror.close()
         for peer in state.peers.values():

@@ -26,6 +26,7 @@ __all__ = [
     "Done",
     "FinishPair",
     "Hello",
+    "KnownPairs",
     "Message",
     "OpenStream",
     "Order",
@@ -117,13 +118,22 @@ class ReadPair(msgspec.Struct, frozen=True, kw_only=True, tag="read_pair"):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending"):
-    """Tell the secondary's pending bitmap (550: 100a reads the bitmap of 105b)."""
+    """Tell the secondary's pending bitmap (550: 100a reads the bitmap of 105b).
+
+    It is refused when a copy in this direction can't begin. `resumes`: it goes on after an
+    interruption.
+    """
 
     pair_id: str
+    direction: str
+    resumes: bool = False
 
 
 class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward"):
-    """Become the target: protect, then COPY forward. `pending_count` is that of the union."""
+    """Become the target: protect, then COPY forward; answered with what is pending then.
+
+    `pending_count` is that of the union so far.
+    """
 
     pair_id: str
     pending_count: int
@@ -147,6 +157,7 @@ class BeginReverse(msgspec.Struct, frozen=True, kw_only=True, tag="begin_reverse
 
     pair_id: str
     pending: bytes
+    resumes: bool = False
 
 
 class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready"):
@@ -178,9 +189,15 @@ class ReverseEnd(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_end"):
 
 
 class AbandonPair(msgspec.Struct, frozen=True, kw_only=True, tag="abandon_pair"):
-    """Stop copying out of this side; its row keeps status and bits."""
+    """Stop copying out of this side; its row keeps status and bits, nothing more is sent."""
 
     pair_id: str
+
+
+class KnownPairs(msgspec.Struct, frozen=True, kw_only=True, tag="known_pairs"):
+    """All pairs whose primary this system is: forget others, of which only you know."""
+
+    pair_ids: list[str]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
@@ -195,7 +212,7 @@ Order = (
     | BindChannel
     | CreatePair
     | RemovePair
-    | BeginForward
+    | KnownPairs
     | FinishPair
     | SplitPair
     | ReverseRun
@@ -204,7 +221,7 @@ Order = (
 )
 """What is answered by `Done`."""
 
-Message = Order | ReadPair | Pending | BeginReverse | ReverseProgress | Call
+Message = Order | ReadPair | Pending | BeginForward | BeginReverse | ReverseProgress | Call
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):

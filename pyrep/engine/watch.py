@@ -1,0 +1,53 @@
+"""The watch: a thread that notices what nobody asks about, and tries again what was put off."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pyrep.engine.endpoint import SystemEndpoint
+from pyrep.engine.local import LocalPairs
+from pyrep.engine.remote import RemotePairs
+from pyrep.errors import PyrepError
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S = 0.2
+
+
+class Watch:
+    """Looks after an open system: broken streams and links, copies that may go on by now."""
+
+    def __init__(self, endpoint: SystemEndpoint, local: LocalPairs, remote: RemotePairs) -> None:
+        self._rounds = (
+            endpoint.close_broken,
+            local.refresh,
+            remote.refresh,
+            local.resume_unclean,
+            remote.resume_refused,
+        )
+        self._stop = threading.Event()
+        name = f"watch {endpoint.system_id}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            for look in self._rounds:
+                try:
+                    look()
+                except PyrepError as error:
+                    _log.info("watch.%s: %s", look.__name__, error)
+                except Exception:  # noqa: BLE001 (nobody waits for this thread)
+                    _log.exception("watch.%s failed", look.__name__)
+
+    def close(self) -> None:
+        """End it."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
