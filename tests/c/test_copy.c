@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include "rig.h"
 
 #define SIZE (4ULL << 20)
@@ -334,6 +336,45 @@ static void a_stream_of_the_target_that_breaks_does_not_end_the_copy(void)
     remote_free(&r);
 }
 
+typedef struct copying {
+    rep_link *row;
+    _Atomic bool begun;
+    int result;
+} copying;
+
+static void *copy_and_tell(void *argument)
+{
+    copying *c = argument;
+    atomic_store(&c->begun, true);
+    c->result = copy_all(c->row);
+    return NULL;
+}
+
+static void a_full_stream_of_the_target_that_breaks_does_not_end_the_copy(void)
+{
+    for (int i = 0; i < 50; i++) {
+        remote r = remote_new(1 << 20, REP_ACK_QUEUED);
+        vol generation = vol_new(r.trees[0], 1 << 20);
+        copying c = {.row = link_new(generation, 0), .result = 1};
+        CHECK_EQ(rep_stream_reserve(r.stream, CAPACITY), 0);
+        CHECK_EQ(put_bytes(generation, 0, 1 << 20, 3), 0);
+        pend(c.row, 0, (1 << 20) / CHUNK);
+        CHECK_EQ(rep_link_forward(c.row, r.source.volume, NULL), 0);
+        pthread_t thread = thread_start(copy_and_tell, &c);
+        while (!atomic_load(&c.begun))
+            sched_yield();
+        for (int yields = 0; yields < 10 * i; yields++) /* mostly asleep by then */
+            sched_yield();
+        rep_stream_break(r.stream, -EPIPE);
+        thread_join(thread);
+        CHECK_EQ(c.result, 0);
+        CHECK(volumes_equal(generation, r.source));
+        rep_link_free(c.row);
+        vol_free(generation);
+        remote_free(&r);
+    }
+}
+
 static void a_copy_waits_for_queue_room_without_holding_anything(void)
 {
     remote r = remote_new(2 * SIZE, REP_ACK_QUEUED);
@@ -382,6 +423,72 @@ static void several_copiers_share_one_row(void)
     local_free(&l);
 }
 
+#define MANY_CHUNKS (1ULL << 18)
+
+typedef struct mover {
+    local *l;
+    _Atomic uint64_t phase; /* odd: the chunk is pending, on its way, or unsettled */
+    _Atomic uint64_t begun; /* gatherings of the cover */
+    _Atomic uint64_t ended;
+    _Atomic bool stop;
+} mover;
+
+static void await_next(const mover *m, const _Atomic uint64_t *count)
+{
+    for (uint64_t seen = atomic_load(count); seen == atomic_load(count);)
+        if (atomic_load(&m->stop))
+            return;
+        else
+            sched_yield();
+}
+
+static void *move_to_and_fro(void *argument)
+{
+    mover *m = argument;
+    uint64_t seed = 1;
+    while (!atomic_load(&m->stop)) {
+        pend(m->l->row, 3, 1);
+        /* Much else in the other epoch: gathering the cover takes a while between the bitmaps. */
+        CHECK_EQ(rep_bitmap_set(m->l->row->unsettled[1], 8, MANY_CHUNKS - 8), 0);
+        atomic_fetch_add(&m->phase, 1);
+        await_next(m, &m->begun);
+        for (uint64_t i = check_below(&seed, 2000); i; i--)
+            (void)atomic_load(&m->begun);
+        CHECK_EQ(copy_all(m->l->row), 0);
+        await_next(m, &m->ended);
+        atomic_fetch_add(&m->phase, 1);
+        CHECK_EQ(rep_link_settle(m->l->row), 0);
+    }
+    return NULL;
+}
+
+static void a_chunk_on_its_way_from_pending_to_unsettled_is_never_out_of_sight(void)
+{
+    local l = local_of(MANY_CHUNKS * CHUNK);
+    mover m = {.l = &l};
+    rep_bitmap *cover;
+    CHECK_EQ(rep_bitmap_new(MANY_CHUNKS, &cover), 0);
+    CHECK_EQ(put_chunk(l.source, 3, 1), 0);
+    CHECK_EQ(local_forward(&l), 0);
+    pthread_t thread = thread_start(move_to_and_fro, &m);
+    for (int seen = 0; seen < 1000;) {
+        uint64_t phase = atomic_load(&m.phase);
+        rep_bitmap_reset(cover);
+        atomic_fetch_add(&m.begun, 1);
+        CHECK_EQ(rep_link_collect(l.row, cover), 0);
+        bool same = atomic_load(&m.phase) == phase;
+        atomic_fetch_add(&m.ended, 1);
+        if (phase % 2 == 0 || !same)
+            continue;
+        CHECK_EQ(rep_bitmap_test(cover, 3), 1);
+        seen++;
+    }
+    atomic_store(&m.stop, true);
+    thread_join(thread);
+    rep_bitmap_free(cover);
+    local_free(&l);
+}
+
 int main(void)
 {
     RUN(only_what_is_pending_is_copied);
@@ -400,7 +507,9 @@ int main(void)
     RUN(a_run_is_covered_all_the_while_it_is_read);
     RUN(a_path_lost_while_a_run_is_read_leaves_it_pending);
     RUN(a_stream_of_the_target_that_breaks_does_not_end_the_copy);
+    RUN(a_full_stream_of_the_target_that_breaks_does_not_end_the_copy);
     RUN(a_copy_waits_for_queue_room_without_holding_anything);
     RUN(several_copiers_share_one_row);
+    RUN(a_chunk_on_its_way_from_pending_to_unsettled_is_never_out_of_sight);
     return 0;
 }

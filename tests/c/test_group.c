@@ -10,7 +10,7 @@ static int cut(rep_cut_item *items, int count, int *failed)
     return rep_group_cut(items, count, REP_NO_DEADLINE, NULL, &closed_ns, failed);
 }
 
-/* Two volumes, each in a tree of its own with a mirror, and one stream for both to another site
+/* Two volumes, each in a tree of its own with a mirror, and each with its own stream to another site
  * that keeps the same: backups are taken at either side. */
 #define VOLUMES 2
 typedef struct pair {
@@ -23,12 +23,12 @@ typedef struct pair {
     rep_link *remote_row;
     rep_link *mirror_row; /* the SPVOL's row of the remote pair */
     rep_link *svol_row;   /* the SPVOL's row of its local pair */
+    rep_stream *stream;
+    rep_apply *apply;
 } pair;
 
 typedef struct group {
     pair pairs[VOLUMES];
-    rep_stream *stream;
-    rep_apply *apply;
 } group;
 
 static void pair_make(group *g, int i)
@@ -46,15 +46,15 @@ static void pair_make(group *g, int i)
     p->svol_row = link_new(p->spvol, 1);
     CHECK_EQ(rep_link_forward(p->home_row, p->mirror.volume, NULL), 0);
     CHECK_EQ(rep_link_forward(p->svol_row, p->svol.volume, NULL), 0);
-    CHECK_EQ(rep_apply_bind(g->apply, (uint32_t)(1 + i), p->mirror_row), 0);
-    CHECK_EQ(rep_link_ship(p->remote_row, g->stream, (uint32_t)(1 + i), REP_ACK_QUEUED), 0);
+    p->stream = stream_new();
+    CHECK_EQ(rep_apply_new(7, &p->apply), 0);
+    CHECK_EQ(rep_apply_start(p->apply, 1, 1), 0);
+    CHECK_EQ(rep_apply_bind(p->apply, 1, p->mirror_row), 0);
+    CHECK_EQ(rep_link_ship(p->remote_row, p->stream, 1, REP_ACK_QUEUED), 0);
 }
 
 static void group_make(group *g)
 {
-    g->stream = stream_new();
-    CHECK_EQ(rep_apply_new(7, &g->apply), 0);
-    CHECK_EQ(rep_apply_start(g->apply, 1, 1), 0);
     for (int i = 0; i < VOLUMES; i++)
         pair_make(g, i);
 }
@@ -63,10 +63,12 @@ static void group_clear(group *g)
 {
     for (int i = 0; i < VOLUMES; i++) {
         pair *p = &g->pairs[i];
-        rep_apply_unbind(g->apply, (uint32_t)(1 + i));
+        rep_apply_unbind(p->apply, 1);
         rep_link *links[] = {p->home_row, p->remote_row, p->mirror_row, p->svol_row};
         for (int k = 0; k < 4; k++)
             rep_link_free(links[k]);
+        rep_apply_free(p->apply);
+        rep_stream_free(p->stream);
         vol_free(p->pvol);
         vol_free(p->mirror);
         vol_free(p->spvol);
@@ -74,8 +76,6 @@ static void group_clear(group *g)
         rep_tree_free(p->trees[0]);
         rep_tree_free(p->trees[1]);
     }
-    rep_apply_free(g->apply);
-    rep_stream_free(g->stream);
 }
 
 static void a_split_keeps_what_is_unsettled_and_begins_with_no_pending_chunk(void)
@@ -110,7 +110,7 @@ static void a_split_of_a_remote_pair_has_what_was_shipped_pending(void)
     CHECK(is_pending(p->remote_row, 1));
     CHECK_EQ(put_chunk(p->pvol, 2, 1), 0);
     CHECK(is_pending(p->remote_row, 2));
-    CHECK_EQ(stream_info(g.stream).last, 1);
+    CHECK_EQ(stream_info(g.pairs[0].stream).last, 1);
     group_clear(&g);
 }
 
@@ -121,7 +121,7 @@ static void a_cut_does_all_of_its_items_or_none(void)
     CHECK_EQ(put_chunk(g.pairs[0].pvol, 1, 1), 0);
     rep_cut_item items[] = {
         {.verb = REP_CUT_SPLIT, .link = g.pairs[0].home_row},
-        {.verb = REP_CUT_CORK, .stream = g.stream},
+        {.verb = REP_CUT_CORK, .stream = g.pairs[0].stream},
         {.verb = REP_CUT_SPLIT, .link = g.pairs[1].home_row},
     };
     int failed;
@@ -129,7 +129,7 @@ static void a_cut_does_all_of_its_items_or_none(void)
     CHECK_EQ(cut(items, 3, &failed), -EBUSY);
     CHECK_EQ(failed, 2);
     CHECK_EQ(info_of(g.pairs[0].home_row).mode, REP_LINK_FORWARD);
-    CHECK_EQ(stream_info(g.stream).corked, 0);
+    CHECK_EQ(stream_info(g.pairs[0].stream).corked, 0);
     CHECK_EQ(put_chunk(g.pairs[0].pvol, 2, 5), 0); /* no gate is left closed */
     CHECK_EQ(chunk_byte(g.pairs[0].mirror, 2), 5);
     CHECK_EQ(rep_bitmap_clear(rep_link_pending(g.pairs[1].home_row), 0, 1), 0);
@@ -180,10 +180,10 @@ static void a_late_430_has_no_effect(void)
     group_make(&g);
     CHECK_EQ(put_chunk(g.pairs[0].pvol, 1, 1), 0);
     CHECK_EQ(put_chunk(g.pairs[0].pvol, 2, 1), 0);
-    pump(g.stream, g.apply);
+    pump(g.pairs[0].stream, g.pairs[0].apply);
     rep_cut_item items[] = {
         {.verb = REP_CUT_SPLIT, .link = g.pairs[0].svol_row},
-        {.verb = REP_CUT_APPLIED, .apply = g.apply, .number = 1},
+        {.verb = REP_CUT_APPLIED, .apply = g.pairs[0].apply, .number = 1},
     };
     int failed;
     CHECK_EQ(cut(items, 2, &failed), -EBUSY);
@@ -210,14 +210,14 @@ static void a_record_that_has_begun_is_past_the_point(void)
     rep_wake_raise(wake);
     CHECK_EQ(put_chunk(p->pvol, 1, 1), 0);
     CHECK_EQ(put_chunk(p->pvol, 2, 1), 0);
-    CHECK_EQ(rep_stream_take(g.stream, frame, PAST, NULL, &length), 0);
+    CHECK_EQ(rep_stream_take(g.pairs[0].stream, frame, PAST, NULL, &length), 0);
     CHECK_EQ(rep_tree_enter(&p->spvol.volume->tree, &pass, 2 * CHUNK, 1, PAST, NULL), 0);
-    CHECK_EQ(rep_apply_frame(g.apply, frame, length, wake, &barrier), -ECANCELED);
+    CHECK_EQ(rep_apply_frame(g.pairs[0].apply, frame, length, wake, &barrier), -ECANCELED);
     rep_tree_exit(&pass);
-    CHECK_EQ(apply_info(g.apply).applied, 1);
+    CHECK_EQ(apply_info(g.pairs[0].apply).applied, 1);
     rep_cut_item items[] = {
         {.verb = REP_CUT_SPLIT, .link = p->svol_row},
-        {.verb = REP_CUT_APPLIED, .apply = g.apply, .number = 1},
+        {.verb = REP_CUT_APPLIED, .apply = g.pairs[0].apply, .number = 1},
     };
     CHECK_EQ(cut(items, 2, &failed), -EBUSY);
     rep_wake_free(wake);
@@ -318,15 +318,18 @@ static void check_one_point(vol first, vol second)
     }
 }
 
-/* 430 to 460 at the secondary: split where applied is the number, look, and come back. */
-static void split_secondary(group *g, uint64_t number)
+/* 450: the secondary splits where it has applied exactly the points. */
+static void split_secondary(group *g, const uint64_t points[VOLUMES])
 {
-    rep_cut_item items[VOLUMES + 1];
+    rep_cut_item items[2 * VOLUMES];
     int failed;
-    for (int i = 0; i < VOLUMES; i++)
-        items[i] = (rep_cut_item){.verb = REP_CUT_SPLIT, .link = g->pairs[i].svol_row};
-    items[VOLUMES] = (rep_cut_item){.verb = REP_CUT_APPLIED, .apply = g->apply, .number = number};
-    CHECK_EQ(cut(items, VOLUMES + 1, &failed), 0);
+    for (int i = 0; i < VOLUMES; i++) {
+        const pair *p = &g->pairs[i];
+        items[2 * i] = (rep_cut_item){.verb = REP_CUT_SPLIT, .link = p->svol_row};
+        items[2 * i + 1] =
+            (rep_cut_item){.verb = REP_CUT_APPLIED, .apply = p->apply, .number = points[i]};
+    }
+    CHECK_EQ(cut(items, 2 * VOLUMES, &failed), 0);
     check_one_point(g->pairs[0].svol, g->pairs[1].svol);
 }
 
@@ -336,36 +339,52 @@ static void resync(rep_link *row, vol target)
     CHECK_EQ(copy_all(row), 0);
 }
 
+static void check_both_sides(group *g)
+{
+    check_one_point(g->pairs[0].mirror, g->pairs[1].mirror);
+    for (int i = 0; i < VOLUMES; i++)
+        CHECK(volumes_equal(g->pairs[i].mirror, g->pairs[i].svol));
+}
+
 static void cork_once(group *g, bool split)
 {
-    rep_cut_item items[2 * VOLUMES + 1];
+    rep_cut_item items[3 * VOLUMES];
+    uint64_t points[VOLUMES];
     int count = 0;
     int failed;
     for (int i = 0; i < VOLUMES; i++) {
-        items[count++] = (rep_cut_item){.verb = REP_CUT_GATE, .volume = g->pairs[i].pvol.volume};
+        const pair *p = &g->pairs[i];
+        items[count++] = (rep_cut_item){.verb = REP_CUT_CORK, .stream = p->stream};
+        items[count++] = (rep_cut_item){.verb = REP_CUT_GATE, .volume = p->pvol.volume};
         if (split)
-            items[count++] = (rep_cut_item){.verb = REP_CUT_SPLIT, .link = g->pairs[i].home_row};
+            items[count++] = (rep_cut_item){.verb = REP_CUT_SPLIT, .link = p->home_row};
     }
-    items[count++] = (rep_cut_item){.verb = REP_CUT_CORK, .stream = g->stream};
     CHECK_EQ(cut(items, count, &failed), 0);
-    uint64_t point = items[count - 1].number;
-    pump(g->stream, g->apply);
-    CHECK_EQ(apply_info(g->apply).applied, point);
+    for (int i = 0; i < VOLUMES; i++) {
+        points[i] = items[i * count / VOLUMES].number;
+        pump(g->pairs[i].stream, g->pairs[i].apply);
+        CHECK_EQ(apply_info(g->pairs[i].apply).applied, points[i]);
+    }
     check_one_point(g->pairs[0].spvol, g->pairs[1].spvol);
     if (split) {
-        split_secondary(g, point);
-        check_one_point(g->pairs[0].mirror, g->pairs[1].mirror);
-        for (int i = 0; i < VOLUMES; i++)
-            CHECK(volumes_equal(g->pairs[i].mirror, g->pairs[i].svol)); /* both sides, one point */
+        split_secondary(g, points);
+        check_both_sides(g);
     }
-    rep_stream_uncork(g->stream);
-    for (int i = 0; split && i < VOLUMES; i++) {
-        CHECK_EQ(rep_io_flush(&g->pairs[i].pvol.disk->io), 0);
-        CHECK_EQ(rep_io_flush(&g->pairs[i].spvol.disk->io), 0);
-        CHECK_EQ(rep_link_settle(g->pairs[i].home_row), 0);
-        CHECK_EQ(rep_link_settle(g->pairs[i].svol_row), 0);
-        resync(g->pairs[i].home_row, g->pairs[i].mirror);
-        resync(g->pairs[i].svol_row, g->pairs[i].svol);
+    for (int i = 0; i < VOLUMES; i++)
+        rep_stream_uncork(g->pairs[i].stream);
+}
+
+/* 460: back to DUPLEX, and what the disks keep of unflushed writes doesn't only grow. */
+static void resync_all(group *g)
+{
+    for (int i = 0; i < VOLUMES; i++) {
+        const pair *p = &g->pairs[i];
+        CHECK_EQ(rep_io_flush(&p->pvol.disk->io), 0);
+        CHECK_EQ(rep_io_flush(&p->spvol.disk->io), 0);
+        CHECK_EQ(rep_link_settle(p->home_row), 0);
+        CHECK_EQ(rep_link_settle(p->svol_row), 0);
+        resync(p->home_row, p->mirror);
+        resync(p->svol_row, p->svol);
     }
 }
 
@@ -381,15 +400,18 @@ static void no_cut_ever_has_a_write_without_the_one_acknowledged_before_it(void)
         threads[i] = thread_start(write_a_then_b, &writers[i]);
     }
     while (atomic_load(&cuts) < CUTS) {
-        cork_once(&g, atomic_load(&cuts) % SPLIT_EVERY == 0);
+        bool split = atomic_load(&cuts) % SPLIT_EVERY == 0;
+        cork_once(&g, split);
+        if (split)
+            resync_all(&g);
         atomic_fetch_add(&cuts, 1);
     }
     for (int i = 0; i < WRITERS; i++) {
         thread_join(threads[i]);
         CHECK(writers[i].count > 0);
     }
-    pump(g.stream, g.apply);
     for (int i = 0; i < VOLUMES; i++) {
+        pump(g.pairs[i].stream, g.pairs[i].apply);
         CHECK(volumes_equal(g.pairs[i].pvol, g.pairs[i].spvol));
         CHECK(volumes_equal(g.pairs[i].pvol, g.pairs[i].mirror));
         CHECK(volumes_equal(g.pairs[i].pvol, g.pairs[i].svol));

@@ -250,6 +250,41 @@ static void a_settle_never_drops_what_newer_work_left_unsettled(void)
     local_free(&l);
 }
 
+/* The stream's barriers count the same epochs on. */
+static void shipping_begun_beside_a_settle(disk *d)
+{
+    remote *r = d->hook_data;
+    CHECK_EQ(rep_link_ship(r->row, r->stream, 1, REP_ACK_QUEUED), 0);
+    CHECK_EQ(put_chunk(r->source, 8, 5), 0);
+    rep_stream_barrier(r->stream);
+    CHECK_EQ(carry(r->stream, r->apply), 0);
+    CHECK_EQ(put_chunk(r->source, 9, 5), 0);
+}
+
+static void a_settle_never_drops_what_was_shipped_meanwhile(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    vol mirror = vol_new(r.trees[0], SIZE);
+    CHECK_EQ(rep_link_forward(r.row, mirror.volume, NULL), 0);
+    mirror.disk->hook_data = &r;
+    mirror.disk->before_flush = shipping_begun_beside_a_settle;
+    CHECK_EQ(rep_link_settle(r.row), -ESTALE);
+    CHECK(is_unsettled(r.row, 8) && is_unsettled(r.row, 9));
+    remote_free(&r);
+    vol_free(mirror);
+}
+
+/* A writer that read the epoch just before it was closed sets its bit in the closed one. */
+static void a_settle_settles_both_epochs(void)
+{
+    local l = local_new();
+    CHECK_EQ(rep_bitmap_set(l.row->unsettled[0], 1, 1), 0);
+    CHECK_EQ(rep_bitmap_set(l.row->unsettled[1], 2, 1), 0);
+    CHECK_EQ(rep_link_settle(l.row), 0);
+    CHECK_EQ(cover_count(l.row), 0);
+    local_free(&l);
+}
+
 static void a_row_without_a_target_cannot_be_settled(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
@@ -315,6 +350,8 @@ int main(void)
     RUN(a_write_beside_the_flush_of_a_settle_is_durable_or_unsettled);
     RUN(a_settle_notices_that_the_row_was_given_other_work);
     RUN(a_settle_never_drops_what_newer_work_left_unsettled);
+    RUN(a_settle_never_drops_what_was_shipped_meanwhile);
+    RUN(a_settle_settles_both_epochs);
     RUN(a_row_without_a_target_cannot_be_settled);
     RUN(a_row_at_work_is_not_cleaned);
     RUN(shipping_into_a_closed_stream_leaves_a_row_that_marks);

@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include "rig.h"
 #include "rep_wire.h"
 
@@ -290,12 +292,14 @@ static void a_break_in_the_hold_leaves_no_cork(void)
 typedef struct room_waiter {
     rep_stream *stream;
     uint64_t bytes;
+    _Atomic bool begun;
     int result;
 } room_waiter;
 
 static void *wait_for_room(void *argument)
 {
     room_waiter *w = argument;
+    atomic_store(&w->begun, true);
     w->result = rep_stream_wait_room(w->stream, w->bytes, REP_NO_DEADLINE, NULL);
     return NULL;
 }
@@ -309,6 +313,10 @@ static void room_that_is_given_back_wakes_who_waits_for_it(void)
         CHECK_EQ(rep_stream_reserve(stream, 1), -EAGAIN);
         room_waiter w = {.stream = stream, .bytes = CAPACITY / 2, .result = 1};
         pthread_t thread = thread_start(wait_for_room, &w);
+        while (!atomic_load(&w.begun))
+            sched_yield();
+        for (int yields = 0; yields < i; yields++) /* mostly asleep by then, sometimes not yet */
+            sched_yield();
         rep_stream_unreserve(stream, CAPACITY);
         thread_join(thread);
         CHECK_EQ(w.result, 0);

@@ -65,6 +65,17 @@ static void a_write_is_not_echoed_into_the_row_it_came_through(void)
     site_free(&s);
 }
 
+static void a_write_is_not_passed_on_through_the_row_it_came_through(void)
+{
+    site s = site_new();
+    site_forward(&s);
+    CHECK_EQ(write_through(s.v105, s.row106, 3, 1), 0);
+    CHECK_EQ(chunk_byte(s.v106, 3), 0);
+    CHECK_EQ(cover_count(s.row106), 0);
+    CHECK_EQ(chunk_byte(s.v107, 3), 1);
+    site_free(&s);
+}
+
 static void a_forwarded_write_is_not_echoed_into_the_mirrors_own_row(void)
 {
     site s = site_new();
@@ -317,6 +328,22 @@ static void two_rows_that_ship_into_one_stream_find_room_each(void)
     remote_free(&r);
 }
 
+static void who_lacks_room_for_two_rows_waits_for_room_for_both(void)
+{
+    rep_stream *stream = stream_new();
+    rep_room room = {0};
+    rep_stream *full = NULL;
+    uint64_t full_bytes = 0;
+    CHECK_EQ(rep_stream_reserve(stream, CAPACITY - 100), 0);
+    CHECK_EQ(rep_room_add(&room, stream, 60, &full, &full_bytes), 0);
+    CHECK_EQ(rep_room_add(&room, stream, 60, &full, &full_bytes), -EAGAIN);
+    CHECK(full == stream);
+    CHECK_EQ(full_bytes, 120);
+    rep_room_give_back(&room);
+    CHECK_EQ(rep_stream_reserve(stream, 100), 0);
+    rep_stream_free(stream);
+}
+
 static void a_sync_write_waits_for_its_number_and_a_broken_stream_answers(void)
 {
     remote r = remote_new(SIZE, REP_ACK_DURABLE);
@@ -453,6 +480,7 @@ static void a_stalled_reader_blocks_writers_but_never_a_cut(void)
 int main(void)
 {
     RUN(a_write_is_not_echoed_into_the_row_it_came_through);
+    RUN(a_write_is_not_passed_on_through_the_row_it_came_through);
     RUN(a_forwarded_write_is_not_echoed_into_the_mirrors_own_row);
     RUN(a_remote_write_reaches_the_local_mirrors);
     RUN(what_650_writes_to_105b_is_marked_in_its_row_of_pair_130);
@@ -469,6 +497,7 @@ int main(void)
     RUN(the_last_partial_chunk_is_marked_forwarded_and_shipped);
     RUN(zero_and_trim_go_the_way_of_a_write);
     RUN(two_rows_that_ship_into_one_stream_find_room_each);
+    RUN(who_lacks_room_for_two_rows_waits_for_room_for_both);
     RUN(a_sync_write_waits_for_its_number_and_a_broken_stream_answers);
     RUN(a_flush_waits_for_the_peer_in_mode_durable_only);
     RUN(a_volume_as_storage_takes_the_tracked_path);
