@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -131,7 +132,8 @@ class Owned:
             self._free(pointer)
 
     def __del__(self) -> None:
-        if getattr(self, "_pointer", None) is not None:
+        # At the interpreter's end objects go in any order, and one may be freed before its user.
+        if getattr(self, "_pointer", None) is not None and not sys.is_finalizing():
             self.close()
 
     def __enter__(self) -> Self:

@@ -92,6 +92,10 @@ class VolumeCore(Owned):
             self._left.clear()
         return not self._users
 
+    def let_in(self) -> None:
+        """Undo `shut`."""
+        self._closing = False
+
     @property
     def size_bytes(self) -> int:
         """Its size."""

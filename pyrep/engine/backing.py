@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pyrep.errors import (
 )
 from pyrep.meta import BackingIdentity, VolumeRecord
 
-__all__ = ["create_file", "identity_of", "open_backing", "recognise", "sync_directory"]
+__all__ = ["create_file", "identity_of", "open_backing", "recognise", "refused", "sync_directory"]
 
 
 def create_file(path: Path, size_bytes: int) -> None:
@@ -28,27 +29,33 @@ def create_file(path: Path, size_bytes: int) -> None:
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise ExistsError(f"cannot create {path}: it exists already") from error
+        raise ExistsError(
+            f"cannot create {path}: it exists already",
+            hint="no volume uses it: attach it, or delete it if an interrupted command left it",
+        ) from error
     except OSError as error:
-        raise _refused(path, error) from error
+        raise refused(f"create {path}", error) from error
     try:
         os.ftruncate(handle, size_bytes)
         os.fsync(handle)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise _refused(path, error) from error
+        raise refused(f"create {path}", error) from error
     finally:
         os.close(handle)
     sync_directory(path.parent)
 
 
-def _refused(path: Path, error: OSError) -> DeviceError:
-    what = f"cannot create {path}: {error.strerror}"
-    if isinstance(error, PermissionError) or error.errno == 30:  # EROFS has no class of its own
-        return ReadOnlyError(what, hint="use a directory that this user may write")
-    if error.errno == 28:  # ENOSPC
-        return NoSpaceError(what, hint="free some space")
-    return DeviceError(what, errno_code=error.errno or 5)
+def refused(doing: str, error: OSError) -> DeviceError:
+    """Return the error to raise when the file system refused: `doing` is a verb and a path."""
+    what = f"cannot {doing}: {error.strerror}"
+    match error.errno:
+        case errno.EPERM | errno.EACCES | errno.EROFS:
+            return ReadOnlyError(what, hint="use a directory that this user may write")
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return NoSpaceError(what, hint="free some space, or lift the user's limit")
+        case _:
+            return DeviceError(what, errno_code=error.errno or errno.EIO)
 
 
 def sync_directory(directory: Path) -> None:

@@ -12,7 +12,14 @@ from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
 from pyrep.engine.state import SystemState
-from pyrep.errors import CancelledError, NotFoundError, PathLostError, PyrepError, WireError
+from pyrep.errors import (
+    CancelledError,
+    InvalidArgumentError,
+    NotFoundError,
+    PathLostError,
+    PyrepError,
+    WireError,
+)
 from pyrep.interconnect.messages import (
     PROTOCOL_VERSION,
     AbandonPair,
@@ -95,7 +102,10 @@ class SystemEndpoint:
 
     def _greet(self, connection: Connection, heard: Hello) -> None:
         state = self._state
-        there = SystemId(check_id("system", heard.system_id))
+        try:
+            there = SystemId(check_id("system", heard.system_id))
+        except InvalidArgumentError as error:
+            raise WireError(f"cannot take a handshake: {error}") from error
         if not heard.version_min <= PROTOCOL_VERSION <= heard.version_max:
             raise WireError(
                 f"system {there} speaks versions {heard.version_min} to {heard.version_max} of "

@@ -139,15 +139,17 @@ class Generations:
             NotFoundError, RefusedError.
         """
         state = self._state
-        generation = self.get(generation_id)
-        if not generation.is_complete:
-            raise RefusedError(
-                f"cannot look at generation {generation_id}: it is {generation.state}",
-                hint="use a complete generation",
-            )
-        member = self.member(generation, source)
         holder = f"{GENERATION_PIN_VIEW}{threading.get_ident()}-{secrets.token_hex(4)}"
-        state.catalogue.pin(generation_id, holder)
+        with state.control:  # it may not be given up between the look and the pin
+            state.check_open()
+            generation = self.get(generation_id)
+            if not generation.is_complete:
+                raise RefusedError(
+                    f"cannot look at generation {generation_id}: it is {generation.state}",
+                    hint="use a complete generation",
+                )
+            member = self.member(generation, source)
+            state.catalogue.pin(generation_id, holder)
         try:
             with OverlayIo(state.volume(member.svol).io) as overlay:
                 yield overlay

@@ -543,6 +543,14 @@ class LocalPairs:
                 if _is_broken(source):
                     self._note_broken(source, target)
 
+    def note_all_broken(self) -> None:
+        """Notice, at the end, what broke since the last look: no command runs any more."""
+        state = self._state
+        for source in list(state.mirrors.values()):
+            if _is_broken(source):
+                row = source.row
+                self._note_broken(source, state.mirrors[row.pair_id, row.mirror_volume_id])
+
 
 def resumes_unclean(row: Row) -> bool:
     """Whether an unclean end has split this pair, and a forward copy mends it."""

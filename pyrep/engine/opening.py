@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyrep._core import Bitmap, BitmapFile, LinkCore, VolumeCore
-from pyrep.engine.backing import identity_of, open_backing, recognise
+from pyrep.engine.backing import identity_of, open_backing, recognise, refused
 from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.options import BadBitmap, ChangedBacking
@@ -50,7 +50,11 @@ def lock_directory(directory: Path) -> int:
     Raises:
         InUseError: another process, or this one, has the system open.
     """
-    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = directory / "lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise refused(f"open {path}", error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -72,8 +76,13 @@ def open_volume(state: SystemState, record: VolumeRecord) -> LiveVolume:
             f"cannot open volume {record.volume_id}: {path} is missing",
             hint="put the file back",
         ) from error
-    io = state.options.storage(record.volume_id, file)
-    core = VolumeCore(io, state.trees.plant(), name=record.volume_id, wake=state.wake)
+    with contextlib.ExitStack() as undo:
+        undo.callback(file.close)
+        io = state.options.storage(record.volume_id, file)
+        if io is not file:
+            undo.callback(io.close)
+        core = VolumeCore(io, state.trees.plant(), name=record.volume_id, wake=state.wake)
+        undo.pop_all()
     state.trees.add(core)
     return LiveVolume(record, file, io, core)
 
@@ -100,19 +109,22 @@ def open_rows(state: SystemState) -> None:
         for one in loaded.values():
             undo.callback(one.file.close)
         epochs = _load_epochs(state, loaded)
+        state.catalogue.clear_pins(GENERATION_PIN_VIEW)
+        _note_end(state, loaded, changed)
+        for one in loaded.values():
+            one.file.mark_open()
+        for row in state.table.rows():
+            _open_mirror(state, row, loaded[row.pair_id, row.volume_id])
+        _set_modes(state, epochs)
+        state.store.remove_strays({row.row_key for row in state.table.rows()})
+        state.refence(list(state.live))
         undo.pop_all()
-    state.catalogue.clear_pins(GENERATION_PIN_VIEW)
-    _note_end(state, loaded)
-    for one in loaded.values():
-        one.file.mark_open()
-    for row in state.table.rows():
-        _open_mirror(state, row, loaded[row.pair_id, row.volume_id])
-    _set_modes(state, epochs)
-    state.store.remove_strays({row.row_key for row in state.table.rows()})
-    state.refence(list(state.live))
 
 
 def _close_all(state: SystemState) -> None:
+    for mirror in state.mirrors.values():
+        mirror.link.close()
+    state.mirrors.clear()
     for live in state.live.values():
         live.close()
     state.live.clear()
@@ -154,7 +166,8 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
     live = state.live[row.volume_id]
     size = live.record.size_bytes
     bits = Bitmap(chunk_count(size, row.chunk_bytes))
-    all_pending = bool(changed & {row.volume_id, row.mirror_volume_id})
+    here = {row.volume_id} if row.is_remote else {row.volume_id, row.mirror_volume_id}
+    all_pending = bool(changed & here)
     file = None
     try:
         file = state.store.open(row, live.record.key, size)
@@ -202,8 +215,11 @@ def _load_epochs(
     return epochs
 
 
-def _note_end(state: SystemState, loaded: dict[_Key, _Loaded]) -> None:
-    """Make durable what the last end did to statuses, and that this run isn't closed yet."""
+def _note_end(state: SystemState, loaded: dict[_Key, _Loaded], changed: set[VolumeId]) -> None:
+    """Make durable what the last end did to statuses, and that this run isn't closed yet.
+
+    A generation that was being taken has failed; so has one whose SVOL's file was changed.
+    """
     rows = state.table.rows()
     unclean = {row.pair_id for row in rows if loaded[row.pair_id, row.volume_id].all_pending}
     with state.db.transaction():
@@ -213,7 +229,10 @@ def _note_end(state: SystemState, loaded: dict[_Key, _Loaded]) -> None:
                 _log.info("pair.reopened pair=%s from=%s to=%s", row.pair_id, row, new)
                 state.table.replace(new)
         for generation in state.catalogue.all():
-            if generation.home == state.system_id and generation.state is GenerationState.TAKING:
+            if generation.home == state.system_id and (
+                generation.state is GenerationState.TAKING
+                or (generation.is_complete and changed & {one.svol for one in generation.members})
+            ):
                 state.catalogue.replace(replace(generation, state=GenerationState.FAILED))
         for workflow in state.journal.all():
             if workflow.state is WorkflowState.RUNNING:
@@ -300,10 +319,7 @@ def close_rows(state: SystemState) -> None:
     """
     data_id = new_data_id()
     for mirror in state.mirrors.values():
-        own = Bitmap(mirror.link.chunk_count)
-        info = mirror.link.info()
-        own.update(mirror.link.pending if info.epoch_start else mirror.pending())
-        mirror.file.save(own)
+        mirror.file.save(mirror.pending())
     records = _save_epochs(state, data_id)
     with state.db.transaction():
         for mirror in state.mirrors.values():

@@ -116,7 +116,8 @@ class Pair:
 
     def pending(self) -> BitMap:
         """Return the indices of the chunks in this side's cover: pending and unsettled."""
-        return to_pyroaring(self._state.mirror(self._pair_id).pending())
+        with self._state.control:
+            return to_pyroaring(self._state.mirror(self._pair_id).pending())
 
     def split(self, *, label: str = "", lease: WorkflowId | None = None) -> Generation | None:
         """Split the pair.

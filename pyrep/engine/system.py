@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from pyrep._core import Fence, LinkMode
-from pyrep.engine.backing import create_file, open_backing, sync_directory
+from pyrep.engine.backing import create_file, open_backing, refused, sync_directory
 from pyrep.engine.decide import Judge
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
@@ -40,7 +40,6 @@ from pyrep.errors import (
     InvalidArgumentError,
     NotFoundError,
     PyrepError,
-    ReadOnlyError,
     RefusedError,
 )
 from pyrep.interconnect.loop import LoopPath
@@ -78,6 +77,9 @@ __all__ = ["StorageSystem", "connect"]
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_kept: list[SystemState] = []
+"""Closed systems that somebody was still inside of: freeing them would pull memory away."""
+
 _DATABASE = "pyrep.db"
 
 
@@ -125,29 +127,18 @@ class StorageSystem:
                     f"cannot create system {system_id} in {path}: the directory isn't empty",
                     hint="name a new directory, or open the system that is there",
                 )
-            for name in ("volumes", "bitmaps"):
-                (path / name).mkdir()
-            sync_directory(path)
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise ReadOnlyError(
-                f"cannot create system {system_id} in {path}: {error.strerror}",
-                hint="use a directory that this user may write",
+        except (NotADirectoryError, FileExistsError) as error:
+            raise InvalidArgumentError(
+                f"cannot create system {system_id} in {path}: it is no directory",
+                hint="name a new directory",
             ) from error
         except OSError as error:
-            raise DeviceError(
-                f"cannot create system {system_id} in {path}: {error.strerror}",
-                errno_code=error.errno,
-            ) from error
-        with Database.open(path / _DATABASE) as db:
-            SystemTable(db).set(
-                SystemRecord(
-                    system_id=checked,
-                    key=new_key(),
-                    clean=True,
-                    created_at=datetime.now(UTC),
-                    format=_FORMAT,
-                )
-            )
+            raise refused(f"create system {system_id} in {path}", error) from error
+        try:
+            _fill_directory(path, checked)
+        except BaseException:
+            _empty_directory(path)
+            raise
         return cls.open(path, options=options)
 
     @classmethod
@@ -213,6 +204,7 @@ class StorageSystem:
             self._drain_all()
             self._stop_work()
             self._settle_all()
+            self._local.note_all_broken()
             close_rows(state)
         finally:
             self._free()
@@ -257,6 +249,7 @@ class StorageSystem:
             self._free_core()
         else:
             _log.warning("system.close system=%s somebody is still inside a volume", self)
+            _kept.append(state)
         state.db.close()
         os.close(self._lock)
 
@@ -426,7 +419,15 @@ class StorageSystem:
                     f"cannot delete volume {volume_id}: workflow {holder} has it leased",
                     hint=f"wait until {holder} has ended, or abandon it",
                 )
-            state.volumes.remove(checked)
+            if not live.core.shut(0):
+                live.core.let_in()
+                raise BusyError(
+                    f"cannot delete volume {volume_id}: somebody is reading or writing it",
+                    hint="close what was opened with volume.io(), and try again",
+                )
+            with state.db.transaction():
+                state.volumes.remove(checked)
+                state.epochs.replace_all(checked, [])
             del state.live[checked]
             state.trees.remove(live.core)
             live.close()
@@ -561,6 +562,36 @@ class StorageSystem:
     def unprotect_generation(self, generation_id: str) -> Generation:
         """Let a generation be reused again."""
         return self.generations.change(GenerationId(generation_id), protected=False)
+
+
+def _fill_directory(path: Path, system_id: SystemId) -> None:
+    """Make what a system's directory holds; the database last: without it there is no system."""
+    try:
+        for name in ("volumes", "bitmaps"):
+            (path / name).mkdir()
+        sync_directory(path)
+    except OSError as error:
+        raise refused(f"create system {system_id} in {path}", error) from error
+    with Database.open(path / _DATABASE) as db:
+        SystemTable(db).set(
+            SystemRecord(
+                system_id=system_id,
+                key=new_key(),
+                clean=True,
+                created_at=datetime.now(UTC),
+                format=_FORMAT,
+            )
+        )
+
+
+def _empty_directory(path: Path) -> None:
+    """Undo `_fill_directory`; the directory was empty."""
+    with contextlib.suppress(OSError):
+        for one in path.iterdir():
+            if one.is_dir():
+                one.rmdir()
+            else:
+                one.unlink()
 
 
 def _state_of(path: Path, db: Database, options: Options) -> SystemState:
