@@ -106,7 +106,22 @@ int rep_ext_content_read(rep_ext *ext, const block_map *map, unsigned char *buff
 int rep_ext_content_write(rep_ext *ext, const block_map *map, const unsigned char *buffer,
                           uint64_t length, uint64_t offset);
 
+/* rep_ext_index.c: finding a name through a directory's index. */
+typedef enum index_answer { INDEX_FOUND, INDEX_ABSENT, INDEX_UNSURE } index_answer;
+typedef struct index_place {
+    char *block; /* the leaf; the caller's, a block long */
+    blk64_t physical;
+    size_t offset; /* of the entry */
+    size_t before; /* of the one before it, when offset > 0 */
+} index_place;
+/* INDEX_UNSURE: all blocks have to be looked at, for damage too. */
+index_answer rep_ext_index_find(rep_ext *ext, uint32_t directory, const char *name, size_t length,
+                                index_place *out);
+/* Turns a full directory of one block into one with an index. */
+int rep_ext_index_make(rep_ext *ext, uint32_t directory);
+
 /* rep_ext_directory.c */
+int rep_ext_name_remove(rep_ext *ext, uint32_t directory, const char *name, uint32_t inode);
 int rep_ext_name_check(rep_ext *ext, const char *name);
 int rep_ext_name_add(rep_ext *ext, uint32_t directory, const char *name, uint32_t inode,
                      unsigned mode);

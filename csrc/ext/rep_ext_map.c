@@ -14,7 +14,7 @@ int rep_ext_map_add(block_map *map, uint64_t logical, uint64_t physical, uint64_
         last->count += count;
         return 0;
     }
-    if (map->count == map->capacity) {
+    if (!map->runs || map->count == map->capacity) {
         size_t capacity = map->capacity ? map->capacity * 2 : 16;
         run *runs = realloc(map->runs, capacity * sizeof *runs);
         if (!runs)

@@ -5,12 +5,10 @@
 static int remove_name(rep_ext *ext, uint32_t directory, const char *name, uint32_t inode)
 {
     struct ext2_inode small = {0};
-    errcode_t failure = ext2fs_unlink(ext->fs, directory, name, inode, 0);
-    int code;
+    int code = rep_ext_name_remove(ext, directory, name, inode);
 
-    if (failure)
-        return rep_ext_failed(ext, "name in directory", directory, failure);
-    code = rep_ext_inode_get(ext, inode, 0, &small);
+    if (code == 0)
+        code = rep_ext_inode_get(ext, inode, 0, &small);
     if (code < 0)
         return code;
     return small.i_links_count > 1 ? rep_ext_links_count(ext, inode, -1)
@@ -71,7 +69,6 @@ int rep_ext_rmdir(rep_ext *ext, uint32_t directory, const char *name, int deep)
 {
     rep_ext_listing listing = {0};
     uint32_t inode = 0;
-    errcode_t failure = 0;
     int code = find_to_remove(ext, directory, name, 1, &inode);
 
     if (code == 0)
@@ -84,9 +81,7 @@ int rep_ext_rmdir(rep_ext *ext, uint32_t directory, const char *name, int deep)
     }
     code = release_below(ext, &listing);
     if (code == 0)
-        failure = ext2fs_unlink(ext->fs, directory, name, inode, 0);
-    if (failure)
-        code = rep_ext_failed(ext, "name in directory", directory, failure);
+        code = rep_ext_name_remove(ext, directory, name, inode);
     if (code == 0)
         code = rep_ext_inode_release(ext, inode);
     if (code == 0)
