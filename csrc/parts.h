@@ -23,7 +23,7 @@ struct rep_link {
     /* Changed with the gate closed, but for `broken`: anybody may set it, once. */
     _Atomic int mode;
     _Atomic int broken;
-    _Atomic int source_failed; /* with `broken` */
+    _Atomic int source_failed;    /* with `broken` */
     _Atomic uint64_t epoch_start; /* changed with the gate closed, asked for by anybody */
     rep_volume *target;
     rep_link *target_link;

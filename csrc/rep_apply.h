@@ -29,10 +29,10 @@ int rep_apply_new(uint64_t stream_id, rep_apply **out);
 void rep_apply_free(rep_apply *apply);
 /* A new connection: frames of `attempt` only, from next_number on. -EINVAL: not a higher attempt. */
 int rep_apply_start(rep_apply *apply, uint64_t attempt, uint64_t next_number);
-/* The row through which records of `channel` (1..65535) come. -EEXIST, -EINVAL, -ENOMEM. */
-int rep_apply_bind(rep_apply *apply, uint32_t channel, rep_link *link);
+/* The row through which records of channel `number` (1..65535) come. -EEXIST, -EINVAL, -ENOMEM. */
+int rep_apply_bind(rep_apply *apply, uint32_t number, rep_link *link);
 /* Waits for a frame in progress. Harmless when not bound. */
-void rep_apply_unbind(rep_apply *apply, uint32_t channel);
+void rep_apply_unbind(rep_apply *apply, uint32_t number);
 /* Applies a frame; *barrier is 1 when it held one (then settle). -EBADMSG, -EPROTO, -ESTALE (another attempt or
  * stream), -EILSEQ (number), -ENOENT (channel), -ERANGE: no effect. -ECANCELED: applied as far as info says. */
 int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wake *wake,
@@ -43,7 +43,7 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
 /* The first error of a channel (negative errno) or 0; reading it clears it. */
-int rep_apply_take_error(rep_apply *apply, uint32_t channel);
+int rep_apply_take_error(rep_apply *apply, uint32_t number);
 /* cdef:end */
 
 /* For rep_group_cut, gates closed: true when everything up to `number` has been applied and nothing

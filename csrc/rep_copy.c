@@ -100,8 +100,8 @@ static int send_data(region *r, const uint8_t *data, uint64_t offset, uint64_t l
                 break;
             end += step;
         } while (end < length);
-        rc = send(r, zero ? REP_RECORD_ZERO : REP_RECORD_DATA, zero ? NULL : data + at,
-                  offset + at, end - at);
+        rc = send(r, zero ? REP_RECORD_ZERO : REP_RECORD_DATA, zero ? NULL : data + at, offset + at,
+                  end - at);
         at = end;
     }
     return rc;
@@ -205,18 +205,16 @@ static int copy_runs(region *r)
 static int take_room(region *r, rep_stream **full, uint64_t *full_bytes)
 {
     rep_link *link = r->copier->link;
-    rep_write write = {.type = REP_RECORD_DATA,
-                       .offset = r->offset,
-                       .length = r->length,
-                       .room = &r->room};
+    rep_write write = {
+        .type = REP_RECORD_DATA, .offset = r->offset, .length = r->length, .room = &r->room};
     if (!rep_link_works(link))
         return -EPIPE;
     if (atomic_load(&link->mode) == REP_LINK_FORWARD)
         return rep_room_take(link->target, link->target_link, &write, full, full_bytes);
     /* Chunk by chunk at worst, each perhaps cut by an extent. */
     uint64_t pieces = 2 * rep_chunks_of(link, r->offset, r->length).count + EXTENTS;
-    return rep_room_add(&r->room, link->stream,
-                        rep_stream_room(REP_RECORD_DATA, r->length, pieces), full, full_bytes);
+    return rep_room_add(&r->room, link->stream, rep_stream_room(REP_RECORD_DATA, r->length, pieces),
+                        full, full_bytes);
 }
 
 static int copy_region(region *r, uint64_t deadline_ns, rep_wake *wake)
@@ -226,8 +224,8 @@ static int copy_region(region *r, uint64_t deadline_ns, rep_wake *wake)
         rep_pass pass;
         rep_stream *full = NULL;
         uint64_t full_bytes = 0;
-        int rc = rep_tree_enter(&link->volume->tree, &pass, r->offset, r->length, deadline_ns,
-                                wake);
+        int rc =
+            rep_tree_enter(&link->volume->tree, &pass, r->offset, r->length, deadline_ns, wake);
         if (rc)
             return rc;
         rc = take_room(r, &full, &full_bytes);

@@ -126,8 +126,7 @@ void rep_link_info_get(rep_link *link, rep_link_info *out)
         .source_failed = atomic_load(&link->source_failed),
         .epoch_start = link->epoch_start,
         .any_pending = rep_bitmap_any(link->pending),
-        .any_unsettled =
-            rep_bitmap_any(link->unsettled[0]) || rep_bitmap_any(link->unsettled[1]),
+        .any_unsettled = rep_bitmap_any(link->unsettled[0]) || rep_bitmap_any(link->unsettled[1]),
     };
     pthread_mutex_unlock(&link->mutex);
 }

@@ -31,7 +31,12 @@ typedef struct rep_link rep_link;
 typedef struct rep_volume rep_volume;
 typedef struct rep_stream rep_stream;
 
-enum rep_link_mode { REP_LINK_IDLE = 0, REP_LINK_MARK = 1, REP_LINK_FORWARD = 2, REP_LINK_SHIP = 3 };
+enum rep_link_mode {
+    REP_LINK_IDLE = 0,
+    REP_LINK_MARK = 1,
+    REP_LINK_FORWARD = 2,
+    REP_LINK_SHIP = 3
+};
 /* When a synchronous write is acknowledged; QUEUED doesn't wait. */
 enum rep_link_ack { REP_ACK_QUEUED = 0, REP_ACK_RECEIVED = 1, REP_ACK_DURABLE = 2 };
 

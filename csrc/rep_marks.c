@@ -13,12 +13,13 @@ int rep_link_fresh_marks(const rep_link *link, rep_bitmap **out)
 /* Gate closed. false: no memory, nothing has changed. */
 static bool push(rep_volume *volume, rep_bitmap *bitmap, uint64_t sequence)
 {
-    rep_epoch *grown =
-        realloc(volume->epochs, ((size_t)volume->epoch_count + 1) * sizeof *volume->epochs);
+    size_t count = (size_t)volume->epoch_count;
+    rep_epoch *grown = realloc(volume->epochs, (count + 1) * sizeof *volume->epochs);
     if (!grown)
         return false;
+    grown[count] = (rep_epoch){sequence, bitmap};
     volume->epochs = grown;
-    volume->epochs[volume->epoch_count++] = (rep_epoch){sequence, bitmap};
+    volume->epoch_count++;
     volume->next_sequence = sequence + 1;
     return true;
 }

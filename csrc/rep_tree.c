@@ -10,7 +10,7 @@ struct rep_tree {
     pthread_cond_t changed;
     bool closed;
     int inside;
-    int waiting; /* passes and closers asleep: no broadcast when nobody listens */
+    int waiting;    /* passes and closers asleep: no broadcast when nobody listens */
     rep_pass *head; /* in the order of asking, waiting ones included */
     rep_pass *tail;
 };

@@ -135,8 +135,7 @@ int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
 void rep_ticket_give_up(rep_ticket *ticket)
 {
     for (int i = 0; i < ticket->count; i++)
-        rep_stream_break_attempt(ticket->entries[i].stream, ticket->entries[i].attempt,
-                                 -ETIMEDOUT);
+        rep_stream_break_attempt(ticket->entries[i].stream, ticket->entries[i].attempt, -ETIMEDOUT);
     ticket->count = 0;
 }
 

@@ -17,9 +17,8 @@ static int wait_acknowledged(const volume_io *self, rep_ticket *ticket)
     if (!ticket->count)
         return 0;
     uint64_t now = rep_now_ns();
-    uint64_t deadline_ns = self->ack_timeout_ns < REP_NO_DEADLINE - now
-                               ? now + self->ack_timeout_ns
-                               : REP_NO_DEADLINE;
+    uint64_t deadline_ns =
+        self->ack_timeout_ns < REP_NO_DEADLINE - now ? now + self->ack_timeout_ns : REP_NO_DEADLINE;
     int rc = rep_ticket_wait(ticket, deadline_ns, self->wake);
     if (rc == -ETIMEDOUT) {
         rep_ticket_give_up(ticket);
@@ -61,8 +60,8 @@ static int io_zero(rep_io *io, uint64_t offset, uint64_t length)
     const volume_io *self = (volume_io *)io;
     rep_ticket ticket = {0};
     uint64_t done;
-    int rc = rep_volume_zero(self->volume, length, offset, self->token, REP_NO_DEADLINE,
-                             self->wake, &ticket, &done);
+    int rc = rep_volume_zero(self->volume, length, offset, self->token, REP_NO_DEADLINE, self->wake,
+                             &ticket, &done);
     return finish(self, rc, &ticket);
 }
 
@@ -71,8 +70,8 @@ static int io_trim(rep_io *io, uint64_t offset, uint64_t length)
     const volume_io *self = (volume_io *)io;
     rep_ticket ticket = {0};
     uint64_t done;
-    int rc = rep_volume_trim(self->volume, length, offset, self->token, REP_NO_DEADLINE,
-                             self->wake, &ticket, &done);
+    int rc = rep_volume_trim(self->volume, length, offset, self->token, REP_NO_DEADLINE, self->wake,
+                             &ticket, &done);
     return finish(self, rc, &ticket);
 }
 

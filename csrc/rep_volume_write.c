@@ -99,8 +99,8 @@ static int mark_all(rep_volume *volume, const rep_link *origin, const rep_write 
     if (!rc && shared) {
         uint64_t first = write->offset >> volume->marks_shift;
         uint64_t last = (write->offset + write->length - 1) >> volume->marks_shift;
-        rc = rep_bitmap_set(volume->epochs[volume->epoch_count - 1].bitmap, first,
-                            last - first + 1);
+        rc =
+            rep_bitmap_set(volume->epochs[volume->epoch_count - 1].bitmap, first, last - first + 1);
     }
     return rc;
 }
@@ -235,23 +235,25 @@ static int refused(const rep_volume *volume, const entry *who)
     return volume->lease && volume->lease != who->token ? -EBUSY : 0;
 }
 
-static int write_piece(rep_volume *volume, rep_link *origin, rep_write *write, const entry *who)
+static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wanted,
+                       const entry *who)
 {
+    rep_write write = *wanted;
     for (;;) {
         rep_room room = {0};
         rep_pass pass;
         rep_stream *full = NULL;
         uint64_t full_bytes = 0;
-        write->room = &room;
-        int rc = rep_tree_enter(&volume->tree, &pass, write->offset, write->length,
-                                who->deadline_ns, who->wake);
+        write.room = &room;
+        int rc = rep_tree_enter(&volume->tree, &pass, write.offset, write.length, who->deadline_ns,
+                                who->wake);
         if (rc)
             return rc;
         rc = refused(volume, who);
         if (!rc)
-            rc = rep_room_take(volume, origin, write, &full, &full_bytes);
+            rc = rep_room_take(volume, origin, &write, &full, &full_bytes);
         if (!rc)
-            rc = rep_volume_write_inside(volume, origin, write);
+            rc = rep_volume_write_inside(volume, origin, &write);
         rep_room_give_back(&room);
         rep_tree_exit(&pass);
         if (!full)
@@ -298,8 +300,11 @@ int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, u
                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
                       uint64_t *done)
 {
-    rep_write write = {.type = REP_RECORD_DATA, .buffer = buffer, .offset = offset,
-                       .length = length, .ticket = ticket};
+    rep_write write = {.type = REP_RECORD_DATA,
+                       .buffer = buffer,
+                       .offset = offset,
+                       .length = length,
+                       .ticket = ticket};
     entry who = {true, token, deadline_ns, wake};
     return write_all(volume, NULL, &write, &who, done);
 }

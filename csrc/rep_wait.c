@@ -114,7 +114,8 @@ int rep_wait_on(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_
     uint64_t until = now + SLICE_NS;
     if (!wake || until > deadline_ns)
         until = deadline_ns;
-    struct timespec at = {.tv_sec = (time_t)(until / NS_PER_S), .tv_nsec = (long)(until % NS_PER_S)};
+    struct timespec at = {.tv_sec = (time_t)(until / NS_PER_S),
+                          .tv_nsec = (long)(until % NS_PER_S)};
     waiter self = {.cond = cond};
     if (wake)
         enlist(wake, &self);

@@ -33,16 +33,16 @@ void rep_frame_put_header(void *frame, const rep_frame_info *info)
     put_le(at + 48, info->body_bytes, 4);
 }
 
-void rep_record_put_header(void *where, const rep_record *record)
+void rep_record_put_header(void *at, const rep_record *record)
 {
-    uint8_t *at = where;
-    memset(at, 0, REP_RECORD_HEADER_BYTES);
-    at[0] = record->type;
-    at[1] = record->flags;
-    put_le(at + 4, record->channel, 4);
-    put_le(at + 8, record->number, 8);
-    put_le(at + 16, record->offset, 8);
-    put_le(at + 24, record->length, 4);
+    uint8_t *header = at;
+    memset(header, 0, REP_RECORD_HEADER_BYTES);
+    header[0] = record->type;
+    header[1] = record->flags;
+    put_le(header + 4, record->channel, 4);
+    put_le(header + 8, record->number, 8);
+    put_le(header + 16, record->offset, 8);
+    put_le(header + 24, record->length, 4);
 }
 
 static int record_is_sound(const uint8_t *header, const rep_record *r)

@@ -53,8 +53,8 @@ typedef struct rep_record {
     uint8_t flags;
     uint32_t channel;
     uint64_t number;
-    uint64_t offset;       /* bytes */
-    uint32_t length;       /* bytes */
+    uint64_t offset;        /* bytes */
+    uint32_t length;        /* bytes */
     const uint8_t *payload; /* DATA only, inside the frame */
 } rep_record;
 

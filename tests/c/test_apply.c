@@ -1,5 +1,5 @@
-#include "rig.h"
 #include "rep_wire.h"
+#include "rig.h"
 
 #define SIZE (16 * CHUNK)
 
@@ -13,15 +13,16 @@ typedef struct frame {
 
 static frame frame_new(uint64_t attempt, uint64_t first_number)
 {
-    frame f = {.length = REP_FRAME_HEADER_BYTES, .attempt = attempt,
-               .first_number = first_number};
+    frame f = {.length = REP_FRAME_HEADER_BYTES, .attempt = attempt, .first_number = first_number};
     return f;
 }
 
 static void add(frame *f, uint8_t type, uint32_t channel, uint64_t offset, const char *text)
 {
-    rep_record record = {.type = type, .channel = channel,
-                         .number = f->first_number + f->count++, .offset = offset,
+    rep_record record = {.type = type,
+                         .channel = channel,
+                         .number = f->first_number + f->count++,
+                         .offset = offset,
                          .length = type == REP_RECORD_BARRIER ? 0 : (uint32_t)strlen(text)};
     rep_record_put_header(f->bytes + f->length, &record);
     f->length += REP_RECORD_HEADER_BYTES;

@@ -471,7 +471,7 @@ static void a_chunk_on_its_way_from_pending_to_unsettled_is_never_out_of_sight(v
     CHECK_EQ(put_chunk(l.source, 3, 1), 0);
     CHECK_EQ(local_forward(&l), 0);
     pthread_t thread = thread_start(move_to_and_fro, &m);
-    for (int seen = 0; seen < 1000;) {
+    for (int seen = 0; seen < 400;) {
         uint64_t phase = atomic_load(&m.phase);
         rep_bitmap_reset(cover);
         atomic_fetch_add(&m.begun, 1);

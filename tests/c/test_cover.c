@@ -13,8 +13,8 @@
 typedef struct scene {
     remote r;
     vol mirror;
-    rep_link *row; /* the local pair's */
-    rep_wake *wake; /* ends the waits of those who serve the writers */
+    rep_link *row;         /* the local pair's */
+    rep_wake *wake;        /* ends the waits of those who serve the writers */
     pthread_mutex_t modes; /* changes of mode run one at a time per volume (rep_link.h) */
     _Atomic int writers_left;
     _Atomic uint64_t remote_breaks;
@@ -64,8 +64,8 @@ static void write_one(scene *s, uint64_t *seed)
     int rc = check_below(seed, 8) == 0
                  ? rep_volume_zero(s->r.source.volume, length, offset, 0, REP_NO_DEADLINE, NULL,
                                    &ticket, &done)
-                 : rep_volume_pwrite(s->r.source.volume, buffer, length, offset, 0,
-                                     REP_NO_DEADLINE, NULL, &ticket, &done);
+                 : rep_volume_pwrite(s->r.source.volume, buffer, length, offset, 0, REP_NO_DEADLINE,
+                                     NULL, &ticket, &done);
     CHECK(rc == 0 || rc == -EIO);
 }
 
@@ -218,8 +218,8 @@ static void storm(scene *s, uint64_t seed)
 {
     worker workers[WRITERS + 4];
     pthread_t threads[WRITERS + 4];
-    static const thread_body bodies[] = {write_all, write_all, serve_path, break_path, copy_both,
-                                         serve_mirror};
+    static const thread_body bodies[] = {write_all,  write_all, serve_path,
+                                         break_path, copy_both, serve_mirror};
     for (int i = 0; i < WRITERS + 4; i++) {
         workers[i] = (worker){.s = s, .seed = seed + (uint64_t)i};
         threads[i] = thread_start(bodies[i], &workers[i]);

@@ -18,7 +18,7 @@ typedef struct pair {
     vol pvol;
     vol mirror; /* of the PVOL, at home */
     vol spvol;
-    vol svol;   /* of the SPVOL */
+    vol svol; /* of the SPVOL */
     rep_link *home_row;
     rep_link *remote_row;
     rep_link *mirror_row; /* the SPVOL's row of the remote pair */

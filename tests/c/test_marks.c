@@ -235,8 +235,7 @@ static void change_one(family *f, reference *expected, int i, uint64_t choice)
         CHECK_EQ(copy_all(f->rows[i]), 0);
         CHECK_EQ(rep_link_settle(f->rows[i]), 0);
         for (uint64_t chunk = 0; chunk < CHUNKS; chunk++)
-            CHECK(!expected->chunks[i][chunk]
-                  || chunks_equal(f->source, f->targets[i], chunk));
+            CHECK(!expected->chunks[i][chunk] || chunks_equal(f->source, f->targets[i], chunk));
         memset(expected->chunks[i], 0, sizeof expected->chunks[i]);
     }
 }

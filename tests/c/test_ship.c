@@ -1,7 +1,7 @@
 #include <sched.h>
 
-#include "rig.h"
 #include "rep_wire.h"
+#include "rig.h"
 
 #define SIZE (1ULL << 20)
 

@@ -8,8 +8,8 @@ typedef struct site {
     vol v105;
     vol v106;
     vol v107;
-    rep_link *row130;    /* 105b's row of the remote pair */
-    rep_link *row106;    /* 105b's rows of its local pairs */
+    rep_link *row130; /* 105b's row of the remote pair */
+    rep_link *row106; /* 105b's rows of its local pairs */
     rep_link *row107;
     rep_link *mirror106; /* 106b's and 107b's own */
     rep_link *mirror107;

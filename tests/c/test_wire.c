@@ -38,13 +38,21 @@ static void seal(frame *f, uint64_t first_number, uint32_t record_count)
 static frame sample(void)
 {
     frame f = {.length = HEADER};
-    add(&f, &(rep_record){.type = REP_RECORD_DATA, .flags = REP_RECORD_FLAG_RESYNC, .channel = 3,
-                          .number = 41, .offset = 4096, .length = 5,
+    add(&f, &(rep_record){.type = REP_RECORD_DATA,
+                          .flags = REP_RECORD_FLAG_RESYNC,
+                          .channel = 3,
+                          .number = 41,
+                          .offset = 4096,
+                          .length = 5,
                           .payload = (const uint8_t *)"hello"});
-    add(&f, &(rep_record){.type = REP_RECORD_ZERO, .channel = 4, .number = 42, .offset = 8192,
-                          .length = 4608});
-    add(&f, &(rep_record){.type = REP_RECORD_TRIM, .channel = 5, .number = 43,
-                          .offset = 1ULL << 40, .length = UINT32_MAX});
+    add(&f,
+        &(rep_record){
+            .type = REP_RECORD_ZERO, .channel = 4, .number = 42, .offset = 8192, .length = 4608});
+    add(&f, &(rep_record){.type = REP_RECORD_TRIM,
+                          .channel = 5,
+                          .number = 43,
+                          .offset = 1ULL << 40,
+                          .length = UINT32_MAX});
     add(&f, &(rep_record){.type = REP_RECORD_BARRIER, .number = 44});
     seal(&f, 41, 4);
     return f;
@@ -125,9 +133,8 @@ static int is_content(uint64_t byte, int bit)
         if (byte < starts[record] || at >= RECORD)
             continue;
         int zero_or_trim = record > 0;
-        return (at == 0 && bit == 0 && zero_or_trim) || (at == 1 && bit == 0)
-               || (at >= 4 && at < 8) || (at >= 16 && at < 24)
-               || (at >= 24 && at < 28 && zero_or_trim);
+        return (at == 0 && bit == 0 && zero_or_trim) || (at == 1 && bit == 0) || (at >= 4 && at < 8)
+               || (at >= 16 && at < 24) || (at >= 24 && at < 28 && zero_or_trim);
     }
     return 0;
 }
@@ -187,8 +194,8 @@ static void a_record_of_no_bytes_is_rejected(void)
 {
     for (uint8_t type = REP_RECORD_DATA; type <= REP_RECORD_TRIM; type++) {
         frame f = {.length = HEADER};
-        add(&f, &(rep_record){.type = type, .channel = 1, .number = 1,
-                              .payload = (const uint8_t *)""});
+        add(&f,
+            &(rep_record){.type = type, .channel = 1, .number = 1, .payload = (const uint8_t *)""});
         seal(&f, 1, 1);
         CHECK_EQ(check_frame(&f), -EBADMSG);
     }
@@ -205,7 +212,9 @@ static void data_longer_than_a_record_may_be_is_rejected(void)
 static void data_that_reaches_past_the_frame_is_rejected(void)
 {
     frame f = {.length = HEADER};
-    add(&f, &(rep_record){.type = REP_RECORD_DATA, .number = 1, .length = 5,
+    add(&f, &(rep_record){.type = REP_RECORD_DATA,
+                          .number = 1,
+                          .length = 5,
                           .payload = (const uint8_t *)"hello"});
     f.length--;
     seal(&f, 1, 1);
