@@ -158,6 +158,7 @@ static void a_write_that_fails_is_pending_in_every_row(void)
     CHECK(is_pending(s.row106, 2));
     CHECK(is_covered(s.row107, 2));
     CHECK_EQ(info_of(s.row106).broken, -EIO);
+    CHECK_EQ(info_of(s.row106).source_failed, 1);
     CHECK_EQ(info_of(s.row107).broken, 0);
     CHECK_EQ(chunk_byte(s.v106, 2), 0);
     site_free(&s);
@@ -171,6 +172,7 @@ static void a_failing_mirror_breaks_its_own_row_alone(void)
     rep_volatile_fail_after(s.v106.disk->faulty, 0, -EIO);
     CHECK_EQ(put_chunk(s.v105, 2, 1), 0);
     CHECK_EQ(info_of(s.row106).broken, -EIO);
+    CHECK_EQ(info_of(s.row106).source_failed, 0);
     CHECK(is_pending(s.row106, 1) && is_pending(s.row106, 2));
     CHECK_EQ(info_of(s.row107).broken, 0);
     CHECK_EQ(chunk_byte(s.v107, 2), 1);
