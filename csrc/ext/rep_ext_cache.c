@@ -33,7 +33,7 @@ struct rep_ext_cache {
     line **buckets;
     unsigned char *held;   /* what the volume holds, RUN_LINES long */
     unsigned char *staged; /* what it shall hold, RUN_LINES long */
-    char failure[96];
+    char failure[160];
 };
 
 rep_ext_cache *rep_ext_cache_new(rep_io *io, int writable)
@@ -88,8 +88,11 @@ void rep_ext_cache_free(rep_ext_cache *cache)
 static int failed(rep_ext_cache *cache, const char *what, uint64_t length, uint64_t offset,
                   int code)
 {
+    char reason[64];
+
     snprintf(cache->failure, sizeof cache->failure,
-             "%s of %" PRIu64 " bytes at offset %" PRIu64 " of the volume", what, length, offset);
+             "%s of %" PRIu64 " bytes at offset %" PRIu64 " of the volume: %s", what, length,
+             offset, strerror_r(-code, reason, sizeof reason));
     return code;
 }
 
@@ -359,7 +362,7 @@ int rep_ext_cache_flush(rep_ext_cache *cache)
     if (code == 0 && cache->unflushed) {
         code = cache->io->ops->flush(cache->io);
         if (code < 0)
-            snprintf(cache->failure, sizeof cache->failure, "flush of the volume");
+            failed(cache, "flush", 0, 0, code);
         else
             cache->unflushed = 0;
     }
@@ -379,4 +382,9 @@ uint64_t rep_ext_cache_dirty(const rep_ext_cache *cache)
 const char *rep_ext_cache_failure(const rep_ext_cache *cache)
 {
     return cache->failure;
+}
+
+void rep_ext_cache_failure_clear(rep_ext_cache *cache)
+{
+    cache->failure[0] = '\0';
 }

@@ -52,11 +52,12 @@ int rep_ext_errno(errcode_t code)
 int rep_ext_failed(rep_ext *ext, const char *what, uint64_t object, errcode_t failure)
 {
     const char *transfer = rep_ext_cache_failure(ext->cache);
-    int number = rep_ext_errno(failure);
+    /* A failed transfer has its errno in its own words. */
+    int own = failure > 0 && failure < 1024 && *transfer;
 
-    snprintf(ext->text, sizeof ext->text, "%s %llu: %s%s%s", what, (unsigned long long)object,
-             error_message(failure), *transfer ? "; " : "", transfer);
-    return number;
+    snprintf(ext->text, sizeof ext->text, "%s %llu: %s", what, (unsigned long long)object,
+             own ? transfer : error_message(failure));
+    return rep_ext_errno(failure);
 }
 
 int rep_ext_refuse(rep_ext *ext, int code, const char *text)
@@ -76,6 +77,7 @@ int rep_ext_check_change(rep_ext *ext)
         return rep_ext_refuse(ext, -EROFS, "the file system is opened read-only");
     if (ext->broken)
         return rep_ext_refuse(ext, -EIO, "an earlier change failed half-way");
+    rep_ext_cache_failure_clear(ext->cache);
     return 0;
 }
 

@@ -23,15 +23,14 @@ refuse(rep_ext_error *error, rep_ext_refusal refusal, int code, const char *form
     return code;
 }
 
+/* libext2fs's own codes say that the content is wrong; an errno, that the volume failed. */
 static int refuse_code(rep_ext *ext, rep_ext_error *error, const char *what, errcode_t failure)
 {
-    int code = rep_ext_errno(failure);
+    rep_ext_refusal refusal = failure > 0 && failure < 1024 ? REP_EXT_UNREADABLE : REP_EXT_DAMAGED;
+    const char *transfer = rep_ext_cache_failure(ext->cache);
 
-    /* libext2fs's own codes say that the content is wrong; an errno, that the volume failed. */
-    rep_ext_failed(ext, what, 0, failure);
-    return refuse(error, failure < 1024 ? REP_EXT_UNREADABLE : REP_EXT_DAMAGED, code, "%s: %s%s%s",
-                  what, error_message(failure), *rep_ext_cache_failure(ext->cache) ? "; " : "",
-                  rep_ext_cache_failure(ext->cache));
+    return refuse(error, refusal, rep_ext_errno(failure), "%s: %s", what,
+                  *transfer ? transfer : error_message(failure));
 }
 
 /* Looks at the superblock alone, so that each refusal has its own name. */

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 
 from pyrep.errors import (
@@ -48,7 +47,7 @@ def make_error(code: int, text: str) -> PyrepError:
     factory = _ERRORS.get(-code)
     if factory:
         return factory(text)
-    return DeviceError(f"{text} ({os.strerror(-code)})", errno_code=-code)
+    return DeviceError(text, errno_code=-code)
 
 
 def make_refusal(error: Native, name: str) -> PyrepError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pyrep.fs import Access, ExtFileSystem
 
 MIB = 1 << 20
 
-# What the distribution's plain mke2fs makes of a small and of a large volume: 1 KiB and 4 KiB blocks.
+# What plain mke2fs makes of a small and of a large volume: blocks of 1 KiB and of 4 KiB.
 KINDS = [
     ("ext4", ()),
     ("ext4", ("-b", "4096")),
@@ -138,8 +137,3 @@ def blocks_that_differ(one: Image, other: Image, block_bytes: int = 4096) -> int
                     for at in range(0, len(data), block_bytes)
                 )
     return count
-
-
-def remove(path: Path) -> None:
-    """Remove a directory of the host."""
-    shutil.rmtree(path)
