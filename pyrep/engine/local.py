@@ -60,24 +60,35 @@ class LocalPairs:
             self._judge.check_create_local(pvol, svol, chunk_bytes)
             state.check_leases(f"create a local pair {pvol} → {svol}", [pvol, svol], None)
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
+        with state.operation("create", [pair_id]):
+            source, target = self._create_rows(pair_id, pvol, svol, chunk_bytes)
+            self._run(source, target)
+        return pair_id
+
+    def _create_rows(
+        self, pair_id: PairId, pvol: VolumeId, svol: VolumeId, chunk_bytes: int
+    ) -> tuple[Mirror, Mirror]:
+        """Make both rows durable and live, in one tree, everything pending."""
+        state = self._state
+        with state.control:
+            self._judge.check_create_local(pvol, svol, chunk_bytes)
             rows = self._new_rows(pair_id, pvol, svol, chunk_bytes)
-            mirrors = self._open_mirrors(rows)
+            source, target = self._open_mirrors(rows)
             try:
                 with state.db.transaction():
                     for row in rows:
                         state.table.insert(row)
             except BaseException:
-                for one in mirrors:
+                for one in (source, target):
                     one.close()
+                    state.store.remove(one.row.row_key)
                 raise
-            for one in mirrors:
+            for one in (source, target):
                 state.mirrors[one.key] = one
             state.trees.join(state.volume(pvol).core, state.volume(svol).core)
-            mirrors[0].mark_all()
+            source.mark_all()
             state.refence({pvol, svol})
-        with state.operation("create", [pair_id]):
-            self._run(mirrors[0], mirrors[1])
-        return pair_id
+        return source, target
 
     def _new_rows(
         self, pair_id: PairId, pvol: VolumeId, svol: VolumeId, chunk_bytes: int

@@ -140,31 +140,37 @@ class RemotePairs:
             chunk_bytes=chunk_bytes,
             pending_union=True,
         )
-        with peer.roster:
-            peer.ask(
-                CreatePair(
-                    pair_id=pair_id,
-                    pvol=pvol,
-                    svol=svol,
-                    size_bytes=live.record.size_bytes,
-                    chunk_bytes=chunk_bytes,
-                    group_id=group,
-                    ack=ack,
-                )
-            )
-            try:
-                mirror = self.open_row(row, check)
-            except BaseException:
-                with contextlib.suppress(PathLostError):  # it is told when the path is back
-                    peer.ask(RemovePair(pair_id=pair_id))
-                raise
-        mirror.mark_all()
+        asked = CreatePair(
+            pair_id=pair_id,
+            pvol=pvol,
+            svol=svol,
+            size_bytes=live.record.size_bytes,
+            chunk_bytes=chunk_bytes,
+            group_id=group,
+            ack=ack,
+        )
         with state.operation("create", [pair_id]):
+            mirror = self._create_both(peer, asked, row, check)
             try:
                 self._start_forward(mirror)
             except PathLostError as error:
                 _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
         return pair_id
+
+    def _create_both(
+        self, peer: Peer, asked: CreatePair, row: Row, check: Callable[[], None]
+    ) -> Mirror:
+        """Make the secondary's row, then this one: what a crash leaves between is forgotten."""
+        with peer.roster:
+            peer.ask(asked)
+            try:
+                mirror = self.open_row(row, check)
+            except BaseException:
+                with contextlib.suppress(PathLostError):  # it is told when the path is back
+                    peer.ask(RemovePair(pair_id=row.pair_id))
+                raise
+        mirror.mark_all()
+        return mirror
 
     def open_row(self, row: Row, check: Callable[[], None]) -> Mirror:
         """Make a new row durable and live, marking, if `check` still doesn't refuse."""
