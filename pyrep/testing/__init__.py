@@ -1,0 +1,55 @@
+"""Doubles and checkers for embedders' tests.
+
+Storage that loses power, paths that are lost and stall, the reference model, and a checker for each
+invariant.
+"""
+
+from pyrep.testing.content import Content, HostWrite, in_some_order
+from pyrep.testing.devices import MemoryIo, OverlayIo, PowerLoss, VolatileIo, VolatileStorage
+from pyrep.testing.follows import Asked, Events, Facts, reachable
+from pyrep.testing.invariants import (
+    InvariantError,
+    check_covered,
+    check_durable_first,
+    check_frozen,
+    check_no_early_clear,
+    check_one_point,
+    check_one_writer,
+    check_remote_stays,
+)
+from pyrep.testing.paths import LoopPath, lost, stalled
+from pyrep.testing.quiet import wait_quiet, wait_until
+from pyrep.testing.reference import ModelError, Observed, Reference, ReferencePair, VolumeName
+
+__all__ = [
+    "Asked",
+    "Content",
+    "Events",
+    "Facts",
+    "HostWrite",
+    "InvariantError",
+    "LoopPath",
+    "MemoryIo",
+    "ModelError",
+    "Observed",
+    "OverlayIo",
+    "PowerLoss",
+    "Reference",
+    "ReferencePair",
+    "VolatileIo",
+    "VolatileStorage",
+    "VolumeName",
+    "check_covered",
+    "check_durable_first",
+    "check_frozen",
+    "check_no_early_clear",
+    "check_one_point",
+    "check_one_writer",
+    "check_remote_stays",
+    "in_some_order",
+    "lost",
+    "reachable",
+    "stalled",
+    "wait_quiet",
+    "wait_until",
+]

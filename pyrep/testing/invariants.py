@@ -1,0 +1,249 @@
+"""Checkers of INV-1 to INV-7 against live systems (ARCHITECTURE.md).
+
+Each raises `InvariantError` for the first thing it finds wrong. They read volumes below their
+fences and the engine's own state, so they belong in tests. Call them while no host writes; copies
+may run, but what runs is best waited for first (`pyrep.testing.wait_quiet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pyrep._core import Bitmap
+from pyrep.engine import StorageSystem
+from pyrep.errors import FencedError
+from pyrep.model import Direction, Generation, GenerationCause, PairStatus, VolumeId
+from pyrep.testing.content import Content, HostWrite
+from pyrep.testing.reference import VolumeName
+from pyrep.testing.sides import PairSides, Side, differing_chunks, pairs_of, sides_of
+
+__all__ = [
+    "InvariantError",
+    "check_covered",
+    "check_durable_first",
+    "check_frozen",
+    "check_no_early_clear",
+    "check_one_point",
+    "check_one_writer",
+    "check_remote_stays",
+]
+
+_OPEN_FLAG_OFFSET = 12  # header: magic 8, version 4, flags 4 (csrc/rep_bitmap_file.h)
+_RUNNING = {PairStatus.COPY, PairStatus.DUPLEX}
+
+
+class InvariantError(AssertionError):
+    """An invariant doesn't hold.
+
+    Attributes:
+        invariant: its number, as `INV-1`.
+        chunk_index: the first chunk in which it doesn't, if it is about chunks.
+    """
+
+    def __init__(self, invariant: str, what: str, *, chunk_index: int | None = None) -> None:
+        at = "" if chunk_index is None else f", chunk {chunk_index}"
+        super().__init__(f"{invariant}: {what}{at}")
+        self.invariant = invariant
+        self.chunk_index = chunk_index
+
+
+def check_covered(*systems: StorageSystem) -> None:
+    """INV-1: a chunk that differs between a pair's volumes is pending or unsettled on one side.
+
+    The open mark, which every row of an open system bears, is the third way to be covered. It isn't
+    counted here, or nothing would be checked; of what it is for, a crash, one sees the result after
+    the next open.
+    """
+    for pair in pairs_of(*systems):
+        # The cover first: a chunk copied meanwhile is in it and is equal afterwards.
+        cover = pair.pvol.mirror.pending()
+        cover.update(pair.svol.mirror.pending())
+        _require_covered("INV-1", pair, cover, pair.pvol, pair.svol)
+
+
+def check_no_early_clear(*systems: StorageSystem) -> None:
+    """INV-3: a chunk out of the source's cover is durable at the target.
+
+    It sees more than `check_covered` only where the target's storage keeps unflushed writes apart
+    (`VolatileStorage`). Of the target's own row its pending bits count (hosts wrote there), but not
+    what it has unsettled: that a power loss would take along.
+    """
+    for pair in pairs_of(*systems):
+        source, target = pair.source_and_target()
+        cover = source.mirror.pending()
+        cover.update(target.mirror.link.pending)
+        if target.mirror.link.info().epoch_start:  # what hosts wrote there is in shared marks
+            cover.update(target.mirror.pending())
+        _require_covered("INV-3", pair, cover, source, target, durable=True)
+
+
+def _require_covered(
+    invariant: str,
+    pair: PairSides,
+    cover: Bitmap,
+    source: Side,
+    target: Side,
+    *,
+    durable: bool = False,
+) -> None:
+    far = target.durable_io if durable else target.io
+    for index in differing_chunks(source.io, far, source.mirror.row.chunk_bytes):
+        if not cover.test(index):
+            row = source.mirror.row
+            what = "isn't durable at the target" if durable else "differs"
+            raise InvariantError(
+                invariant,
+                f"{pair.name}, {row.status} {row.direction}: what {what} isn't covered",
+                chunk_index=index,
+            )
+
+
+def check_durable_first(*systems: StorageSystem) -> None:
+    """INV-2: rows are in the table as they are at work, their bitmap files are marked open."""
+    for side in sides_of(*systems):
+        row, state = side.mirror.row, side.system.state
+        stored = state.table.get(row.pair_id, row.volume_id)
+        if stored != row:
+            raise InvariantError(
+                "INV-2", f"pair {row.pair_id}, {side.name}: works as {row}, stored is {stored}"
+            )
+        header = state.store.path_of(row.row_key).read_bytes()[:16]
+        if not header[_OPEN_FLAG_OFFSET] & 1:
+            raise InvariantError(
+                "INV-2", f"pair {row.pair_id}, {side.name}: its bitmap file isn't marked open"
+            )
+
+
+def check_frozen(
+    frozen: Mapping[str, Mapping[VolumeName, Content]], *systems: StorageSystem
+) -> None:
+    """INV-4: held generations have the bytes they were split with, and take no host write.
+
+    Args:
+        frozen: per generation id, the content of each of its SVOLs.
+        systems: those that hold them.
+    """
+    for system in systems:
+        for generation_id, members in frozen.items():
+            for (system_id, volume_id), content in members.items():
+                if system_id == system.system_id:
+                    _require_frozen(system, generation_id, volume_id, content)
+
+
+def _require_frozen(
+    system: StorageSystem, generation_id: str, volume_id: str, content: Content
+) -> None:
+    name = f"generation {generation_id} on {system.system_id}:{volume_id}"
+    held = system.generations.on_svol(VolumeId(volume_id))
+    if held is None or held.generation_id != generation_id:
+        raise InvariantError("INV-4", f"{name} isn't held any more")
+    io = system.state.volume(VolumeId(volume_id)).io
+    for index in content.differing_blocks(io.pread(io.size_bytes, 0)):
+        raise InvariantError("INV-4", f"{name} has changed (4 KiB chunks)", chunk_index=index)
+    if _takes_a_host_write(system, volume_id):
+        raise InvariantError("INV-4", f"{name} takes host writes")
+
+
+def _takes_a_host_write(system: StorageSystem, volume_id: str) -> bool:
+    """Try to write the first byte that is there already."""
+    state = system.state
+    first = state.volume(VolumeId(volume_id)).io.pread(1, 0)
+    try:
+        system.volume(volume_id).pwrite(first, 0)
+    except FencedError:
+        return False
+    return True
+
+
+def check_one_writer(*systems: StorageSystem) -> None:
+    """INV-5: the target of a COPY or DUPLEX takes no host write, nor reads while inconsistent.
+
+    A remote pair's sides may for a while disagree about status and direction: what either of them
+    takes for the target must be closed.
+    """
+    for pair in pairs_of(*systems):
+        for side in (pair.pvol, pair.svol):
+            row = side.mirror.row
+            if row.status in _RUNNING:
+                target = pair.svol if row.direction is Direction.FORWARD else pair.pvol
+                _require_closed(pair, target)
+    for side in sides_of(*systems):
+        row = side.mirror.row
+        if not row.is_source and not row.target_consistent and _serves_reads(side):
+            raise InvariantError(
+                "INV-5", f"pair {row.pair_id}: {side.name} is inconsistent and served for reading"
+            )
+
+
+def _require_closed(pair: PairSides, target: Side) -> None:
+    if _takes_a_host_write(target.system, target.mirror.row.volume_id):
+        raise InvariantError("INV-5", f"{pair.name}: the target {target.name} takes host writes")
+
+
+def _serves_reads(side: Side) -> bool:
+    try:
+        side.system.volume(side.mirror.row.volume_id).pread(1, 0)
+    except FencedError:
+        return False
+    return True
+
+
+def check_one_point(
+    before: Mapping[VolumeName, Content],
+    writes: Sequence[tuple[VolumeName, HostWrite]],
+    found: Mapping[VolumeName, bytes],
+) -> int:
+    """INV-6: volumes split together hold a prefix of the writes, the same on all of them.
+
+    Args:
+        before: content of each source volume before the first of the writes.
+        writes: in the order of issue, each issued after the one before was acknowledged.
+        found: what the generation holds, by source volume.
+
+    Returns:
+        How many of the writes it holds.
+    """
+    now = {name: content.copy() for name, content in before.items()}
+    for count in range(len(writes) + 1):
+        if all(now[name].to_bytes() == data for name, data in found.items()):
+            return count
+        if count < len(writes):
+            name, write = writes[count]
+            now[name].apply(write)
+    raise InvariantError(
+        "INV-6",
+        f"what was split at one point on {', '.join(':'.join(name) for name in found)} "
+        f"is after no prefix of {len(writes)} writes",
+    )
+
+
+def check_remote_stays(generations: Iterable[Generation], *systems: StorageSystem) -> None:
+    """INV-7: backups left remote mirrors in operation and say what they did to them.
+
+    Args:
+        generations: of the catalogue; those that no backup made are passed over.
+        systems: no stream of theirs is still held back.
+    """
+    for one in generations:
+        if one.cause is GenerationCause.BACKUP and one.is_complete:
+            _require_undisturbed(one)
+    for side in sides_of(*systems):
+        row, state = side.mirror.row, side.system.state
+        peer = state.peers.get(row.pair_system_id) if row.group_id else None
+        outlet = peer.known_outlet(row.group_id) if peer and row.group_id else None
+        if outlet is not None and outlet.stream.info().corked:
+            raise InvariantError("INV-7", f"the stream of group {row.group_id} is still held back")
+
+
+def _require_undisturbed(generation: Generation) -> None:
+    name = f"generation {generation.generation_id}"
+    before, during = dict(generation.remote_before), dict(generation.remote_during)
+    after = dict(generation.remote_after)
+    if not before.keys() == during.keys() == after.keys():
+        raise InvariantError("INV-7", f"{name} doesn't tell every remote pair's statuses")
+    if before and (generation.hold_ms is None or generation.queued_max_bytes is None):
+        raise InvariantError("INV-7", f"{name} doesn't tell its hold")
+    for pair_id, status in before.items():
+        changed = [one for one in (during[pair_id], after[pair_id]) if one != status]
+        if status == PairStatus.DUPLEX and changed:
+            raise InvariantError("INV-7", f"{name}: pair {pair_id} went DUPLEX → {changed[0]}")

@@ -1,0 +1,351 @@
+"""The reference model: what two or three systems must hold, without any of their machinery.
+
+A volume is a dict of blocks, a generation a copy of it, a pair four facts for each of its sides. A
+write goes to the volume and to whatever is DUPLEX behind it, at once. There are no bitmaps, streams
+or threads: what is pending follows from what differs. Feed it what hosts did (`write`, `flush`) and
+what the systems say afterwards (`observe`); it raises ModelError when that can't follow from what
+was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pyrep.model import AckPoint, Direction, PairStatus, SplitCause
+from pyrep.testing.content import BLOCK_BYTES, Content, HostWrite
+from pyrep.testing.follows import Asked, Events, Facts, reachable
+
+__all__ = ["Facts", "ModelError", "Observed", "Reference", "ReferencePair", "VolumeName"]
+
+VolumeName = tuple[str, str]
+"""System id and volume id."""
+
+_DUPLEX, _SPLIT = PairStatus.DUPLEX, PairStatus.SPLIT
+_AFTER_DUPLEX = {SplitCause.PATH_LOST, SplitCause.UNCLEAN}
+
+
+class ModelError(AssertionError):
+    """The systems did what the reference says can't be."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ReferencePair:
+    """A pair; `here` is its PVOL's row, `there` its SVOL's."""
+
+    pair_id: str
+    pvol: VolumeName
+    svol: VolumeName
+    ack: AckPoint | None = None
+    here: Facts = field(default_factory=lambda: Facts(status=PairStatus.COPY))
+    there: Facts = field(default_factory=lambda: Facts(status=PairStatus.COPY))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its volumes are in two systems."""
+        return self.pvol[0] != self.svol[0]
+
+    def facts_at(self, name: VolumeName) -> Facts:
+        """Return what the row of one of its volumes says."""
+        return self.here if name == self.pvol else self.there
+
+    def target_at(self, name: VolumeName) -> VolumeName:
+        """Return the volume that is copied into, as the row of one of its volumes says."""
+        forward = self.facts_at(name).direction is Direction.FORWARD
+        return self.svol if forward else self.pvol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the systems say once they are quiet.
+
+    Attributes:
+        sides: per pair, what its PVOL's row and its SVOL's row say; a side that can't be asked is
+            left as it was.
+        generations: per complete generation that is held, its SVOLs.
+    """
+
+    sides: Mapping[str, tuple[Facts | None, Facts | None]]
+    generations: Mapping[str, Iterable[VolumeName]]
+
+
+@dataclass(slots=True)
+class _Volume:
+    content: Content
+    durable: Content
+    since: list[HostWrite] = field(default_factory=list)
+
+    def unexplained(self, found: bytes) -> int | None:
+        """Return the first byte that isn't what was durable nor written there since, or None."""
+        size_bytes = self.durable.size_bytes
+        for index in self.durable.differing_blocks(found):
+            start = index * BLOCK_BYTES
+            length = min(BLOCK_BYTES, size_bytes - start)
+            block = found[start : start + length]
+            explained = [
+                now == then
+                for now, then in zip(block, self.durable.read(length, start), strict=True)
+            ]
+            for write in self.since:
+                low, high = max(start, write.offset), min(start + length, _end(write))
+                for at in range(low, high):
+                    explained[at - start] |= block[at - start] == write.data[at - write.offset]
+            if not all(explained):
+                return start + explained.index(False)
+        return None
+
+
+def _end(write: HostWrite) -> int:
+    return write.offset + len(write.data)
+
+
+class Reference:
+    """Volumes, pairs and generations of systems that are connected to each other."""
+
+    def __init__(self) -> None:
+        self._volumes: dict[VolumeName, _Volume] = {}
+        self.pairs: dict[str, ReferencePair] = {}
+        self.generations: dict[str, dict[VolumeName, Content]] = {}
+
+    # --- volumes ---------------------------------------------------------------------------------
+
+    def add_volume(self, name: VolumeName, size_bytes: int) -> None:
+        """Add a volume that reads as zeros."""
+        self._volumes[name] = _Volume(Content(size_bytes), Content(size_bytes))
+
+    def add_pair(self, pair: ReferencePair) -> None:
+        """Add a pair whose initial copy begins."""
+        self.pairs[pair.pair_id] = pair
+
+    def remove_pair(self, pair_id: str) -> None:
+        """Forget a dissolved pair, and the generations its SVOL holds with it."""
+        svol = self.pairs.pop(pair_id).svol
+        for generation_id, members in list(self.generations.items()):
+            if svol in members:
+                del self.generations[generation_id]
+
+    def names(self) -> tuple[VolumeName, ...]:
+        """Return all volumes."""
+        return tuple(self._volumes)
+
+    def content(self, name: VolumeName) -> Content:
+        """Return what a volume holds; see `is_known`."""
+        return self._volumes[name].content
+
+    def holder(self, name: VolumeName) -> str | None:
+        """Return the generation that an SVOL holds, if any."""
+        return next((one for one, members in self.generations.items() if name in members), None)
+
+    def is_known(self, name: VolumeName) -> bool:
+        """Whether the volume's content is definite: no copy into it is half-way."""
+        for pair in self.pairs.values():
+            for side in (pair.pvol, pair.svol):
+                if pair.target_at(side) == name and not pair.facts_at(side).consistent:
+                    return False
+            if pair.svol == name and pair.here.status is _DUPLEX and not self.is_known(pair.pvol):
+                return False
+        return True
+
+    def takes_host_writes(self, name: VolumeName) -> bool:
+        """Whether hosts may write (INV-4, INV-5)."""
+        if self.holder(name) is not None:
+            return False
+        for pair in self.pairs.values():
+            if name not in {pair.pvol, pair.svol} or pair.target_at(name) != name:
+                continue
+            facts = pair.facts_at(name)
+            if facts.status is not _SPLIT or not facts.consistent:
+                return False
+            if name == pair.svol and facts.cause is not SplitCause.REQUESTED:
+                return False
+        return True
+
+    # --- what hosts do ---------------------------------------------------------------------------
+
+    def write(self, name: VolumeName, write: HostWrite, *, behind: bool = True) -> None:
+        """Do a write that was acknowledged, on the volume and on what is DUPLEX behind it.
+
+        Args:
+            name: the volume.
+            write: the bytes.
+            behind: False when the write's mirrors are still waited for.
+        """
+        volume = self._volumes[name]
+        volume.content.apply(write)
+        volume.since.append(write)
+        if not behind:
+            return
+        for pair in self._duplex_behind(name):
+            self.write(pair.svol, write)
+            if pair.ack is AckPoint.DURABLE:
+                self.flush(pair.svol)
+
+    def _duplex_behind(self, name: VolumeName) -> list[ReferencePair]:
+        return [
+            pair
+            for pair in self.pairs.values()
+            if pair.pvol == name and pair.here.status is _DUPLEX
+        ]
+
+    def flush(self, name: VolumeName) -> None:
+        """Make what a volume holds durable."""
+        volume = self._volumes[name]
+        volume.durable = volume.content.copy()
+        volume.since.clear()
+
+    def lose_power(self, name: VolumeName, found: bytes) -> None:
+        """Take over what a volume holds after its system lost power.
+
+        Raises:
+            ModelError: it holds something that it can't hold: neither what was durable nor
+                something written since. Each write is kept or lost by itself.
+        """
+        wrong = self._volumes[name].unexplained(found)
+        if wrong is not None:
+            raise ModelError(
+                f"{':'.join(name)}, byte {wrong}: after the power loss it holds what was never "
+                "written there since the last flush"
+            )
+        self._put(name, Content.of(found))
+
+    def _put(self, name: VolumeName, content: Content) -> None:
+        self._volumes[name] = _Volume(content.copy(), content.copy())
+
+    # --- what systems say ------------------------------------------------------------------------
+
+    def observe(
+        self,
+        observed: Observed,
+        *,
+        asked: Mapping[str, Asked] | None = None,
+        crashed: Iterable[str] = (),
+        path_was_lost: bool = False,
+        device_failed: Iterable[VolumeName] = (),
+        frozen: Mapping[str, Mapping[VolumeName, Content]] | None = None,
+    ) -> None:
+        """Take over what quiet systems say, if it can follow from what was.
+
+        Args:
+            observed: what they say.
+            asked: the commands that were accepted since, by pair.
+            crashed: systems that ended uncleanly since.
+            path_was_lost: whether the path was down at some moment since.
+            device_failed: volumes that failed since.
+            frozen: content of new generations that isn't what their SVOLs held before (a backup
+                copied into them first).
+
+        Raises:
+            ModelError: it can't follow.
+        """
+        before = {pair_id: replace(pair) for pair_id, pair in self.pairs.items()}
+        commands, failed, crashed = asked or {}, set(device_failed), set(crashed)
+        self._take_generations(observed, frozen or {})
+        for pair_id, (here, there) in observed.sides.items():
+            pair = self.pairs[pair_id]
+            events = Events(
+                is_remote=pair.is_remote,
+                asked=commands.get(pair_id),
+                crashed=bool({pair.pvol[0], pair.svol[0]} & crashed),
+                path_was_lost=path_was_lost,
+                device_failed=bool({pair.pvol, pair.svol} & failed),
+            )
+            self._take_facts(pair, here or pair.here, there or pair.there, events)
+        for pair_id in self._copy_order(before, commands):
+            pair, again = self.pairs[pair_id], commands.get(pair_id) is Asked.RESTORE
+            # It may have been SPLIT meanwhile, and be DUPLEX again.
+            again |= not pair.is_remote and pair.pvol[0] in crashed
+            self._finish_copy(before, pair, commands.get(pair_id), again=again)
+
+    def _take_facts(self, pair: ReferencePair, here: Facts, there: Facts, events: Events) -> None:
+        for old, new in ((pair.here, here), (pair.there, there)):
+            # A secondary that was out of reach is told late: it goes where the primary is.
+            told = (new.status, new.cause) == (here.status, here.cause)
+            if not told and new.place not in reachable(old.place, events):
+                raise ModelError(f"pair {pair.pair_id} can't go from {old} to {new} by {events}")
+            if new.status is _DUPLEX and not new.consistent:
+                raise ModelError(f"pair {pair.pair_id} is DUPLEX and inconsistent")
+        was_duplex = pair.here.status is _DUPLEX
+        if (
+            events.asked is Asked.SPLIT
+            and was_duplex
+            and not (here.consistent and there.consistent)
+        ):
+            raise ModelError(f"pair {pair.pair_id} lost its consistency by being split")
+        protected = here.cause is SplitCause.PROTECT and was_duplex
+        if protected and self.holder(pair.svol) is None and self.is_known(pair.svol):
+            raise ModelError(f"pair {pair.pair_id} was split to protect, and no generation made")
+        pair.here, pair.there = here, there
+
+    def _take_generations(
+        self, observed: Observed, frozen: Mapping[str, Mapping[VolumeName, Content]]
+    ) -> None:
+        for gone in self.generations.keys() - observed.generations.keys():
+            del self.generations[gone]
+        for generation_id in observed.generations.keys() - self.generations.keys():
+            svols = observed.generations[generation_id]
+            held = frozen.get(generation_id, {})
+            for name in svols:
+                if name in held:
+                    self._put(name, held[name])
+                elif not self.is_known(name):
+                    raise ModelError(f"generation {generation_id} has an inconsistent content")
+                self.flush(name)
+            # Whatever was copied to the source since, the SVOLs kept what they held before.
+            self.generations[generation_id] = {name: self.content(name).copy() for name in svols}
+
+    def _copy_order(
+        self, before: Mapping[str, ReferencePair], asked: Mapping[str, Asked]
+    ) -> list[str]:
+        """Return the pairs in the order in which content can have gone through them.
+
+        Up from the generation to the PVOL, then down from the PVOL to the mirrors.
+        """
+
+        def place_in_line(pair: ReferencePair) -> int:
+            if _goes_back(before[pair.pair_id], asked.get(pair.pair_id)):
+                return 2 if pair.is_remote else 1
+            return 3 if pair.is_remote else 4
+
+        return [one.pair_id for one in sorted(self.pairs.values(), key=place_in_line)]
+
+    def _finish_copy(
+        self,
+        before: Mapping[str, ReferencePair],
+        pair: ReferencePair,
+        asked: Asked | None,
+        *,
+        again: bool,
+    ) -> None:
+        """Put the source's content where a copy has ended; it is durable there (INV-3)."""
+        old, now = before[pair.pair_id].here, pair.here
+        back = _goes_back(before[pair.pair_id], asked)
+        was_lost = old.status is PairStatus.COPY and pair.is_remote and now.status is _SPLIT
+        if was_lost and now.consistent and now.cause in _AFTER_DUPLEX:
+            self._copy(pair, before, back=back)
+        elif now.status is _DUPLEX and (old.status is not _DUPLEX or again):
+            self._copy(pair, before, back=back)
+        elif now.status is _SPLIT and now.consistent and back and not pair.is_remote:
+            self._copy(pair, before, back=True)
+
+    def _copy(
+        self, pair: ReferencePair, before: Mapping[str, ReferencePair], *, back: bool
+    ) -> None:
+        source, target = (pair.svol, pair.pvol) if back else (pair.pvol, pair.svol)
+        content = self.content(source)
+        was_known = before[pair.pair_id].here.consistent and before[pair.pair_id].there.consistent
+        if was_known and content != self.content(target):
+            for one in self._duplex_behind(target):
+                if not one.is_remote and before[one.pair_id].here.status is _DUPLEX:
+                    raise ModelError(
+                        f"pair {one.pair_id} stayed DUPLEX while {':'.join(target)} was copied "
+                        "into: no consistent copy was kept"
+                    )
+        self._put(target, content)
+        for one in self._duplex_behind(target):
+            self._put(one.svol, content)
+
+
+def _goes_back(old: ReferencePair, asked: Asked | None) -> bool:
+    here = old.here
+    interrupted = here.status is PairStatus.COPY and here.direction is Direction.REVERSE
+    return asked in {Asked.REVERSE, Asked.RESTORE} or (interrupted and asked is not Asked.SPLIT)

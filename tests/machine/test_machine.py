@@ -1,0 +1,501 @@
+"""The real systems beside the reference: any sequence of commands and mishaps keeps INV-1 to 7.
+
+`make test` runs a bounded, repeatable selection; `make soak` many more and longer ones. A failure
+prints the rules that repeat it.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+from hypothesis import HealthCheck, Phase, event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from machine.world import PVOLS, SPVOLS, Shape, World
+from pyrep.engine import CopyJob, Pair, Volume
+from pyrep.errors import BusyError, FencedError, PathLostError, PyrepError, RefusedError
+from pyrep.model import AckPoint, Direction, PairStatus
+from pyrep.testing import (
+    Asked,
+    HostWrite,
+    PowerLoss,
+    ReferencePair,
+    VolumeName,
+    check_one_point,
+    in_some_order,
+    wait_until,
+)
+from pyrep.workflows import BackupSides, HoldAck, backup, restore
+
+SIZE_BYTES = 6 * 65536 + 5000  # the last chunk is partial, whatever the chunk size
+
+volumes = st.sampled_from([*PVOLS, *SPVOLS])
+system_ids = st.sampled_from(["100a", "100b"])
+
+
+class Written(HostWrite):
+    """A write that is printed by what makes it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{len(self.data)} bytes at {self.offset}, {self.data[:4].hex()}…"
+
+
+def written(offset: int, length: int, seed: int) -> Written:
+    """Return a write of random bytes, or of zeros."""
+    return Written(
+        offset=offset, data=random.Random(seed).randbytes(length) if seed else bytes(length)
+    )
+
+
+writes = st.builds(
+    written,
+    offset=st.integers(0, SIZE_BYTES - 140_000),
+    length=st.sampled_from([1, 512, 4096, 5000, 65536, 140_000]),
+    seed=st.integers(0, 9),
+) | st.builds(
+    lambda length, seed: written(SIZE_BYTES - length, length, seed),
+    length=st.sampled_from([1, 904, 5000]),
+    seed=st.integers(0, 9),
+)
+picks = st.integers(0, 23)
+losses = st.builds(
+    PowerLoss, seed=st.integers(0, 99), keep_one_in=st.integers(0, 3), tear=st.booleans()
+)
+shapes = st.builds(
+    Shape,
+    size_bytes=st.just(SIZE_BYTES),
+    remote_chunk_bytes=st.sampled_from([4096, 8192, 65536]),
+    local_chunk_bytes=st.sampled_from([4096, 16384]),
+    ack=st.sampled_from(AckPoint),
+    volatile=st.booleans(),
+)
+
+
+def in_threads(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
+    """Start a thread for each; what one raises is raised by the test run (threading.excepthook)."""
+    threads = [threading.Thread(target=one, name=f"host {n}") for n, one in enumerate(work)]
+    for one in threads:
+        one.start()
+    return threads
+
+
+def writers(volume: Volume, many: Sequence[HostWrite]) -> list[Callable[[], None]]:
+    """Return a host's doing for each of the writes."""
+    return [functools.partial(volume.pwrite, one.data, one.offset) for one in many]
+
+
+class MirrorMachine(RuleBasedStateMachine):
+    """Rules are what hosts, operators and fate do; after each of them everything is checked."""
+
+    world: World
+
+    @initialize(shape=shapes)
+    def begin(self, shape: Shape) -> None:
+        self.world = World(shape)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+
+    @invariant()
+    def all_is_as_it_should_be(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check()
+
+    # --- helpers ---------------------------------------------------------------------------------
+
+    def pair(self, one: ReferencePair) -> Pair:
+        """Return the pair at the system that orders its commands."""
+        return self.world.systems[one.pvol[0]].pair(one.pair_id)
+
+    def pick_pair(self, pick: int, *statuses: PairStatus) -> ReferencePair | None:
+        """Return one of the pairs (of these statuses).
+
+        What is drawn never depends on what the systems made of it, or a run couldn't be repeated.
+        """
+        pairs = [
+            one
+            for one in self.world.reference.pairs.values()
+            if not statuses or one.here.status in statuses
+        ]
+        return pairs[pick % len(pairs)] if pairs else None
+
+    def is_disturbed(self, one: ReferencePair) -> bool:
+        """Whether a copy of this or a neighbouring pair is unfinished."""
+        mine = {one.pvol, one.svol}
+        return any(
+            mine & {other.pvol, other.svol}
+            and (PairStatus.COPY in {other.here.status, other.there.status})
+            for other in self.world.reference.pairs.values()
+        )
+
+    def is_whole(self, one: ReferencePair) -> bool:
+        """Whether nothing but the pair's own status stands against a copy in either direction."""
+        known = self.world.reference.is_known
+        return known(one.pvol) and known(one.svol) and not self.is_disturbed(one)
+
+    # --- hosts -----------------------------------------------------------------------------------
+
+    @rule(name=volumes, write=writes)
+    def write(self, name: VolumeName, write: HostWrite) -> None:
+        if self.world.reference.takes_host_writes(name):
+            self.world.write(name, write)
+            return
+        try:
+            self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+        except FencedError:
+            return
+        raise AssertionError(f"{name} took a host write")
+
+    @rule(name=volumes, offset=st.integers(0, SIZE_BYTES - 1), trims=st.booleans())
+    def wipe(self, name: VolumeName, offset: int, trims: bool) -> None:
+        length = min(100_000, SIZE_BYTES - offset)
+        if self.world.reference.takes_host_writes(name):
+            volume = self.world.systems[name[0]].volume(name[1])
+            (volume.trim if trims else volume.zero)(length, offset)
+            self.world.reference.write(name, HostWrite(offset=offset, data=bytes(length)))
+
+    @rule(name=volumes, many=st.lists(writes, min_size=2, max_size=4))
+    def write_at_once(self, name: VolumeName, many: list[HostWrite]) -> None:
+        if not self.world.reference.takes_host_writes(name):
+            return
+        volume = self.world.systems[name[0]].volume(name[1])
+        for thread in in_threads(writers(volume, many)):
+            thread.join()
+        before = self.world.reference.content(name)
+        order = in_some_order(before, many, self.world.live(name))
+        assert order is not None, f"no order of the concurrent writes gives what {name} holds"
+        for one in order:
+            self.world.reference.write(name, one)
+
+    @rule(name=volumes)
+    def flush(self, name: VolumeName) -> None:
+        self.world.systems[name[0]].volume(name[1]).flush()
+        self.world.reference.flush(name)
+
+    # --- pairs -----------------------------------------------------------------------------------
+
+    @rule(pick=picks)
+    def split(self, pick: int) -> None:
+        one = self.pick_pair(pick)
+        if one is None:
+            return
+        before = one.here
+        try:
+            generation = self.pair(one).split(label="by hand")
+        except (RefusedError, BusyError):
+            assert before.status is not PairStatus.DUPLEX or self.is_disturbed(one)
+            return
+        event(f"split {before.status}, remote {one.is_remote}")
+        self.world.note({one.pair_id: Asked.SPLIT})
+        is_local = not one.is_remote and before.status is PairStatus.DUPLEX
+        assert (generation is not None) == (is_local and self.world.reference.is_known(one.svol))
+
+    @rule(pvols=st.sampled_from([PVOLS, SPVOLS]), many=st.lists(writes, max_size=12))
+    def split_group_under_writes(
+        self, pvols: tuple[VolumeName, ...], many: list[HostWrite]
+    ) -> None:
+        """INV-6: what is split with one command holds a prefix of what was written meanwhile."""
+        reference = self.world.reference
+        chosen = [
+            one
+            for pvol in pvols
+            for one in reference.pairs.values()
+            if one.pvol == pvol and not one.is_remote and one.here.status is PairStatus.DUPLEX
+        ][:4]
+        sources = [PVOLS[pvols.index(pvol)] if self.is_fed(pvol) else pvol for pvol in pvols]
+        if (
+            not chosen
+            or any(self.is_disturbed(one) or not reference.is_known(one.svol) for one in chosen)
+            or not all(reference.takes_host_writes(name) for name in sources)
+        ):
+            return
+        before = {name: reference.content(name).copy() for name in sources}
+        plan = [(sources[number % len(sources)], write) for number, write in enumerate(many)]
+
+        def host() -> None:
+            for name, write in plan:
+                self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+
+        threads = in_threads([host])
+        made = self.world.systems[pvols[0][0]].split_pairs([one.pair_id for one in chosen])
+        for thread in threads:
+            thread.join()
+        assert made is not None
+        found = {sources[pvols.index(one.pvol)]: self.world.live(one.svol) for one in chosen}
+        count = check_one_point(before, plan, found)
+        event(f"one point {'inside' if 0 < count < len(plan) else 'at an end'}")
+        for name, write in plan[:count]:
+            reference.write(name, write)
+        frozen = {one.svol: reference.content(one.svol).copy() for one in chosen}
+        self.world.note({one.pair_id: Asked.SPLIT for one in chosen}, {made.generation_id: frozen})
+        self.world.observe()
+        for name, write in plan[count:]:
+            reference.write(name, write)
+
+    def is_fed(self, pvol: VolumeName) -> bool:
+        """Whether the volume is an SPVOL that takes what is written at its PVOL."""
+        return any(
+            one.svol == pvol and one.is_remote and one.here.status is PairStatus.DUPLEX
+            for one in self.world.reference.pairs.values()
+        )
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(direction=st.sampled_from(Direction), cancels=st.booleans(), pick=picks)
+    def resync(self, direction: Direction, cancels: bool, pick: int) -> None:
+        self.resync_one(self.pick_pair(pick), direction, cancels=cancels)
+
+    @precondition(lambda self: not self.world.path.is_up)
+    @rule(direction=st.sampled_from(Direction), cancels=st.booleans(), pick=picks)
+    def resync_without_a_path(self, direction: Direction, cancels: bool, pick: int) -> None:
+        one = self.pick_pair(pick)
+        if one is not None and not one.is_remote:
+            self.resync_one(one, direction, cancels=cancels)
+
+    def resync_one(self, one: ReferencePair | None, direction: Direction, *, cancels: bool) -> None:
+        if one is None:
+            return
+        job = self.begin_resync(one, direction)
+        if job is None:
+            return
+        if cancels:
+            job.cancel()
+        try:
+            job.wait(60)
+        except PyrepError:
+            assert cancels, "a copy failed that nobody disturbed"
+
+    def begin_resync(self, one: ReferencePair, direction: Direction) -> CopyJob | None:
+        before, whole = one.here, self.is_whole(one)
+        free = not one.is_remote and not self.is_guarded(one.pvol)
+        try:
+            job = self.pair(one).resync(direction=direction)
+        except (RefusedError, BusyError, PathLostError):
+            forward = direction is Direction.FORWARD
+            must = before.status is PairStatus.SPLIT and whole and (forward or free)
+            assert not must, f"{one} could be resynced {direction}"
+            return None
+        event(f"resync {direction} of {before.status}, remote {one.is_remote}")
+        if before.status is not PairStatus.DUPLEX:
+            self.world.note({one.pair_id: Asked(direction.value)})
+        return job
+
+    def is_guarded(self, name: VolumeName) -> bool:
+        """Whether a remote pair in operation forbids a copy into the volume."""
+        return any(
+            one.is_remote
+            and name in {one.pvol, one.svol}
+            and one.here.status is not PairStatus.SPLIT
+            for one in self.world.reference.pairs.values()
+        )
+
+    @rule(pick=picks)
+    def dissolve_and_create_again(self, pick: int) -> None:
+        one = self.pick_pair(pick, PairStatus.DUPLEX, PairStatus.SPLIT)
+        if one is None or one.is_remote or not self.is_whole(one):
+            return
+        self.pair(one).dissolve()
+        self.world.reference.remove_pair(one.pair_id)
+        self.world.check()
+        self.world.create_local(one.pvol, one.svol)
+
+    # --- workflows -------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(
+        asked=st.sampled_from([PVOLS, PVOLS[:1], PVOLS[1:]]),
+        sides=st.sampled_from(BackupSides),
+        hold_ack=st.sampled_from(HoldAck),
+    )
+    def back_up(self, asked: tuple[VolumeName, ...], sides: BackupSides, hold_ack: HoldAck) -> None:
+        reference = self.world.reference
+        remote = [one for one in reference.pairs.values() if one.is_remote and one.pvol in asked]
+        ready = all(one.here.status is PairStatus.DUPLEX for one in remote) and not any(
+            self.is_disturbed(one) for one in remote
+        )
+        try:
+            report = backup(
+                self.world.systems["100a"],
+                [volume_id for _, volume_id in asked],
+                sides=sides,
+                hold_ack=hold_ack,
+                reuse_last=True,
+                hold_max_ms=30_000,
+            )
+        except RefusedError:
+            assert not ready, "a backup was refused that nothing stood against"
+            return
+        event(f"backup at {sides}")
+        members: dict[VolumeName, str] = {
+            (one.home, member.svol): one.generation_id
+            for one in report.generations
+            for member in one.members
+        }
+        by_svol = {one.svol: one for one in reference.pairs.values()}
+        for svol, generation_id in members.items():
+            pair = by_svol[svol]
+            held = {
+                name: reference.content(by_svol[name].pvol).copy()
+                for name, other in members.items()
+                if other == generation_id
+            }
+            self.world.note({pair.pair_id: Asked.BACKUP}, {generation_id: held})
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(pick=picks, here=system_ids)
+    def restore_a_volume(self, pick: int, here: str) -> None:
+        """Fig. 6, whatever is pending on whichever side."""
+        svols = [one.svol for one in self.pairs_with_generations()]
+        if svols:
+            self.restore_from(svols[pick % len(svols)], here)
+
+    def pairs_with_generations(self) -> list[ReferencePair]:
+        """Return the local pairs of 100b whose SVOL holds a generation."""
+        reference = self.world.reference
+        return [
+            one
+            for one in reference.pairs.values()
+            if one.svol[0] == "100b" and not one.is_remote and reference.holder(one.svol)
+        ]
+
+    def restore_from(self, svol: VolumeName, here: str) -> None:
+        reference = self.world.reference
+        generation_id = reference.holder(svol)
+        assert generation_id is not None
+        local = next(one for one in reference.pairs.values() if one.svol == svol)
+        remote = next(one for one in reference.pairs.values() if one.svol == local.pvol)
+        whole = self.is_whole(local) and self.is_whole(remote)
+        content = reference.generations[generation_id][svol]
+        known_here = {one.generation_id for one in self.world.systems[here].list_generations()}
+        lead = here if generation_id in known_here else "100b"
+        try:
+            restore(self.world.systems[lead], generation_id, local.pvol[1], whole=True)
+        except (RefusedError, BusyError):
+            assert not whole, "a restore was refused that nothing stood against"
+            return
+        event(f"restore, remote {remote.here.status} {remote.here.cause}")
+        self.world.note({local.pair_id: Asked.REVERSE, remote.pair_id: Asked.RESTORE})
+        assert self.world.live(remote.pvol) == content.to_bytes()
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(pick=picks, here=writes, there=writes)
+    def restore_a_volume_with_pending_on_both_sides(
+        self, pick: int, here: HostWrite, there: HostWrite
+    ) -> None:
+        reference = self.world.reference
+        chosen = [
+            (remote, local)
+            for local in self.pairs_with_generations()
+            for remote in reference.pairs.values()
+            if remote.svol == local.pvol
+            and remote.here.status is PairStatus.DUPLEX
+            and self.is_whole(remote)
+            and self.is_whole(local)
+        ]
+        if not chosen:
+            return
+        remote, local = chosen[pick % len(chosen)]
+        self.pair(remote).split()
+        self.world.note({remote.pair_id: Asked.SPLIT})
+        self.world.check()
+        self.world.write(remote.pvol, here)
+        self.world.write(remote.svol, there)
+        self.world.check()
+        self.restore_from(local.svol, "100b")
+
+    # --- fate ------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule()
+    def cut_the_path(self) -> None:
+        self.world.cut()
+
+    @precondition(lambda self: not self.world.path.is_up)
+    @rule()
+    def restore_the_path(self) -> None:
+        self.world.connect()
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(many=st.lists(writes, min_size=1, max_size=3), cuts=st.booleans())
+    def write_while_the_path_stalls(self, many: list[HostWrite], cuts: bool) -> None:
+        """Writers wait for the stalled peer; if it is lost, it has none of what it didn't take."""
+        reference, world = self.world.reference, self.world
+        name = PVOLS[0]
+        if not reference.takes_host_writes(name):
+            return
+        is_shipped = any(
+            one.pvol == name and one.is_remote and one.here.status is PairStatus.DUPLEX
+            for one in reference.pairs.values()
+        )
+        stream = world.stream()
+        last = stream.info().last if stream else 0
+        world.path.stall()
+        volume = world.systems[name[0]].volume(name[1])
+        threads = in_threads(writers(volume, many))
+        if stream and is_shipped:
+            wait_until(lambda: stream.info().last >= last + len(many))
+        event(f"stalled, shipped {is_shipped}, cut {cuts}")
+        if cuts:
+            world.cut()
+        else:
+            world.path.resume()
+        for thread in threads:
+            thread.join()
+        order = in_some_order(reference.content(name), many, world.live(name))
+        assert order is not None
+        world.observe()  # if it was cut, 105b has none of them
+        for write in order:
+            reference.write(name, write)
+
+    @rule(system_id=system_ids)
+    def close_and_reopen(self, system_id: str) -> None:
+        self.world.reopen(system_id)
+
+    @rule(system_id=system_ids, loss=losses)
+    def crash_and_reopen(self, system_id: str, loss: PowerLoss) -> None:
+        self.world.crash(system_id, loss)
+
+    @precondition(lambda self: self.world.path.is_up)
+    @rule(
+        pick=picks,
+        direction=st.sampled_from(Direction),
+        ends=st.sampled_from(["cut", "crash"]),
+        loss=losses,
+    )
+    def disturb_a_copy(self, pick: int, direction: Direction, ends: str, loss: PowerLoss) -> None:
+        """A copy is broken off somewhere; what is left to do isn't forgotten."""
+        one = self.pick_pair(pick, PairStatus.SPLIT)
+        if one is None or self.begin_resync(one, direction) is None:
+            return
+        self.world.observe()
+        event(f"disturbed by {ends}: {one.here.status} {one.here.direction}")
+        if ends == "cut":
+            self.world.cut()
+        else:
+            self.world.crash((one.pvol if pick % 2 else one.svol)[0], loss)
+
+
+def _settings() -> settings:
+    """Return the soak as it is, or a bounded and repeatable run.
+
+    Without shrinking, which takes minutes here: a failure shows a whole run of rules, at once.
+    """
+    if settings.get_current_profile_name() != "default":
+        return settings(phases=set(Phase) - {Phase.explain})
+    return settings(
+        max_examples=25,
+        stateful_step_count=25,
+        derandomize=True,
+        phases={Phase.explicit, Phase.generate},
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+TestMachine = MirrorMachine.TestCase
+TestMachine.settings = _settings()

@@ -1,0 +1,306 @@
+"""Two real systems beside the reference: 100a with two PVOLs of one group, 100b with mirrors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrep.workflows  # noqa: F401  # systems that are opened answer the workflows' commands
+from pyrep._core import Stream
+from pyrep.engine import Options, StorageSystem, connect
+from pyrep.model import AckPoint, GenerationState, GroupId, PairStatus, Row, SystemId
+from pyrep.testing import (
+    Asked,
+    Content,
+    Facts,
+    HostWrite,
+    LoopPath,
+    Observed,
+    PowerLoss,
+    Reference,
+    ReferencePair,
+    VolatileStorage,
+    VolumeName,
+    check_covered,
+    check_durable_first,
+    check_frozen,
+    check_no_early_clear,
+    check_one_writer,
+    check_remote_stays,
+    wait_quiet,
+)
+
+PVOLS = ("100a", "105a"), ("100a", "205a")
+SPVOLS = ("100b", "105b"), ("100b", "205b")
+LOCAL = {
+    PVOLS[0]: ("106a",),
+    PVOLS[1]: ("206a",),
+    SPVOLS[0]: ("106b", "107b"),
+    SPVOLS[1]: ("206b", "207b"),
+}
+_MEMORY = Path("/dev/shm")  # noqa: S108  # losing power is the double's part; here fsync is free
+_HELD = {GenerationState.COMPLETE, GenerationState.UNCONFIRMED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What differs between worlds."""
+
+    size_bytes: int = (1 << 20) + 5000
+    remote_chunk_bytes: int = 8192
+    local_chunk_bytes: int = 8192
+    ack: AckPoint = AckPoint.RECEIVED
+    volatile: bool = False
+
+
+class World:
+    """The systems, the path between them, and what they should hold."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        fast = _MEMORY if _MEMORY.is_dir() else None
+        self._temporary = tempfile.TemporaryDirectory(dir=fast, prefix="pyrep-")
+        self.directory = Path(self._temporary.name)
+        self.reference = Reference()
+        self.storage = {one: VolatileStorage() for one in ("100a", "100b")}
+        self.systems = {
+            one: StorageSystem.create(self.directory / one, one, options=self._options(one))
+            for one in self.storage
+        }
+        self._path: LoopPath | None = None
+        self._connected: tuple[StorageSystem, ...] = ()
+        self._crashed: set[str] = set()
+        self._path_was_lost = False
+        self._asked: dict[str, Asked] = {}
+        self._frozen: dict[str, Mapping[VolumeName, Content]] = {}
+        self._failed: set[VolumeName] = set()
+        self._make()
+
+    def _options(self, system_id: str) -> Options:
+        if not self.shape.volatile:
+            return Options(ack_timeout_s=60.0)
+        return Options(ack_timeout_s=60.0, storage=self.storage[system_id])
+
+    def _make(self) -> None:
+        shape = self.shape
+        for pvol, svols in LOCAL.items():
+            for system_id, volume_id in (pvol, *((pvol[0], svol) for svol in svols)):
+                self.systems[system_id].create_volume(volume_id, shape.size_bytes)
+                self.reference.add_volume((system_id, volume_id), shape.size_bytes)
+        self.connect()
+        primary = self.systems["100a"]
+        for pvol, svol in zip(PVOLS, SPVOLS, strict=True):
+            made = primary.create_remote_pair(
+                pvol[1],
+                svol[0],
+                svol[1],
+                group="g",
+                ack=shape.ack,
+                chunk_bytes=shape.remote_chunk_bytes,
+            )
+            self.reference.add_pair(
+                ReferencePair(pair_id=made.pair_id, pvol=pvol, svol=svol, ack=shape.ack)
+            )
+        wait_quiet(*self.open_systems())
+        for source, svols in LOCAL.items():
+            for volume_id in svols:
+                self.create_local(source, (source[0], volume_id))
+        self.check()
+
+    def create_local(self, pvol: VolumeName, svol: VolumeName) -> None:
+        """Make a local pair; its copy runs."""
+        made = self.systems[pvol[0]].create_local_pair(
+            pvol[1], svol[1], chunk_bytes=self.shape.local_chunk_bytes
+        )
+        self.reference.add_pair(ReferencePair(pair_id=made.pair_id, pvol=pvol, svol=svol))
+
+    # --- what happens ----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> LoopPath:
+        """The path, up or down."""
+        assert self._path is not None
+        return self._path
+
+    def stream(self) -> Stream | None:
+        """Return the stream of the group from 100a, if there ever was one."""
+        state = self.systems["100a"].state
+        peer = state.peers.get(SystemId("100b"))
+        outlet = peer.known_outlet(GroupId("g")) if peer else None
+        return outlet.stream if outlet else None
+
+    def open_systems(self) -> list[StorageSystem]:
+        """Return the systems that are open."""
+        return [one for one in self.systems.values() if not one.state.closing]
+
+    def connect(self) -> None:
+        """Bring the path up; both systems are open."""
+        if self._path is None or any(one.state.closing for one in self._connected):
+            self._connected = tuple(self.systems.values())
+            self._path = connect(*self._connected)
+        else:
+            self._path.connect()
+
+    def cut(self) -> None:
+        """Lose the path."""
+        self._path_was_lost = True
+        self.path.cut()
+
+    def note(
+        self,
+        asked: Mapping[str, Asked] | None = None,
+        frozen: Mapping[str, Mapping[VolumeName, Content]] | None = None,
+        failed: Iterable[VolumeName] = (),
+    ) -> None:
+        """Say what was asked of the systems, for the next check."""
+        self._asked.update(asked or {})
+        self._frozen.update(frozen or {})
+        self._failed.update(failed)
+
+    def write(self, name: VolumeName, write: HostWrite) -> None:
+        """Write at a volume and in the reference."""
+        self.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+        self.reference.write(name, write)
+
+    def reopen(self, system_id: str) -> None:
+        """Close a system cleanly and open it again; the path stays down."""
+        self._path_was_lost = True
+        self.systems[system_id].close()
+        for name in self._names_of(system_id):
+            found = self._stored(name)
+            if self.reference.is_known(name):
+                assert found == self.reference.content(name).to_bytes(), f"{name} at a clean close"
+                self.reference.flush(name)
+        self._open(system_id)
+
+    def crash(self, system_id: str, loss: PowerLoss) -> None:
+        """Let a system lose power and open it again; the path stays down."""
+        self._path_was_lost = True
+        self._crashed.add(system_id)
+        self.storage[system_id].loss = loss
+        self.systems[system_id].abort()
+        for name in self._names_of(system_id):
+            found = self._stored(name)
+            if not self.reference.is_known(name):
+                continue
+            if not self.shape.volatile or self._is_durable(name):
+                assert found == self.reference.content(name).to_bytes(), f"{name} after a crash"
+            self.reference.lose_power(name, found)
+        self._open(system_id)
+
+    def _is_durable(self, name: VolumeName) -> bool:
+        """Whether everything acknowledged was durable there: the SPVOL of a pair in that mode."""
+        pairs = [one for one in self.reference.pairs.values() if one.svol == name]
+        return any(
+            one.is_remote and one.ack is AckPoint.DURABLE and one.here.status is PairStatus.DUPLEX
+            for one in pairs
+        )
+
+    def _open(self, system_id: str) -> None:
+        self.systems[system_id] = StorageSystem.open(
+            self.directory / system_id, options=self._options(system_id)
+        )
+
+    def _names_of(self, system_id: str) -> list[VolumeName]:
+        return [name for name in self.reference.names() if name[0] == system_id]
+
+    def _stored(self, name: VolumeName) -> bytes:
+        return (self.directory / name[0] / "volumes" / f"{name[1]}.img").read_bytes()
+
+    # --- what is so ------------------------------------------------------------------------------
+
+    def live(self, name: VolumeName) -> bytes:
+        """Return what a volume of an open system holds, fences or not."""
+        io = self.systems[name[0]].state.live[name[1]].io  # type: ignore[index]
+        return io.pread(io.size_bytes, 0)
+
+    def observed(self) -> Observed:
+        """Return what the systems say."""
+        sides = {}
+        for pair in self.reference.pairs.values():
+            here, there = (
+                self.systems[name[0]].state.mirrors[pair.pair_id, name[1]].row  # type: ignore[index]
+                for name in (pair.pvol, pair.svol)
+            )
+            sides[pair.pair_id] = (_facts(here), _facts(there))
+        generations: dict[str, list[VolumeName]] = {
+            one.generation_id: [(system.system_id, member.svol) for member in one.members]
+            for system in self.open_systems()
+            for one in system.list_generations()
+            if one.home == system.system_id and one.state in _HELD
+        }
+        return Observed(sides=sides, generations=generations)
+
+    def observe(self) -> None:
+        """Let the reference take over what the systems say at this moment."""
+        for system in self.open_systems():
+            for pair in system.pairs():
+                pair.status()  # notices what broke
+        self.reference.observe(
+            self.observed(),
+            asked=self._asked,
+            crashed=self._crashed,
+            path_was_lost=self._path_was_lost,
+            device_failed=self._failed,
+            frozen=self._frozen,
+        )
+        self._frozen.clear()
+
+    def check(self) -> None:
+        """Wait until all is quiet; compare with the reference; check every invariant."""
+        systems = self.open_systems()
+        wait_quiet(*systems)
+        self.observe()
+        self._asked.clear()
+        self._crashed.clear()
+        self._failed.clear()
+        self._path_was_lost = not self.path.is_up
+        for name in self.reference.names():
+            if self.reference.is_known(name):
+                wrong = list(self.reference.content(name).differing_blocks(self.live(name)))
+                assert not wrong, f"{':'.join(name)} isn't as it should be in 4 KiB blocks {wrong}"
+        self._check_resumed()
+        check_covered(*systems)
+        check_durable_first(*systems)
+        check_no_early_clear(*systems)
+        check_one_writer(*systems)
+        check_frozen(self.reference.generations, *systems)
+        for system in systems:
+            check_remote_stays(system.list_generations(), *systems)
+
+    def _check_resumed(self) -> None:
+        """What goes on by itself has done so, once the path is up."""
+        if not self.path.is_up:
+            return
+        for pair in self.reference.pairs.values():
+            assert pair.here.status is pair.there.status, pair
+            resumes = pair.here.cause is not None and pair.here.cause.resumes_by_itself
+            if pair.is_remote and resumes:
+                assert self._is_held_up(pair), f"{pair} didn't resume"
+
+    def _is_held_up(self, pair: ReferencePair) -> bool:
+        """Whether a copy that was broken off, which somebody has to end, is in the way."""
+        mine = {pair.pvol, pair.svol}
+        others = [one for one in self.reference.pairs.values() if one.pair_id != pair.pair_id]
+        return not self.reference.is_known(pair.pvol) or any(
+            mine & {one.pvol, one.svol} and one.here.status is PairStatus.COPY for one in others
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        for system in self.systems.values():
+            with suppress(Exception):
+                system.abort()
+        self._temporary.cleanup()
+
+
+def _facts(row: Row) -> Facts:
+    return Facts(
+        status=row.status,
+        cause=row.cause,
+        direction=row.direction,
+        consistent=row.target_consistent,
+    )
