@@ -2,8 +2,9 @@
 
 Order at open: everything is checked before anything changes; then statuses that an unclean end
 changes, and the system's own "not clean"; then the open mark of every bitmap file; then links,
-fences and copies. Order at close: pages, then the table with the new data identifiers, then the
-headers without the mark, then "clean". A stop anywhere leaves marks set: all bits pending.
+fences and copies. Order at close: the volumes, then pages, then the table with the new data
+identifiers, then the headers without the mark, then "clean". A stop anywhere leaves marks set: all
+bits pending.
 """
 
 from __future__ import annotations
@@ -318,6 +319,9 @@ def close_rows(state: SystemState) -> None:
         DeviceError: a page or the table couldn't be written; the open marks stay.
     """
     data_id = new_data_id()
+    for live in state.live.values():
+        # First: a bitmap that says less than all is of use only beside what it is about.
+        live.core.flush(ack_timeout_s=0)
     for mirror in state.mirrors.values():
         mirror.file.save(mirror.pending())
     records = _save_epochs(state, data_id)
@@ -353,7 +357,6 @@ def _save_epochs(state: SystemState, data_id: int) -> list[EpochRecord]:
 
 def _note_clean(state: SystemState) -> None:
     for volume_id, live in state.live.items():
-        live.core.flush(ack_timeout_s=0)
         live.record = replace(live.record, identity=identity_of(live.file))
         state.volumes.replace(live.record)
         _log.debug("volume.closed volume=%s", volume_id)

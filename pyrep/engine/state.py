@@ -91,6 +91,7 @@ class SystemState:
     mirrors: dict[MirrorKey, Mirror] = field(default_factory=dict)
     peers: dict[SystemId, Peer] = field(default_factory=dict)
     operations: dict[PairId, str] = field(default_factory=dict)
+    own_doing: set[PairId] = field(default_factory=set)
     threads: list[threading.Thread] = field(default_factory=list)
     serving: int = 0
     closing: bool = False
@@ -255,17 +256,22 @@ class SystemState:
             doing: the command, in the user's words.
             pair_ids: which pairs.
             lease: the workflow on whose behalf.
-            timeout_s: how long to wait for other commands.
+            timeout_s: how long to wait for other commands. What the system does by itself is
+                always waited for: it doesn't take long, and nobody could know of it.
 
         Raises:
             BusyError: another command holds one of them, or a workflow has its tree leased.
         """
+
+        def held() -> set[PairId]:
+            return set() if self.closing else self.operations.keys() & set(pair_ids)
+
         with self.control:
             self.check_open()
-            self.control.wait_for(
-                lambda: self.closing or not any(one in self.operations for one in pair_ids),
-                timeout_s,
-            )
+            self.control.wait_for(lambda: not held(), timeout_s)
+            if lease != ANY_LEASE:
+                longest_s = self.options.ack_timeout_s
+                self.control.wait_for(lambda: not held() & self.own_doing, longest_s)
             self.check_open()
             for pair_id in pair_ids:
                 other = self.operations.get(pair_id)
@@ -278,12 +284,15 @@ class SystemState:
                 self.check_leases(f"{doing} pair {pair_id}", [one.volume_id for one in rows], lease)
             for pair_id in pair_ids:
                 self.operations[pair_id] = doing
+                if lease == ANY_LEASE:
+                    self.own_doing.add(pair_id)
         try:
             yield
         finally:
             with self.control:
                 for pair_id in pair_ids:
                     self.operations.pop(pair_id, None)
+                    self.own_doing.discard(pair_id)
                 self.control.notify_all()
 
     def check_leases(
