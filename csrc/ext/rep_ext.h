@@ -190,6 +190,7 @@ typedef struct rep_ext_needs {
     uint64_t blocks_to_map;   /* blocks the target lacks */
     uint64_t blocks_to_unmap; /* blocks the target has where the source has none */
     uint64_t map_blocks;      /* metadata that the new ones may take, at most */
+    int own_places_free;      /* the source's own blocks are free for all of them */
     int size_differs;
 } rep_ext_needs;
 

@@ -178,14 +178,30 @@ static uint64_t map_blocks(const rep_ext_delta *delta, uint64_t added)
     return total + 1;
 }
 
+/* Whether the places of the source's blocks are free for a stretch of the target. */
+static int is_own_place_free(const rep_ext_delta *delta, const stretch *at)
+{
+    uint64_t first = at->from->physical + (at->logical - at->from->logical);
+    blk64_t used = 0;
+
+    /* Bitmaps are read for writing; without them nothing is known to be free. */
+    return delta->target->fs->block_map && rep_ext_is_inside(delta->target, first, at->count)
+           && ext2fs_find_first_set_block_bitmap2(delta->target->fs->block_map, first,
+                                                  first + at->count - 1, &used)
+                  == ENOENT;
+}
+
 void rep_ext_delta_needs(const rep_ext_delta *delta, rep_ext_needs *out)
 {
     stretch at;
 
     memset(out, 0, sizeof *out);
+    out->own_places_free = rep_ext_is_same_layout(delta->source, delta->target);
     for (uint64_t logical = 0; get_stretch(delta, logical, &at); logical += at.count) {
-        if (needs_block(&at))
+        if (needs_block(&at)) {
             out->blocks_to_map += at.count;
+            out->own_places_free = out->own_places_free && is_own_place_free(delta, &at);
+        }
         if (needs_release(delta, &at))
             out->blocks_to_unmap += at.count;
     }

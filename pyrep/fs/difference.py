@@ -138,7 +138,7 @@ class _Planner:
             self._note(wanted.path, ChangeKind.ATTRIBUTES, FileKind.DIRECTORY)
         if existing is None:
             self._add_name(wanted.path)
-            self.room.make(wanted)
+            self.room.make(wanted, None)
         elif differs and wanted.may_have_xattrs:
             self.room.add_xattrs()
         self.directories.append(
@@ -253,17 +253,14 @@ class _Planner:
 
     def _take_room(self, wanted: FileStat, stat: FileStat, step: FileStep) -> None:
         if step.takes_content:
-            self.room.add_content(self._needs(wanted, stat.inode))
+            self.room.change(wanted, self._needs(wanted, stat.inode))
         if step.takes_attributes and wanted.may_have_xattrs:
             self.room.add_xattrs()
 
     def _plan_new(self, wanted: FileStat) -> FileStep:
-        differ = 0
-        self.room.make(wanted)
-        if wanted.kind is FileKind.REGULAR:
-            needs = self._needs(wanted, 0)
-            self.room.add_content(needs)
-            differ = needs.blocks_to_map * self.target.info.block_bytes
+        needs = self._needs(wanted, 0) if wanted.kind is FileKind.REGULAR else None
+        differ = needs.blocks_to_map * self.target.info.block_bytes if needs is not None else 0
+        self.room.make(wanted, needs)
         return FileStep(
             source=wanted,
             new_names=(),

@@ -14,11 +14,17 @@ __all__ = ["Delta", "Needs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What making one file's content like another's takes, in blocks."""
+    """What making one file's content like another's takes, in blocks.
+
+    Attributes:
+        map_blocks: metadata that the new blocks may take, at most.
+        own_places_free: the new blocks can be where the source has them.
+    """
 
     blocks_to_map: int
     blocks_to_unmap: int
     map_blocks: int
+    own_places_free: bool
     size_differs: bool
 
 
@@ -60,6 +66,7 @@ class Delta:
             blocks_to_map=out.blocks_to_map,
             blocks_to_unmap=out.blocks_to_unmap,
             map_blocks=out.map_blocks,
+            own_places_free=bool(out.own_places_free),
             size_differs=bool(out.size_differs),
         )
 

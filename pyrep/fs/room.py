@@ -33,22 +33,36 @@ class Room:
         self._name_bytes: dict[bytes, int] = defaultdict(int)
         self._removed_names: dict[int, int] = defaultdict(int)
 
-    def make(self, stat: FileStat) -> None:
-        """Count a new file like this one, without its content and its name."""
+    def make(self, stat: FileStat, needs: Needs | None) -> None:
+        """Count a new file like this one, without its name.
+
+        Args:
+            stat: of the source.
+            needs: of a regular file's content, else None.
+        """
         self._inodes += 1
+        if needs is not None and needs.own_places_free:
+            # It becomes what it is in the source, block by block: data, map and attributes.
+            self._blocks += max(stat.blocks, needs.blocks_to_map)
+            return
         is_slow_link = stat.kind is FileKind.SYMLINK and stat.size >= _FAST_LINK_BYTES
         if stat.kind is FileKind.DIRECTORY or is_slow_link:
             self._blocks += 1
+        if needs is not None:
+            self._blocks += needs.blocks_to_map + needs.map_blocks
         if stat.may_have_xattrs:
             self.add_xattrs()
+
+    def change(self, stat: FileStat, needs: Needs) -> None:
+        """Count the new blocks of a file that is changed in place."""
+        map_blocks = needs.map_blocks
+        if needs.own_places_free:
+            map_blocks = min(map_blocks, stat.blocks)
+        self._blocks += needs.blocks_to_map + map_blocks
 
     def add_xattrs(self) -> None:
         """Count the block that attributes may need which don't fit the inode."""
         self._blocks += 1
-
-    def add_content(self, needs: Needs) -> None:
-        """Count a file's new blocks and their map."""
-        self._blocks += needs.blocks_to_map + needs.map_blocks
 
     def add_name(self, directory: bytes, name: bytes) -> None:
         """Count a new name in a directory."""

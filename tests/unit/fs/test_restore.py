@@ -354,6 +354,25 @@ def test_what_is_replaced_makes_room_for_what_replaces_it(images: ImageMaker) ->
     assert differences(generation, volume) == []
 
 
+@every_kind
+def test_what_was_deleted_fits_into_an_almost_full_volume_again(
+    kind: str, options: tuple[str, ...], images: ImageMaker
+) -> None:
+    volume = images.make(kind, options)
+    with volume.opened() as fs:
+        fill(fs)
+        fs.create("/filler")
+        length = (fs.free_blocks - 48) * fs.info.block_bytes
+        fs.write_difference("/filler", os.urandom(length))
+        assert fs.free_blocks <= 48
+    generation = images.watch(volume.copy("generation"))
+    with volume.opened() as fs:
+        fs.unlink("/large")
+        fs.unlink("/tree/sparse")
+    restore(generation, volume, EVERYTHING)
+    assert differences(generation, volume) == []
+
+
 def test_progress_is_told_and_reaches_its_total(images: ImageMaker) -> None:
     volume, generation = make_pair(images)
     with volume.opened() as fs:

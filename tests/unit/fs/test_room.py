@@ -15,14 +15,14 @@ def test_what_fits_to_the_last_block_and_inode_fits(images: ImageMaker) -> None:
         info = dataclasses.replace(fs.info, free_blocks=2, free_inodes=1)
         root = fs.stat("/")
         room = Room(info)
-        room.make(root)
+        room.make(root, None)
         room.add_name(b"/", b"name")
         assert (room.blocks_needed, room.inodes_needed) == (2, 1)
         room.check("volume")
         room.add_xattrs()
         with pytest.raises(NoSpaceError, match="3072 bytes are needed, 2048 are free"):
             room.check("volume")
-        room.make(root)
+        room.make(root, None)
         with pytest.raises(NoSpaceError, match="2 new files are needed, 1 fit"):
             room.check("volume")
 
