@@ -59,8 +59,9 @@ class ProductionSide:
         """Lease the volume's tree here, and keep a record of the workflow that another leads."""
         workflow_id = WorkflowId(workflow)
         state = self._state
+        root = state.root_of(VolumeId(volume))  # the system's lock comes before the database's
         with state.db.transaction():
-            state.journal.acquire(workflow_id, [state.root_of(VolumeId(volume))])
+            state.journal.acquire(workflow_id, [root])
             if leads:
                 return
             try:
