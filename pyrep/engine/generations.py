@@ -119,13 +119,20 @@ class Generations:
             )
         return generation
 
-    def give_up(self, generation: Generation | None) -> None:
-        """Say that a generation's content is no longer kept.
+    def give_up(self, generation: Generation | None, svol: VolumeId) -> None:
+        """Say that a generation's content is no longer kept on this SVOL.
 
-        Call it inside the transaction that lets the SVOL be written.
+        The generation ends with it, unless it has another SVOL of the same volume, as one of cause
+        protect may: then that one keeps it. Call it inside the transaction that lets the SVOL be
+        written.
         """
-        if generation is not None:
+        if generation is None:
+            return
+        left = generation.without(svol)
+        if left is None:
             self.change(generation.generation_id, state=GenerationState.GIVEN_UP)
+        else:
+            self.change(generation.generation_id, members=left)
 
     @contextlib.contextmanager
     def view(self, generation_id: GenerationId, source: VolumeId) -> Iterator[OverlayIo]:

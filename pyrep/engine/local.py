@@ -246,7 +246,7 @@ class LocalPairs:
                 state.commit(
                     replace(pvol.row, pending_union=True, epoch_start=0, **columns),  # type: ignore[arg-type]
                     replace(svol.row, pending_union=False, **columns),  # type: ignore[arg-type]
-                    first=lambda: self._generations.give_up(generation),
+                    first=lambda: self._generations.give_up(generation, svol.row.volume_id),
                 )
             pvol.link.pending.update(svol.pending())
             return self._run(pvol, svol)
@@ -498,7 +498,7 @@ class LocalPairs:
                     svol.row.volume_id, f"dissolve pair {pair_id}"
                 )
                 with state.db.transaction():
-                    self._generations.give_up(generation)
+                    self._generations.give_up(generation, svol.row.volume_id)
                     for one in (pvol, svol):
                         state.table.remove(*one.key)
                 for one in (pvol, svol):

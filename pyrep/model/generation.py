@@ -112,6 +112,12 @@ class Generation:
         """Whether it is flushed, committed and confirmed."""
         return self.state is GenerationState.COMPLETE
 
+    def without(self, svol: VolumeId) -> tuple[GenerationMember, ...] | None:
+        """Return the members left when an SVOL is overwritten; None: a volume would have none."""
+        left = tuple(member for member in self.members if member.svol != svol)
+        sources = {member.source for member in self.members}
+        return left if sources == {member.source for member in left} else None
+
 
 _REUSABLE = {GenerationState.COMPLETE, GenerationState.FAILED, GenerationState.UNCONFIRMED}
 

@@ -46,7 +46,8 @@ class Pool:
         """Bring one local mirror of each volume to DUPLEX, its SVOL flushed; write the intent.
 
         A mirror in DUPLEX is taken first, then one that is being copied, then one that holds no
-        generation, then the one with the oldest generation that may be given up.
+        generation, then one whose generation another SVOL holds as well (a protective split takes
+        all mirrors), then the one with the oldest generation that may be given up.
 
         Raises:
             RefusedError: a volume has no local mirror, or none may be reused.
@@ -86,12 +87,22 @@ class Pool:
         for row in rows:
             if self._state.held_generation(row.mirror_volume_id) is None:
                 return row.pair_id
+        for row in rows:
+            if self._is_spare(row.mirror_volume_id):
+                return row.pair_id
         known = self._state.catalogue.of_source(volume)
         if not reuse_last:
             known = self._keeping_others(known, together)
         reused = choose_reuse(known, reuse_last=reuse_last)
         _log.info("backup.reuse volume=%s generation=%s", volume, reused.generation_id)
         return self._system.generations.member(reused, volume).pair_id
+
+    def _is_spare(self, svol: VolumeId) -> bool:
+        """Whether the generation of this SVOL is on another one, too, and may lose this one."""
+        held = self._system.generations.on_svol(svol)
+        if held is None or held.pins or held.protected or not held.is_complete:
+            return False
+        return held.without(svol) is not None
 
     def _keeping_others(
         self, generations: Sequence[Generation], together: Sequence[VolumeId]
