@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from pyrep._core import Io, OverlayIo
+from pyrep._core import Bitmap, Io, LinkCore, OverlayIo, Tree, VolumeCore, VolumeIo, Wake
 from pyrep.engine import Cancel
 from pyrep.errors import DamagedFileSystemError, FileSystemError
 from pyrep.fs import (
     Access,
+    ChangeKind,
     ExtFileSystem,
+    FileKind,
     FileTree,
     PlannedChange,
     RestorePlan,
@@ -20,7 +25,16 @@ from pyrep.fs import (
     plan_restore,
 )
 
-__all__ = ["Estimate", "check_selection", "estimate_files", "open_view", "provisional_whole"]
+__all__ = [
+    "Estimate",
+    "Estimated",
+    "bytes_of",
+    "check_selection",
+    "estimate_files",
+    "in_chunks",
+    "open_view",
+    "provisional_whole",
+]
 
 _TRIES = 3
 
@@ -49,6 +63,59 @@ class Estimate:
     is_provisional: bool = True
     trouble: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the path; names that aren't UTF-8 survive."""
+        changes = [
+            [one.path.hex(), one.change.value, one.kind.name, one.bytes_differ]
+            for one in self.changes
+        ]
+        return {**asdict(self), "changes": changes}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Estimate:
+        """Return what `to_json` was given."""
+        changes = tuple(
+            PlannedChange(
+                path=bytes.fromhex(path),
+                change=ChangeKind(change),
+                kind=FileKind[kind],
+                bytes_differ=differ,
+            )
+            for path, change, kind, differ in data["changes"]
+        )
+        return cls(**{**data, "changes": changes})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """A restore of files as it went in a view.
+
+    Attributes:
+        plan: what changed.
+        write_bytes: bytes written, metadata included.
+        chunks: those that the writes marked.
+    """
+
+    plan: RestorePlan
+    write_bytes: int
+    chunks: Bitmap
+
+
+def in_chunks(bits: Bitmap, chunk_bytes: int, *, of_bytes: int, size_bytes: int) -> Bitmap:
+    """Return the chunks of `of_bytes` bytes that a bitmap of chunks of `chunk_bytes` touches."""
+    out = Bitmap(-(-size_bytes // of_bytes))
+    for first, count in bits.runs():
+        start, end = first * chunk_bytes, min((first + count) * chunk_bytes, size_bytes)
+        out.set(start // of_bytes, (end - 1) // of_bytes - start // of_bytes + 1)
+    return out
+
+
+def bytes_of(bits: Bitmap, chunk_bytes: int, size_bytes: int) -> int:
+    """Return the bytes of a bitmap's chunks; the last chunk of a volume may be partial."""
+    last = len(bits) - 1
+    beyond = (last + 1) * chunk_bytes - size_bytes if bits.test(last) else 0
+    return bits.count() * chunk_bytes - beyond
+
 
 def open_view(io: Io, name: str, access: Access = Access.READ_ONLY) -> ExtFileSystem:
     """Open the file system on `io`."""
@@ -61,26 +128,45 @@ def estimate_files(
     selection: Selection,
     *,
     names: tuple[str, str],
+    chunk_bytes: int,
     delete_extra: bool,
     cancel: Cancel | None,
-) -> tuple[RestorePlan, int]:
-    """Do the restore in a copy-on-write view of the live volume; return plan and bytes written."""
+) -> Estimated:
+    """Do the restore in a copy-on-write view of the live volume, tracked as the volume is."""
 
-    def in_view() -> tuple[RestorePlan, int]:
-        with OverlayIo(live) as view, open_view(generation, names[0]) as source:
-            with open_view(view, names[1], Access.READ_WRITE) as target:
+    def once() -> Estimated:
+        with (
+            OverlayIo(live) as view,
+            open_view(generation, names[0]) as source,
+            _tracked(view, names[1], chunk_bytes) as (io, link),
+        ):
+            with open_view(io, names[1], Access.READ_WRITE) as target:
                 plan = plan_restore(
                     source, target, selection, delete_extra=delete_extra, cancel=cancel
                 )
-                apply_restore(plan, source, target, cancel=cancel)
-            return plan, view.dirty_bytes
+                result = apply_restore(plan, source, target, cancel=cancel)
+            return Estimated(plan=plan, write_bytes=result.bytes_written, chunks=link.cover())
 
     for _ in range(_TRIES - 1):
         try:
-            return in_view()
+            return once()
         except DamagedFileSystemError:
             continue  # a torn look at a volume that is being written
-    return in_view()
+    return once()
+
+
+@contextlib.contextmanager
+def _tracked(view: Io, name: str, chunk_bytes: int) -> Iterator[tuple[VolumeIo, LinkCore]]:
+    """Yield storage whose writes mark, and the row that they mark in: 530's own write path."""
+    with (
+        Tree(0) as tree,
+        Wake() as wake,
+        VolumeCore(view, tree, name=name, wake=wake) as core,
+        LinkCore(core, chunk_bytes=chunk_bytes, shares_marks=False) as link,
+    ):
+        link.mark()
+        with VolumeIo(core, ack_timeout_s=0) as io:
+            yield io, link
 
 
 def provisional_whole(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyrep.engine import StorageSystem
+from pyrep.engine.bitcodec import to_roaring
 from pyrep.errors import NotFoundError, RefusedError
 from pyrep.host import NoHostAgent
 from pyrep.model import (
@@ -54,6 +55,10 @@ class ProductionSide:
             "pending_count": state.pending_count,
             "volume": volume,
         }
+
+    def pending(self, pair: str) -> str:
+        """Return what is pending in the PVOL's row, as it travels."""
+        return to_roaring(self._state.mirror(PairId(pair)).link.pending).hex()
 
     def begin(self, workflow: str, kind: str, volume: str, *, leads: bool) -> None:
         """Lease the volume's tree here, and keep a record of the workflow that another leads."""
@@ -172,7 +177,7 @@ class ProductionSide:
 def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
     """Return the commands by their name on the path."""
 
-    def answer(**facts: int) -> dict[str, Any]:
+    def answer(**facts: int | str) -> dict[str, Any]:
         return facts
 
     def begin(body: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +202,7 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
 
     return {
         "restore.facts": lambda body: side.facts(body["volume"], body["pair"]),
+        "restore.pending": lambda body: answer(pending=side.pending(body["pair"])),
         "restore.begin": begin,
         "restore.stop": stop,
         "restore.drain": lambda body: answer(pending=side.drain(body["workflow"], body["pair"])),

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyrep._core import Io, VolumeIo
+from pyrep._core import Bitmap, Io, VolumeIo
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
+from pyrep.engine.bitcodec import from_roaring
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import (
     FileSystemError,
@@ -23,6 +24,7 @@ from pyrep.errors import (
 )
 from pyrep.fs import Access, Selection, apply_restore, plan_restore
 from pyrep.model import (
+    CHUNK_BYTES_DEFAULT,
     Direction,
     Generation,
     GenerationId,
@@ -34,8 +36,10 @@ from pyrep.model import (
 )
 from pyrep.workflows.estimate import (
     Estimate,
+    bytes_of,
     check_selection,
     estimate_files,
+    in_chunks,
     open_view,
     provisional_whole,
 )
@@ -231,23 +235,25 @@ class Restore:
             return self._estimate_volume(reason)
         if figure is None or self.selection is None:
             return Estimate(figure=5, reason=reason, trouble=reason)
+        chunk_bytes = self.remote.row.chunk_bytes if self.remote else CHUNK_BYTES_DEFAULT
         with self._view() as view:
-            plan, written = estimate_files(
+            found = estimate_files(
                 view,
                 self._live(),
                 self.selection,
                 names=self._names,
+                chunk_bytes=chunk_bytes,
                 delete_extra=self.request.delete_extra,
                 cancel=cancel,
             )
-        chunk = self.remote.row.chunk_bytes if self.remote else 1
-        pending = self._pending_back()
+        cross, revert = self._crossing(found.chunks, chunk_bytes)
         return Estimate(
             figure=5,
             reason=reason,
-            changes=plan.changes,
-            write_bytes=written,
-            cross_bytes=-(-written // chunk) * chunk + pending if self.remote else 0,
+            changes=found.plan.changes,
+            write_bytes=found.write_bytes,
+            cross_bytes=cross,
+            revert_bytes=revert,
             is_provisional=self._is_live(),
         )
 
@@ -255,29 +261,32 @@ class Restore:
         pvol, svol = self._state.sides(self.member.pair_id)
         local = pvol.pending()
         local.update(svol.pending())
-        write_bytes = local.count() * pvol.row.chunk_bytes
-        revert = 0
-        if self.remote is not None:
-            facts = self._system.ask(
-                self.member.origin_system,
-                "restore.facts",
-                {"volume": self.member.origin_volume, "pair": self.remote.row.pair_id},
-            )
-            revert = int(facts["pending_count"]) * self.remote.row.chunk_bytes
+        cross, revert = self._crossing(local, pvol.row.chunk_bytes)
         return Estimate(
             figure=6,
             reason=reason,
-            write_bytes=write_bytes,
-            cross_bytes=write_bytes + self._pending_back() + revert if self.remote else 0,
+            write_bytes=bytes_of(local, pvol.row.chunk_bytes, self._live().size_bytes),
+            cross_bytes=cross,
             revert_bytes=revert,
             is_provisional=self._is_live(),
         )
 
-    def _pending_back(self) -> int:
-        """Bytes pending in 105b's own row of the remote pair."""
+    def _crossing(self, written: Bitmap, chunk_bytes: int) -> tuple[int, int]:
+        """Return the bytes of the union that 550 or 670 copies, and those of 105a's own row."""
         if self.remote is None:
-            return 0
-        return self.remote.link.pending_count() * self.remote.row.chunk_bytes
+            return 0, 0
+        size, own_bytes = self._live().size_bytes, self.remote.row.chunk_bytes
+        union = in_chunks(written, chunk_bytes, of_bytes=own_bytes, size_bytes=size)
+        union.update(self.remote.link.pending)
+        facts = self._system.ask(
+            self.remote.row.pair_system_id,
+            "restore.pending",
+            {"pair": self.remote.row.pair_id},
+        )
+        there = Bitmap(len(union))
+        from_roaring(bytes.fromhex(facts["pending"]), there)
+        union.update(there)
+        return bytes_of(union, own_bytes, size), bytes_of(there, own_bytes, size)
 
     def _is_live(self) -> bool:
         return self.remote is None or self.remote.row.status is not PairStatus.SPLIT
@@ -353,17 +362,18 @@ class Restore:
                 raise
 
     def split(self, run: Run) -> None:
-        """520, 630: the remote mirror is split; 105b is the workflow's alone."""
+        """520, 630: the remote mirror is split; 105b is the workflow's alone, and was before."""
         site = self.site(run)
+        run.note(held=self.member.source)
+        self._state.volume(self.member.source).core.lease(token_of(run.workflow_id))
         if self.remote is not None:
             pending = site.split()
             if pending and run.kind is WorkflowKind.RESTORE_FILES:
+                self._release_held(run)
                 site.forward()
                 site.start()
                 self._free(run, WorkflowState.ABANDONED, f"{pending} chunks were pending at 520")
                 self._check_nothing_pending(PairStatus.SPLIT, pending)
-        run.note(held=self.member.source)
-        self._state.volume(self.member.source).core.lease(token_of(run.workflow_id))
 
     def decide_again(self, run: Run) -> None:
         """610 again, now that 105b stands still: a changed answer stops with the choices."""

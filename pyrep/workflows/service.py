@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
@@ -12,7 +12,9 @@ from pyrep.engine.peer import Peer
 from pyrep.errors import InvalidArgumentError, RefusedError
 from pyrep.model import (
     GenerationId,
+    PairStatus,
     SystemId,
+    VolumeId,
     WorkflowId,
     WorkflowKind,
     WorkflowRecord,
@@ -139,6 +141,23 @@ def _request(
     )
 
 
+def _generation_of(system: StorageSystem, name: str) -> str:
+    """Return the generation meant: by its id, or by the SVOL that holds it.
+
+    An SVOL that is still DUPLEX is split now, at a point, as a new generation.
+    """
+    volume_id = VolumeId(name)
+    for one in system.state.mirrors_of(volume_id):
+        if one.row.is_remote or one.row.is_primary:
+            continue
+        found = system.generations.on_svol(volume_id)
+        if found is None and one.row.status is PairStatus.DUPLEX:
+            found = system.pair(one.row.pair_id).split(label="before a restore")
+        if found is not None:
+            return found.generation_id
+    return name
+
+
 def _home(system: StorageSystem, generation: str) -> SystemId:
     return system.generations.get(GenerationId(generation)).home
 
@@ -153,11 +172,16 @@ def dry_run_restore(
     delete_extra: bool = False,
     cancel: Cancel | None = None,
 ) -> Estimate:
-    """Tell what `restore` would do, and do nothing (dry run); at the system with the generation.
+    """Tell what `restore` would do, and do nothing (dry run).
 
     Args and errors as `restore`.
     """
     request = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    home = _home(system, generation)
+    if home != system.system_id:
+        return Estimate.from_json(
+            system.ask(home, "restore.estimate", {"request": request.to_json()})
+        )
     return Restore(system, request).estimate(cancel)
 
 
@@ -178,7 +202,8 @@ def restore(
 
     Args:
         system: the system that holds the generation, or the one whose volume it was taken from.
-        generation: the generation's id.
+        generation: the generation's id; or, at the system that holds it, its SVOL's id: one that is
+            still DUPLEX is split first, as a new generation.
         volume: which of its volumes, by its id at either system.
         paths: paths and patterns within the file system; str is encoded as file names are.
         whole: the whole volume, by name; then no file system is needed.
@@ -191,8 +216,9 @@ def restore(
             anything was touched.
         WorkflowError: stopped at a step; `resume` or `abandon` it.
     """
-    request = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
-    home = _home(system, generation)
+    asked = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    request = replace(asked, generation=_generation_of(system, generation))
+    home = _home(system, request.generation)
     if home != system.system_id:
         body = system.ask(home, "restore.run", {"request": request.to_json()})
         return RestoreReport(**body)
@@ -316,6 +342,10 @@ def attach(system: StorageSystem) -> None:
         run = begin_restore(system, made, progress=None, cancel=None)
         return asdict(_lead_restore(made, run))
 
+    def estimate(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        return Restore(system, RestoreRequest.from_json(body["request"])).estimate(None).to_json()
+
+    calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup
     calls["restore.run"] = run_restore
     side.refence()
