@@ -281,6 +281,10 @@ class Reference:
     ) -> None:
         for gone in self.generations.keys() - observed.generations.keys():
             del self.generations[gone]
+        for generation_id, members in self.generations.items():
+            # An SVOL that was overwritten is gone; another one keeps the generation of its volume.
+            for name in members.keys() - set(observed.generations[generation_id]):
+                del members[name]
         for generation_id in observed.generations.keys() - self.generations.keys():
             svols = observed.generations[generation_id]
             held = frozen.get(generation_id, {})
