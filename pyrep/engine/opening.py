@@ -356,12 +356,12 @@ def _save_epochs(state: SystemState, data_id: int) -> list[EpochRecord]:
 
 
 def _note_clean(state: SystemState) -> None:
-    for volume_id, live in state.live.items():
-        live.record = replace(live.record, identity=identity_of(live.file))
-        state.volumes.replace(live.record)
-        _log.debug("volume.closed volume=%s", volume_id)
-    state.record = replace(state.record, clean=True)
-    state.system.set(state.record)
+    with state.db.transaction():
+        for live in state.live.values():
+            live.record = replace(live.record, identity=identity_of(live.file))
+            state.volumes.replace(live.record)
+        state.record = replace(state.record, clean=True)
+        state.system.set(state.record)
 
 
 def copies_to_resume(state: SystemState) -> Iterator[Mirror]:
