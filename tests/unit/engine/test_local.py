@@ -291,7 +291,7 @@ def test_resync_while_a_cancelled_job_is_ending_begins_another_one(one: Site) ->
     system = one.systems["100b"]
     pair = system.create_local_pair("105b", "106b")
     pair.wait(timeout_s=LONG_S)
-    for seed in range(20):
+    for seed in range(8):
         pair.split()
         fill(system.volume("105b"), seed)
         job = pair.resync()
@@ -323,7 +323,7 @@ def test_a_split_during_the_copy_stops_it_and_makes_no_generation(site: Site) ->
 
 def test_a_split_that_finds_the_copy_done_splits_the_duplex_pair(one: Site) -> None:
     system = one.systems["100b"]
-    for seed in range(20):
+    for seed in range(8):
         pair = system.create_local_pair("105b", "106b")
         generation = pair.split()
         state = pair.status()

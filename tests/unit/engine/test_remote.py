@@ -16,6 +16,7 @@ from pyrep.errors import (
     RefusedError,
     TimedOutError,
 )
+from pyrep.interconnect.messages import RemovePair, SplitPair
 from pyrep.model import AckPoint, Direction, GenerationCause, PairStatus, SplitCause
 from pyrep.testing import wait_until
 from rig import CHUNK, LONG_S, MIB, SIZE, Rig, content, equal, fill, refused, row_of
@@ -448,8 +449,6 @@ def test_a_system_reaches_only_its_own_pairs_at_the_secondary(rig: Rig) -> None:
     pair = rig.remote()
     third = rig.make("100c", "105c")
     rig.connect("100c", "100b")
-    from pyrep.interconnect.messages import RemovePair, SplitPair  # noqa: PLC0415
-
     third.state.peer(rig.b.system_id).ask(RemovePair(pair_id=pair.pair_id))
     with pytest.raises(NotFoundError, match=pair.pair_id):
         third.state.peer(rig.b.system_id).ask(SplitPair(pair_id=pair.pair_id, cause="requested"))
