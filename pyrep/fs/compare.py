@@ -19,6 +19,7 @@ __all__ = [
     "Aspect",
     "Difference",
     "WholeVolume",
+    "compare_all",
     "compare_trees",
     "content_differs",
     "differing_aspects",
@@ -77,20 +78,27 @@ class WholeVolume:
 
 def content_differs(
     source: ExtFileSystem,
-    source_inode: int,
+    one: FileStat,
     target: ExtFileSystem,
-    target_inode: int,
+    other: FileStat,
     cancel: Cancel | None = None,
 ) -> int:
     """Return the bytes of the blocks in which two regular files' content differs."""
+    if one.size == other.size == one.blocks == other.blocks == 0:
+        return 0
+    with Delta(source.handle, one.inode, target.handle, other.inode) as delta:
+        return compare_all(delta, cancel)
+
+
+def compare_all(delta: Delta, cancel: Cancel | None = None) -> int:
+    """Return the bytes of the blocks in which the two files of a delta differ."""
     total = 0
-    with Delta(source.handle, source_inode, target.handle, target_inode) as delta:
-        more = True
-        while more:
-            if cancel is not None:
-                cancel.check("comparing files")
-            more, differ, _ = delta.compare(STEP_BYTES)
-            total += differ
+    more = True
+    while more:
+        if cancel is not None:
+            cancel.check("comparing files")
+        more, differ, _ = delta.compare(STEP_BYTES)
+        total += differ
     return total
 
 
@@ -127,7 +135,7 @@ def _compare_file(
     for aspect in differing_aspects(a, one, b, other):
         yield Difference(path=one.path, aspect=aspect)
     if one.kind is FileKind.REGULAR:
-        differ = content_differs(a, one.inode, b, other.inode)
+        differ = content_differs(a, one, b, other)
         if one.size != other.size or differ:
             detail = f"size {one.size} and {other.size}, {differ} bytes of blocks differ"
             yield Difference(path=one.path, aspect=Aspect.CONTENT, detail=detail)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pyrep.engine.cancel import Cancel
-from pyrep.fs.compare import content_differs, differing_aspects
+from pyrep.fs.compare import compare_all, differing_aspects
 from pyrep.fs.entries import FileKind, FileStat
 from pyrep.fs.ext import ExtFileSystem
 from pyrep.fs.ext_delta import Delta, Needs
@@ -59,6 +59,21 @@ def plan_restore(
     planner.plan_directories(chosen, delete_extra=delete_extra)
     planner.plan_files(chosen)
     return planner.finish(chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What one file of the source needs in the target.
+
+    Attributes:
+        reused: the target's file that becomes it; None: a new one does.
+        needs: of its content; None: that is there already.
+    """
+
+    reused: FileStat | None
+    needs: Needs | None
+    bytes_differ: int
+    takes_attributes: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,8 +188,8 @@ class _Planner:
     def _plan_file(self, names: list[FileStat]) -> None:
         wanted = names[0]
         held = {stat.path: self.target_tree.get(stat.path) for stat in names}
-        step = self._find_reused(wanted, held) or self._plan_new(wanted)
-        reused = step.reused
+        found = self._find_reused(wanted, held) or self._plan_new(wanted)
+        reused = found.reused
         new_names = [
             path
             for path, stat in held.items()
@@ -188,23 +203,23 @@ class _Planner:
             change = ChangeKind.CREATE if in_the_way is None else ChangeKind.REPLACE
             if path != wanted.path or reused is not None:
                 change = ChangeKind.LINK
-            self._note(path, change, wanted.kind, step.bytes_differ if reused is None else 0)
-        if reused is not None and (step.takes_content or step.takes_attributes):
-            change = ChangeKind.CONTENT if step.takes_content else ChangeKind.ATTRIBUTES
-            self._note(reused.path, change, wanted.kind, step.bytes_differ)
+            self._note(path, change, wanted.kind, found.bytes_differ if reused is None else 0)
+        if reused is not None and found.takes_attributes:
+            change = ChangeKind.ATTRIBUTES if found.needs is None else ChangeKind.CONTENT
+            self._note(reused.path, change, wanted.kind, found.bytes_differ)
         self.files.append(
             FileStep(
                 source=wanted,
                 new_names=tuple(new_names),
                 reused=reused,
-                takes_content=step.takes_content,
-                takes_attributes=step.takes_attributes,
-                bytes_differ=step.bytes_differ,
+                takes_content=found.needs is not None,
+                takes_attributes=found.takes_attributes,
+                bytes_differ=found.bytes_differ,
             )
         )
 
-    def _find_reused(self, wanted: FileStat, held: dict[bytes, FileStat | None]) -> FileStep | None:
-        """Return the step on a file of the target that may stay, or None."""
+    def _find_reused(self, wanted: FileStat, held: dict[bytes, FileStat | None]) -> _Wanted | None:
+        """Return what a file of the target that may stay needs, or None."""
         names: dict[int, list[FileStat]] = defaultdict(list)
         for stat in held.values():
             if stat is not None and stat.kind is wanted.kind:
@@ -214,65 +229,59 @@ class _Planner:
             if inode in self.reused:
                 continue  # two files of the source that are one in the target: they part
             stat = names[inode][0]
-            step = self._compare(wanted, stat)
-            changes = step is not None and (step.takes_content or step.takes_attributes)
+            found = self._compare(wanted, stat)
             has_other_names = stat.nlink != len(names[inode])
-            if step is not None and not (changes and has_other_names):
-                self._take_room(wanted, stat, step)
+            if found is not None and not (found.takes_attributes and has_other_names):
+                self._take_room(wanted, found)
                 self.reused.add(inode)
-                return step
+                return found
         return None
 
-    def _compare(self, wanted: FileStat, stat: FileStat) -> FileStep | None:
+    def _compare(self, wanted: FileStat, stat: FileStat) -> _Wanted | None:
         """Return what differs from a file of the target; None: it can't be changed in place."""
-        takes_content = False
+        needs = None
         differ = 0
         if wanted.kind is FileKind.REGULAR:
-            needs = self._needs(wanted, stat.inode)
-            differ = content_differs(
-                self.source, wanted.inode, self.target, stat.inode, self.cancel
-            )
-            takes_content = bool(
-                differ or needs.blocks_to_map or needs.blocks_to_unmap or needs.size_differs
-            )
+            needs, differ = self._compare_content(wanted, stat)
         elif wanted.kind is FileKind.SYMLINK:
             said = self.source.handle.readlink(wanted.inode)
             if said != self.target.handle.readlink(stat.inode):
                 return None
         elif wanted.rdev != stat.rdev:
             return None
-        aspects = differing_aspects(self.source, wanted, self.target, stat)
-        return FileStep(
-            source=wanted,
-            new_names=(),
+        takes_content = needs is not None
+        return _Wanted(
             reused=stat,
-            takes_content=takes_content,
-            takes_attributes=takes_content or bool(aspects),
+            needs=needs,
             bytes_differ=differ,
+            takes_attributes=takes_content
+            or bool(differing_aspects(self.source, wanted, self.target, stat)),
         )
 
-    def _take_room(self, wanted: FileStat, stat: FileStat, step: FileStep) -> None:
-        if step.takes_content:
-            self.room.change(wanted, self._needs(wanted, stat.inode))
-        if step.takes_attributes and wanted.may_have_xattrs:
+    def _compare_content(self, wanted: FileStat, stat: FileStat) -> tuple[Needs | None, int]:
+        """Return what the content needs, None if nothing, and the bytes of blocks that differ."""
+        if wanted.size == stat.size == wanted.blocks == stat.blocks == 0:
+            return None, 0
+        with Delta(self.source.handle, wanted.inode, self.target.handle, stat.inode) as delta:
+            needs = delta.needs()
+            differ = compare_all(delta, self.cancel)
+        same_map = not (needs.blocks_to_map or needs.blocks_to_unmap or needs.size_differs)
+        return (None if same_map and not differ else needs), differ
+
+    def _take_room(self, wanted: FileStat, found: _Wanted) -> None:
+        if found.needs is not None:
+            self.room.change(wanted, found.needs)
+        if found.takes_attributes and wanted.may_have_xattrs:
             self.room.add_xattrs()
 
-    def _plan_new(self, wanted: FileStat) -> FileStep:
-        needs = self._needs(wanted, 0) if wanted.kind is FileKind.REGULAR else None
-        differ = needs.blocks_to_map * self.target.info.block_bytes if needs is not None else 0
+    def _plan_new(self, wanted: FileStat) -> _Wanted:
+        needs = None
+        if wanted.kind is FileKind.REGULAR and wanted.size > 0:
+            with Delta(self.source.handle, wanted.inode, self.target.handle, 0) as delta:
+                needs = delta.needs()
         self.room.make(wanted, needs)
-        return FileStep(
-            source=wanted,
-            new_names=(),
-            reused=None,
-            takes_content=wanted.kind is FileKind.REGULAR and wanted.size > 0,
-            takes_attributes=True,
-            bytes_differ=differ,
-        )
-
-    def _needs(self, wanted: FileStat, inode: int) -> Needs:
-        with Delta(self.source.handle, wanted.inode, self.target.handle, inode) as delta:
-            return delta.needs()
+        differ = needs.blocks_to_map * self.room.block_bytes if needs is not None else 0
+        return _Wanted(reused=None, needs=needs, bytes_differ=differ, takes_attributes=True)
 
     # --- the end ----------------------------------------------------------------------------------
 

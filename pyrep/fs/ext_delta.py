@@ -61,7 +61,8 @@ class Delta:
     def needs(self) -> Needs:
         """Return the blocks that the target lacks or has too many."""
         out = self._ffi.new("rep_ext_needs *")
-        self._lib.rep_ext_delta_needs(self._pointer, out)
+        with locked_both(self._source, self._target):
+            self._lib.rep_ext_delta_needs(self._pointer, out)
         return Needs(
             blocks_to_map=out.blocks_to_map,
             blocks_to_unmap=out.blocks_to_unmap,

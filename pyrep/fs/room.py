@@ -76,6 +76,11 @@ class Room:
             self._freed_blocks += stat.blocks
 
     @property
+    def block_bytes(self) -> int:
+        """Bytes of one block of the target."""
+        return self._info.block_bytes
+
+    @property
     def blocks_needed(self) -> int:
         """Blocks to be allocated, at most."""
         # A directory's leaves are at least half full after a split; one block more is its index,
