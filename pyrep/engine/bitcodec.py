@@ -33,7 +33,7 @@ def from_roaring(data: bytes, into: Bitmap) -> None:
     """
     try:
         bits = BitMap.deserialize(data)
-    except (ValueError, MemoryError) as error:
+    except (ValueError, IndexError, MemoryError) as error:
         raise WireError(f"cannot take a pending bitmap of {len(data)} bytes: {error}") from error
     if bits and bits.max() >= len(into):
         raise WireError(f"cannot take a pending bitmap: bit {bits.max()} is past its {len(into)}")

@@ -41,7 +41,7 @@ class _LoopConnection(Connection):
         return answer
 
     def close(self) -> None:
-        self._path.cut()
+        self._path.cut_attempt(self.attempt)
 
     def _peer(self) -> Connection:
         if self.other is None:
@@ -106,8 +106,15 @@ class LoopPath:
         When it returns, or `connect` begins, both systems have taken notice; but not when somebody
         else is cutting it.
         """
+        self.cut_attempt(None)
+
+    def cut_attempt(self, attempt: int | None) -> None:
+        """Cut the path if it is still in this attempt (None: in any).
+
+        A sender of an older connection may find out late; the one that is up isn't its concern.
+        """
         with self._changed:
-            if not self._up:
+            if not self._up or attempt not in {None, self._attempt}:
                 return
             self._up = False
             self._cutting = True

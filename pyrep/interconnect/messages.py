@@ -1,4 +1,7 @@
-"""Typed commands between two systems, and their encoding (MessagePack; docs/formats.md).
+"""Typed commands between two systems, and their encoding (docs/formats.md).
+
+A command is MessagePack behind the XXH3-64 digest of it, as a frame has one: a damaged bitmap of
+pending chunks would lose data silently.
 
 Every request has one answer type, or raises in the asking system what was raised in the other.
 Numbers of steps are the patent's.
@@ -9,6 +12,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
+import xxhash
 
 from pyrep import errors
 from pyrep.errors import PyrepError, WireError
@@ -279,15 +283,30 @@ _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
+_DIGEST_BYTES = 8
+
+
 def encode(message: msgspec.Struct) -> bytes:
     """Return the bytes of a message, answer, hello or acknowledgement."""
-    return msgspec.msgpack.encode(message)
+    body = msgspec.msgpack.encode(message)
+    return _digest(body) + body
+
+
+def _digest(body: bytes) -> bytes:
+    return xxhash.xxh3_64_intdigest(body).to_bytes(_DIGEST_BYTES, "little")
+
+
+def _body(data: bytes) -> bytes:
+    body = data[_DIGEST_BYTES:]
+    if data[:_DIGEST_BYTES] != _digest(body):
+        raise WireError(f"cannot take a command of {len(data)} bytes: its digest doesn't match")
+    return body
 
 
 def decode_message(data: bytes) -> Message:
     """Return the message. WireError: malformed or unknown."""
     try:
-        return _messages.decode(data)
+        return _messages.decode(_body(data))
     except msgspec.MsgspecError as error:
         raise WireError(f"cannot take a command of {len(data)} bytes: {error}") from error
 
@@ -295,7 +314,7 @@ def decode_message(data: bytes) -> Message:
 def decode_answer(data: bytes) -> Answer:
     """Return the answer. WireError: malformed or unknown."""
     try:
-        return _answers.decode(data)
+        return _answers.decode(_body(data))
     except msgspec.MsgspecError as error:
         raise WireError(f"cannot take an answer of {len(data)} bytes: {error}") from error
 
@@ -303,6 +322,6 @@ def decode_answer(data: bytes) -> Answer:
 def decode_plain(data: bytes, kind: type[T]) -> T:
     """Return a hello or an acknowledgement. WireError: malformed."""
     try:
-        return msgspec.msgpack.decode(data, type=kind)
+        return msgspec.msgpack.decode(_body(data), type=kind)
     except msgspec.MsgspecError as error:
         raise WireError(f"cannot take a {kind.__name__}: {error}") from error
