@@ -206,7 +206,10 @@ class _Planner:
             self._note(path, change, wanted.kind, found.bytes_differ if reused is None else 0)
         if reused is not None and found.takes_attributes:
             change = ChangeKind.ATTRIBUTES if found.needs is None else ChangeKind.CONTENT
-            self._note(reused.path, change, wanted.kind, found.bytes_differ)
+            kept = sorted(held.keys() - set(new_names))
+            for number, path in enumerate(kept):
+                # A file changes under all its names, its bytes count once.
+                self._note(path, change, wanted.kind, 0 if number else found.bytes_differ)
         self.files.append(
             FileStep(
                 source=wanted,
