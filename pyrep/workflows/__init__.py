@@ -1,7 +1,7 @@
 """The three workflows: backup (Fig. 4), restore of files (Fig. 5), restore of a volume (Fig. 6)."""
 
 from pyrep.engine import StorageSystem
-from pyrep.workflows.backup import BackupReport, BackupRequest, BackupSides, HoldAck
+from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (

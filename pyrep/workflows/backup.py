@@ -8,11 +8,8 @@ only where it has applied exactly these. Nothing is flushed inside the hold.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from pyrep._core import Ack, CutItem, CutVerb, Stream, group_cut
@@ -23,108 +20,21 @@ from pyrep.errors import RefusedError, TimedOutError
 from pyrep.model import (
     Generation,
     GenerationId,
-    GenerationState,
-    PairId,
     PairStatus,
     SystemId,
     VolumeId,
     WorkflowKind,
     WorkflowState,
 )
-from pyrep.workflows.codec import generation_from, generation_to
+from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
+from pyrep.workflows.codec import generation_from
 from pyrep.workflows.pool import Pool
 from pyrep.workflows.run import Run, Step
+from pyrep.workflows.watchdog import Watchdog
 
-__all__ = ["Backup", "BackupReport", "BackupRequest", "BackupSides", "HoldAck"]
+__all__ = ["Backup", "begin_backup"]
 
 _log = logging.getLogger(__name__)
-
-
-class BackupSides(StrEnum):
-    """Whose local mirrors are split: the secondary's (Fig. 4), the primary's own, or both."""
-
-    SECONDARY = "secondary"
-    PRIMARY = "primary"
-    BOTH = "both"
-
-
-class HoldAck(StrEnum):
-    """What a synchronous writer gets in the hold: it waits, or is acknowledged, its chunks in U."""
-
-    WAIT = "wait"
-    MARK = "mark"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupRequest:
-    """What is asked at 400.
-
-    Attributes:
-        volumes: volumes of the primary, all backed up at one point (INV-6).
-        label: free text for the catalogue.
-        sides: whose local mirrors are split.
-        hold_ack: see `HoldAck`.
-        reuse_last: whether the only complete generation may be given up.
-        hold_max_ms: longest hold; past it the backup is refused.
-    """
-
-    volumes: tuple[str, ...]
-    label: str = ""
-    sides: BackupSides = BackupSides.SECONDARY
-    hold_ack: HoldAck = HoldAck.WAIT
-    reuse_last: bool = False
-    hold_max_ms: float = 500.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for the journal and the path."""
-        return {
-            "volumes": list(self.volumes),
-            "label": self.label,
-            "sides": self.sides,
-            "hold_ack": self.hold_ack,
-            "reuse_last": self.reuse_last,
-            "hold_max_ms": self.hold_max_ms,
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> BackupRequest:
-        """Return what `to_json` was given."""
-        return cls(
-            volumes=tuple(data["volumes"]),
-            label=data["label"],
-            sides=BackupSides(data["sides"]),
-            hold_ack=HoldAck(data["hold_ack"]),
-            reuse_last=data["reuse_last"],
-            hold_max_ms=data["hold_max_ms"],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupReport:
-    """What a backup did.
-
-    Attributes:
-        workflow_id: its id in the journal.
-        generations: complete, one per side; the secondary's first.
-        hold_ms: 420 to 470.
-        closed_ms: of these, how long the gates were closed.
-        drain_ms: of these, 410.
-        split_ms: of these, 430 to 450.
-        queued_max_bytes: most bytes queued in the hold.
-    """
-
-    workflow_id: str
-    generations: tuple[Generation, ...]
-    hold_ms: float = 0.0
-    closed_ms: float = 0.0
-    drain_ms: float = 0.0
-    split_ms: float = 0.0
-    queued_max_bytes: int = 0
-
-    @property
-    def generation(self) -> Generation:
-        """The first generation: the secondary's, if it was split."""
-        return self.generations[0]
 
 
 class Backup:
@@ -277,7 +187,7 @@ class Backup:
     ) -> None:
         limit_s = self.request.hold_max_ms / 1e3
         start = time.monotonic()
-        watchdog = _Watchdog(streams, limit_s)
+        watchdog = Watchdog(streams, limit_s)
         try:
             numbers, closed_ms = group_cut(items, timeout_s=limit_s, wake=self._state.wake)  # 420
             points = {
@@ -347,7 +257,7 @@ class Backup:
             self._generations.append(generation)
         if facts.get("own_generation"):
             own = GenerationId(facts["own_generation"])
-            self._generations.append(_complete(self._system, own, record))
+            self._generations.append(complete_generation(self._system, own, record))
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -386,147 +296,6 @@ class Backup:
     def _end_there(self, run: Run, state: WorkflowState) -> None:
         if self._mirrors and run.facts.get("asked"):
             self._ask("end", run, state=state)
-
-
-class _Watchdog:
-    """Uncorks when the hold has lasted too long, whatever else is waiting."""
-
-    def __init__(self, streams: Sequence[Stream], limit_s: float) -> None:
-        self._streams = streams
-        self._timer = threading.Timer(limit_s, self._expire)
-        self._timer.name = "hold watchdog"
-        self._timer.daemon = True
-        self.expired = False
-
-    def start(self) -> None:
-        """Begin to watch."""
-        self._timer.start()
-
-    def _expire(self) -> None:
-        self.expired = True
-        self._uncork()
-
-    def _uncork(self) -> None:
-        for stream in self._streams:
-            stream.uncork()
-
-    def end(self) -> None:
-        """The hold is over."""
-        self._timer.cancel()
-        self._uncork()
-
-
-class SecondaryBackup:
-    """What the primary's commands do at the secondary (430 to 450)."""
-
-    def __init__(self, system: StorageSystem) -> None:
-        self._system = system
-        self._state = system.state
-        self._pool = Pool(system)
-        self._split: dict[str, threading.Event] = {}
-
-    def prepare(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Bring an SVOL of each volume to DUPLEX, flushed; write the intent row."""
-        volumes = [self._spvol(peer, PairId(pair)) for pair in body["pairs"]]
-        generation = self._pool.prepare(
-            volumes,
-            workflow=body["workflow"],
-            label=body["label"],
-            reuse_last=body["reuse_last"],
-            lease=True,
-        )
-        return {"attempt": generation.attempt_id, "generation": generation.generation_id}
-
-    def _spvol(self, peer: str, pair_id: PairId) -> VolumeId:
-        row = self._state.mirror(pair_id).row
-        if row.pair_system_id != peer or row.is_primary:
-            raise RefusedError(f"pair {pair_id} isn't one of system {peer}")
-        return row.volume_id
-
-    def _attempt(self, attempt_id: str) -> Generation:
-        for one in self._state.catalogue.all():
-            if one.attempt_id == attempt_id and one.home == self._system.system_id:
-                return one
-        raise RefusedError(f"there is no backup attempt {attempt_id}")
-
-    def split(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
-        """440, 460, 450: split all volumes at one point, where applied = number."""
-        generation = self._attempt(body["attempt"])
-        if generation.state is not GenerationState.TAKING:
-            raise RefusedError(
-                f"backup attempt {body['attempt']} is {generation.state}: too late to split"
-            )
-        pairs = self._pool.pairs_of(generation.generation_id)
-        for pvol, _ in pairs:
-            if pvol.row.status is not PairStatus.DUPLEX:  # 440
-                job = self._system.local_pairs.resync_forward(
-                    pvol.row.pair_id, lease=body["workflow"]
-                )  # 460
-                if job is not None:
-                    job.wait()
-        applies = self._state.peer(SystemId(peer))
-        checks = [
-            CutItem(verb=CutVerb.APPLIED, on=applies.incoming(stream), number=number)
-            for stream, number in body["points"]
-        ]
-        self._system.local_pairs.cut(pairs, checks)  # 450
-        done = self._split[generation.generation_id] = threading.Event()
-
-        def settle() -> None:
-            try:
-                self._pool.finish(pairs, generation.generation_id)
-            finally:
-                done.set()
-
-        # After the hold: the split's rows and the flush are no part of it.
-        self._state.background(f"flush {generation.generation_id}", settle)
-        return {}
-
-    def confirm(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Flushed, committed and confirmed: complete."""
-        generation = self._attempt(body["attempt"])
-        done = self._split.get(generation.generation_id)
-        if done is not None and not done.wait(self._state.options.ack_timeout_s):
-            raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")
-        generation = self._attempt(body["attempt"])
-        if generation.state is GenerationState.COMPLETE:
-            return {"generation": generation_to(generation)}
-        if generation.state is not GenerationState.UNCONFIRMED:
-            raise RefusedError(
-                f"generation {generation.generation_id} is {generation.state}, not split"
-            )
-        generation = _complete(self._system, generation.generation_id, body)
-        self._split.pop(generation.generation_id, None)
-        return {"generation": generation_to(generation)}
-
-    def end(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The workflow has ended: an attempt that wasn't split has failed; the lease is free."""
-        for one in self._state.catalogue.all():
-            if one.state is GenerationState.TAKING and one.generation_id not in self._split:
-                holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
-                if one.home == self._system.system_id and holder == body["workflow"]:
-                    self._system.generations.change(one.generation_id, state=GenerationState.FAILED)
-        self._state.journal.release(body["workflow"])
-        return {}
-
-
-def _complete(
-    system: StorageSystem, generation_id: GenerationId, record: dict[str, Any]
-) -> Generation:
-    """Say that a generation is complete, and what the backup did to the remote mirror (INV-7)."""
-    return system.generations.change(
-        generation_id,
-        state=GenerationState.COMPLETE,
-        hold_ms=record["hold_ms"],
-        queued_max_bytes=record["queued_max_bytes"],
-        remote_before=_pairs_of(record["remote_before"]),
-        remote_during=_pairs_of(record["remote_during"]),
-        remote_after=_pairs_of(record["remote_after"]),
-    )
-
-
-def _pairs_of(listed: Sequence[Sequence[str]]) -> tuple[tuple[PairId, str], ...]:
-    return tuple((PairId(pair), status) for pair, status in listed)
 
 
 def begin_backup(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pyrep._core import LinkMode
 from pyrep.engine import StorageSystem
@@ -22,7 +23,7 @@ from pyrep.model import (
     choose_reuse,
 )
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "complete_generation"]
 
 _log = logging.getLogger(__name__)
 
@@ -163,3 +164,22 @@ class Pool:
 
 def _last_complete(generations: Sequence[Generation]) -> Generation | None:
     return next((one for one in reversed(generations) if one.is_complete), None)
+
+
+def complete_generation(
+    system: StorageSystem, generation_id: GenerationId, record: dict[str, Any]
+) -> Generation:
+    """Say that a generation is complete, and what the backup did to the remote mirror (INV-7)."""
+    return system.generations.change(
+        generation_id,
+        state=GenerationState.COMPLETE,
+        hold_ms=record["hold_ms"],
+        queued_max_bytes=record["queued_max_bytes"],
+        remote_before=_pairs_of(record["remote_before"]),
+        remote_during=_pairs_of(record["remote_during"]),
+        remote_after=_pairs_of(record["remote_after"]),
+    )
+
+
+def _pairs_of(listed: Sequence[Sequence[str]]) -> tuple[tuple[PairId, str], ...]:
+    return tuple((PairId(pair), status) for pair, status in listed)

@@ -16,6 +16,7 @@ from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.bitcodec import from_roaring
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import (
+    DamagedFileSystemError,
     FileSystemError,
     NoSpaceError,
     PathNotInFileSystemError,
@@ -236,16 +237,19 @@ class Restore:
         if figure is None or self.selection is None:
             return Estimate(figure=5, reason=reason, trouble=reason)
         chunk_bytes = self.remote.row.chunk_bytes if self.remote else CHUNK_BYTES_DEFAULT
-        with self._view() as view:
-            found = estimate_files(
-                view,
-                self._live(),
-                self.selection,
-                names=self._names,
-                chunk_bytes=chunk_bytes,
-                delete_extra=self.request.delete_extra,
-                cancel=cancel,
-            )
+        try:
+            with self._view() as view:
+                found = estimate_files(
+                    view,
+                    self._live(),
+                    self.selection,
+                    names=self._names,
+                    chunk_bytes=chunk_bytes,
+                    delete_extra=self.request.delete_extra,
+                    cancel=cancel,
+                )
+        except DamagedFileSystemError as error:
+            return Estimate(figure=5, reason=reason, trouble=str(error))  # torn while written
         cross, revert = self._crossing(found.chunks, chunk_bytes)
         return Estimate(
             figure=5,

@@ -20,15 +20,9 @@ from pyrep.model import (
     WorkflowRecord,
     WorkflowState,
 )
-from pyrep.workflows.backup import (
-    Backup,
-    BackupReport,
-    BackupRequest,
-    BackupSides,
-    HoldAck,
-    SecondaryBackup,
-    begin_backup,
-)
+from pyrep.workflows.backup import Backup, begin_backup
+from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
+from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.codec import generation_from, generation_to
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.production import ProductionSide, production_verbs

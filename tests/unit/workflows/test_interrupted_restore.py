@@ -240,6 +240,17 @@ def test_a_path_cut_at_any_step_of_fig_6_stops_it_and_resume_ends_it(
     sites.check_at_rest()
 
 
+def test_a_connection_that_was_given_up_doesnt_close_the_next_one(sites: Sites) -> None:
+    """A sender's thread may find out late that its connection is gone."""
+    older = sites.a.state.peer(sites.b.system_id).connection()
+    sites.path.cut()
+    sites.path.connect()
+    older.close()
+    assert sites.path.is_up
+    sites.quiet()
+    assert sites.remote().status().status is PairStatus.DUPLEX
+
+
 def test_a_failure_amid_530_leaves_105a_whole_and_a_second_try_goes_on(sites: Sites) -> None:
     wanted = _prepare_files(sites)
     before = sites.content("105a")
