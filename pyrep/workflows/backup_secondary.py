@@ -1,0 +1,116 @@
+"""Backup at the secondary: what the primary's commands do there (Fig. 4, 430 to 450)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from pyrep._core import CutItem, CutVerb
+from pyrep.engine import StorageSystem
+from pyrep.errors import RefusedError, TimedOutError
+from pyrep.model import (
+    Generation,
+    GenerationState,
+    PairId,
+    PairStatus,
+    SystemId,
+    VolumeId,
+)
+from pyrep.workflows.codec import generation_to
+from pyrep.workflows.pool import Pool, complete_generation
+
+__all__ = ["SecondaryBackup"]
+
+
+class SecondaryBackup:
+    """What the primary's commands do at the secondary (430 to 450)."""
+
+    def __init__(self, system: StorageSystem) -> None:
+        self._system = system
+        self._state = system.state
+        self._pool = Pool(system)
+        self._split: dict[str, threading.Event] = {}
+
+    def prepare(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Bring an SVOL of each volume to DUPLEX, flushed; write the intent row."""
+        volumes = [self._spvol(peer, PairId(pair)) for pair in body["pairs"]]
+        generation = self._pool.prepare(
+            volumes,
+            workflow=body["workflow"],
+            label=body["label"],
+            reuse_last=body["reuse_last"],
+            lease=True,
+        )
+        return {"attempt": generation.attempt_id, "generation": generation.generation_id}
+
+    def _spvol(self, peer: str, pair_id: PairId) -> VolumeId:
+        row = self._state.mirror(pair_id).row
+        if row.pair_system_id != peer or row.is_primary:
+            raise RefusedError(f"pair {pair_id} isn't one of system {peer}")
+        return row.volume_id
+
+    def _attempt(self, attempt_id: str) -> Generation:
+        for one in self._state.catalogue.all():
+            if one.attempt_id == attempt_id and one.home == self._system.system_id:
+                return one
+        raise RefusedError(f"there is no backup attempt {attempt_id}")
+
+    def split(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
+        """440, 460, 450: split all volumes at one point, where applied = number."""
+        generation = self._attempt(body["attempt"])
+        if generation.state is not GenerationState.TAKING:
+            raise RefusedError(
+                f"backup attempt {body['attempt']} is {generation.state}: too late to split"
+            )
+        pairs = self._pool.pairs_of(generation.generation_id)
+        for pvol, _ in pairs:
+            if pvol.row.status is not PairStatus.DUPLEX:  # 440
+                job = self._system.local_pairs.resync_forward(
+                    pvol.row.pair_id, lease=body["workflow"]
+                )  # 460
+                if job is not None:
+                    job.wait()
+        applies = self._state.peer(SystemId(peer))
+        checks = [
+            CutItem(verb=CutVerb.APPLIED, on=applies.incoming(stream), number=number)
+            for stream, number in body["points"]
+        ]
+        self._system.local_pairs.cut(pairs, checks)  # 450
+        done = self._split[generation.generation_id] = threading.Event()
+
+        def settle() -> None:
+            try:
+                self._pool.finish(pairs, generation.generation_id)
+            finally:
+                done.set()
+
+        # After the hold: the split's rows and the flush are no part of it.
+        self._state.background(f"flush {generation.generation_id}", settle)
+        return {}
+
+    def confirm(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Flushed, committed and confirmed: complete."""
+        generation = self._attempt(body["attempt"])
+        done = self._split.get(generation.generation_id)
+        if done is not None and not done.wait(self._state.options.ack_timeout_s):
+            raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")
+        generation = self._attempt(body["attempt"])
+        if generation.state is GenerationState.COMPLETE:
+            return {"generation": generation_to(generation)}
+        if generation.state is not GenerationState.UNCONFIRMED:
+            raise RefusedError(
+                f"generation {generation.generation_id} is {generation.state}, not split"
+            )
+        generation = complete_generation(self._system, generation.generation_id, body)
+        self._split.pop(generation.generation_id, None)
+        return {"generation": generation_to(generation)}
+
+    def end(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The workflow has ended: an attempt that wasn't split has failed; the lease is free."""
+        for one in self._state.catalogue.all():
+            if one.state is GenerationState.TAKING and one.generation_id not in self._split:
+                holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
+                if one.home == self._system.system_id and holder == body["workflow"]:
+                    self._system.generations.change(one.generation_id, state=GenerationState.FAILED)
+        self._state.journal.release(body["workflow"])
+        return {}
