@@ -28,7 +28,7 @@ from pyrep.model import (
 )
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.codec import generation_from
-from pyrep.workflows.pool import Pool
+from pyrep.workflows.pool import Pool, complete_generation
 from pyrep.workflows.run import Run, Step
 from pyrep.workflows.watchdog import Watchdog
 
