@@ -127,8 +127,8 @@ int rep_ext_lookup(rep_ext *ext, uint32_t directory, const char *name, size_t le
 /* -ENOENT: the inode isn't in use. */
 int rep_ext_stat_get(rep_ext *ext, uint32_t inode, rep_ext_stat *out);
 /* All names below `directory` (without . and ..): those in it and, when `deep`, those in its
- * subdirectories, each directory's entry before its content's. Free with rep_ext_listing_free, after a
- * failure too. */
+ * subdirectories, each directory's entry before its content's. Free with rep_ext_listing_free,
+ * after a failure too. */
 int rep_ext_walk(rep_ext *ext, uint32_t directory, int deep, rep_ext_listing *out);
 void rep_ext_listing_free(rep_ext_listing *listing);
 /* A symbolic link's target, no NUL; -ERANGE when it is longer than capacity. */
@@ -138,7 +138,8 @@ int rep_ext_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length, ui
                  uint64_t *got);
 
 /* Extended attributes, packed: for each {uint32 name length, uint32 value length, name, value},
- * in host order. POSIX ACLs have the form they have on disk. Free *packed with rep_ext_buffer_free. */
+ * in host order. POSIX ACLs have the form they have on disk. Free *packed with
+ * rep_ext_buffer_free. */
 int rep_ext_xattrs_get(rep_ext *ext, uint32_t inode, char **packed, size_t *length);
 void rep_ext_buffer_free(char *buffer);
 /* Makes the attributes exactly these; writes only where they differ. -ENOSPC: they don't fit; those
@@ -173,8 +174,8 @@ int rep_ext_link(rep_ext *ext, uint32_t directory, const char *name, uint32_t in
 int rep_ext_unlink(rep_ext *ext, uint32_t directory, const char *name);
 /* -ENOTEMPTY unless `deep`, which removes everything below, then the directory. */
 int rep_ext_rmdir(rep_ext *ext, uint32_t directory, const char *name, int deep);
-/* Sets permission bits, owner, times and flags; writes nothing when all are so. The generation stays:
- * checksums of the file's other blocks are made with it. */
+/* Sets permission bits, owner, times and flags; writes nothing when all are so. The generation
+ * stays: checksums of the file's other blocks are made with it. */
 int rep_ext_attributes_set(rep_ext *ext, uint32_t inode, const rep_ext_stat *stat);
 /* Sets a regular file's size: cut blocks are freed, what is added is a hole. */
 int rep_ext_truncate(rep_ext *ext, uint32_t inode, uint64_t size);

@@ -39,7 +39,7 @@ int rep_ext_cache_flush(rep_ext_cache *cache);
 
 uint64_t rep_ext_cache_written(const rep_ext_cache *cache);
 uint64_t rep_ext_cache_dirty(const rep_ext_cache *cache);
-/* What the last failed transfer was: "read of 4096 bytes at offset 8192 of the volume: ...", or "". */
+/* The last failed transfer: "read of 4096 bytes at offset 8192 of the volume: ...", or "". */
 const char *rep_ext_cache_failure(const rep_ext_cache *cache);
 void rep_ext_cache_failure_clear(rep_ext_cache *cache);
 

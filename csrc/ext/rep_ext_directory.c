@@ -1,4 +1,4 @@
-/* Names in directories: finding, adding, removing. A directory that outgrows a block gets an index. */
+/* Names in directories: finding, adding, removing. One that outgrows a block gets an index. */
 #include "rep_ext_internal.h"
 
 #define NAME_MAX_BYTES 255U

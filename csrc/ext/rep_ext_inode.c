@@ -216,8 +216,8 @@ int rep_ext_attributes_set(rep_ext *ext, uint32_t inode, const rep_ext_stat *sta
     return rep_ext_end_change(ext, code);
 }
 
-/* Whether `inode` may be taken: free, not one of the file system's own, and in the part of the inode
- * table that was initialised (what lies behind may hold anything). */
+/* Whether `inode` may be taken: free, not one of the file system's own, and in the part of the
+ * inode table that was initialised (what lies behind may hold anything). */
 static int may_take(rep_ext *ext, uint32_t inode)
 {
     const struct ext2_super_block *super = ext->fs->super;

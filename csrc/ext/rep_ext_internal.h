@@ -87,7 +87,8 @@ int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_
                          uint64_t goal, place wanted);
 /* Whether blocks of the volume belong to the file system. */
 int rep_ext_is_inside(const rep_ext *ext, uint64_t physical, uint64_t count);
-/* rep_ext_release.c: frees the blocks of ranges (logical, count; ascending), or from a block to the end. */
+/* rep_ext_release.c: frees the blocks of ranges (logical, count; ascending), or from a block to
+ * the end. */
 int rep_ext_map_release(rep_ext *ext, uint32_t inode, const block_map *ranges);
 int rep_ext_map_release_from(rep_ext *ext, uint32_t inode, uint64_t logical);
 int rep_ext_size_set(rep_ext *ext, uint32_t inode, uint64_t size);

@@ -55,8 +55,8 @@ static int release_block(ext2_filsys fs, blk64_t *physical, e2_blkcnt_t logical,
     return BLOCK_CHANGED;
 }
 
-/* ext2fs_punch isn't used on block pointers: of a range that ends it forgets the part behind a level
- * of pointers, and below the second level it frees more than the range. */
+/* ext2fs_punch isn't used on block pointers: of a range that ends it forgets the part behind a
+ * level of pointers, and below the second level it frees more than the range. */
 static errcode_t release_pointers(rep_ext *ext, uint32_t inode, const block_map *ranges)
 {
     release context = {.ext = ext, .ranges = ranges};
