@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from figures import Beside, Sizes
 from pyrep._core import Bitmap
-from rig import Beside, Sizes
 
 _RUN = 64
 """Every other run of 64 bits is set: each word is full or empty, and half of all bits are set."""

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ceilings import words
+from figures import Beside, Sizes
 from pyrep import Pair, StorageSystem, Volume
-from rig import Beside, Sizes
 
 _CHUNK = 8192
 _MIB = 1 << 20

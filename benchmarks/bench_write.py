@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ceilings import words
+from figures import Beside, Sizes
 from pyrep import StorageSystem
-from rig import Beside, Sizes
 
 _BYTES = 8192
 _VOLUME = 64 << 20

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ceilings import Ceilings
-from rig import Beside, Sizes
+from figures import Beside, Sizes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def sizes(request: pytest.FixtureRequest) -> Sizes:
     if request.config.getoption("--smoke"):
         return Sizes(rounds=1, volume_bytes=16 << 20, bits=1 << 20, writes=100)
-    return Sizes(rounds=11, volume_bytes=4 << 30, bits=1 << 31, writes=20_000)
+    return Sizes(rounds=11, volume_bytes=1 << 30, bits=1 << 31, writes=20_000)
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,7 @@ static int sync_directory(const char *path)
 /* A sparse file of its full size, so that a file which is too short is always a damaged one. */
 static int make_file(const char *path, uint64_t size_bytes)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
     int rc = ftruncate(fd, (off_t)size_bytes) < 0 ? -errno : 0;

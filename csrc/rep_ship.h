@@ -81,7 +81,7 @@ int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_n
  * U. *attempt and *number say what to wait for. -EPIPE: stream or link broken, nothing appended. */
 int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *what,
                       uint64_t *reserved, uint64_t *attempt, uint64_t *number);
-/* For rep_group_cut, gates closed: corks and tells the point. `release` as REP_CUT_RELEASE_WRITERS. */
+/* For rep_group_cut, gates closed: corks and tells the point. `release` as REP_CUT_CORK_RELEASE. */
 int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point);
 /* A link joins or leaves; gate of its volume closed. */
 int rep_stream_join(rep_stream *stream, rep_link *link);

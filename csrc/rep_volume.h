@@ -1,11 +1,12 @@
 /* rep_volume: a volume, its links and its fences: the write path.
  *
- * A write: reserve queue room -> pass (gate shared, byte range) -> fence check -> mark -> pwrite ->
- * forward / ship -> leave -> (by ticket, outside) wait for the acknowledgement. It marks, forwards or
- * ships in every link of the volume except the one it came through (the path's or the copier's).
- * If the pwrite fails, the range becomes pending in every link of the volume and each of them
- * breaks, before the caller gets the error. If only a link fails, that link breaks and the write
- * succeeds.
+ * A write: pass (gate shared, byte range) -> fence check -> queue room (where there is none: leave,
+ * wait outside, again) -> mark -> pwrite -> forward / ship -> leave -> (by ticket, outside) wait for
+ * the acknowledgement. It marks, forwards or ships in every link of the volume except the one it came
+ * through (the path's or the copier's).
+ * If the pwrite fails, the range becomes pending in every link of the volume and those that forward
+ * or ship break, before the caller gets the error. If only a link fails, that link breaks and the
+ * write succeeds.
  *
  * Fences: the *role* fence follows from the pairs (INV-4, INV-5) and lets no host through; the
  * *lease* fence is a workflow's (Fig. 5, 510) and lets only the holder of its token write.

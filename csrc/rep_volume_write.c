@@ -1,4 +1,4 @@
-/* The write path (docs/ARCHITECTURE: life of a write). */
+/* The write path (ARCHITECTURE.md: life of a write). */
 #include <errno.h>
 #include <string.h>
 

@@ -65,7 +65,7 @@ class BitmapFile(Owned):
 
     @classmethod
     def create(cls, path: Path, key: BitmapKey, *, marked_open: bool) -> BitmapFile:
-        """Make the file with all bits clear. The directory's entry isn't made durable here."""
+        """Make the file with all bits clear; it and its name are durable on return."""
         out = ffi.new("rep_bitmap_file **")
         name = os.fsencode(path)
         code = lib.rep_bitmap_file_create(name, _native_key(key), int(marked_open), out)

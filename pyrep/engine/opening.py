@@ -313,7 +313,7 @@ def _set_remote_mode(mirror: Mirror) -> None:
 
 
 def close_rows(state: SystemState) -> None:
-    """Write everything that a clean close keeps. The links are idle or mark, nobody writes.
+    """Write everything that a clean close keeps. Nobody writes, and nothing is copied.
 
     Raises:
         DeviceError: a page or the table couldn't be written; the open marks stay.
