@@ -327,6 +327,8 @@ class SecondarySide:
             info = mirror.link.info()
             if info.broken or info.any_pending:
                 raise PathLostError("the path was lost at the end of the copy")
+            # What hosts wrote here while it was SPLIT: from now on this is the target (INV-3).
+            core.flush(ack_timeout_s=timeout_s)
             mirror.link.idle()
         except PyrepError:
             state.refence([mirror.row.volume_id])
