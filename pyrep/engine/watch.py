@@ -38,13 +38,17 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
-            for look in self._rounds:
-                try:
-                    look()
-                except PyrepError as error:
-                    _log.info("watch.%s: %s", look.__name__, error)
-                except Exception:  # noqa: BLE001 (nobody waits for this thread)
-                    _log.exception("watch.%s failed", look.__name__)
+            self.look()
+
+    def look(self) -> None:
+        """Look once at everything, and try what may go on; what fails is logged."""
+        for one in self._rounds:
+            try:
+                one()
+            except PyrepError as error:
+                _log.info("watch.%s: %s", one.__name__, error)
+            except Exception:  # noqa: BLE001 (nobody waits for this thread)
+                _log.exception("watch.%s failed", one.__name__)
 
     def close(self) -> None:
         """End it."""
