@@ -182,6 +182,15 @@ class Restore:
 
     def _check_copies(self, kind: WorkflowKind, facts: dict[str, Any]) -> None:
         """Refuse copies that 640 or 660 would find ruled out, while everything still runs."""
+        for one in self._state.local_svol_mirrors(self.member.source):
+            row = one.row
+            half_way = row.direction is Direction.REVERSE and not row.target_consistent
+            if half_way and row.pair_id != self.member.pair_id:
+                raise RefusedError(
+                    f"cannot restore: a copy back of local pair {row.pair_id} was broken off, "
+                    f"volume {self.member.source} is inconsistent",
+                    hint="let it go on first: pair.resync(direction=Direction.REVERSE)",
+                )
         if self.remote is None:
             shipping = next(
                 (
@@ -422,9 +431,14 @@ class Restore:
     def await_siblings(self, run: Run) -> None:
         """640: mirrors of 105b that are being copied end first; DUPLEX ones are split at 650."""
         for one in self._state.local_svol_mirrors(self.member.source):
+            if one.row.pair_id == self.member.pair_id:
+                continue
             job = one.job
-            if job is not None and one.row.pair_id != self.member.pair_id:
+            if job is not None:
                 job.wait(cancel=run.cancel)
+            if one.row.status is PairStatus.COPY:
+                # Broken off: nobody else may end it while the workflow holds the tree.
+                self._system.pair(one.row.pair_id).split(lease=run.workflow_id)
 
     def copy_local(self, run: Run) -> None:
         """650: 106b → 105b by the union; DUPLEX siblings are split first, as one generation."""
