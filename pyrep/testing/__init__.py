@@ -10,6 +10,7 @@ from pyrep.testing.follows import Asked, Events, Facts, reachable
 from pyrep.testing.invariants import (
     InvariantError,
     check_covered,
+    check_duplex,
     check_durable_first,
     check_frozen,
     check_no_early_clear,
@@ -40,6 +41,7 @@ __all__ = [
     "VolatileStorage",
     "VolumeName",
     "check_covered",
+    "check_duplex",
     "check_durable_first",
     "check_frozen",
     "check_no_early_clear",

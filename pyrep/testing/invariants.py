@@ -20,6 +20,7 @@ from pyrep.testing.sides import PairSides, Side, differing_chunks, pairs_of, sid
 __all__ = [
     "InvariantError",
     "check_covered",
+    "check_duplex",
     "check_durable_first",
     "check_frozen",
     "check_no_early_clear",
@@ -36,7 +37,7 @@ class InvariantError(AssertionError):
     """An invariant doesn't hold.
 
     Attributes:
-        invariant: its number, as `INV-1`.
+        invariant: its number, as `INV-1`; or `DUPLEX`, what that status means.
         chunk_index: the first chunk in which it doesn't, if it is about chunks.
     """
 
@@ -59,6 +60,22 @@ def check_covered(*systems: StorageSystem) -> None:
         cover = pair.pvol.mirror.pending()
         cover.update(pair.svol.mirror.pending())
         _require_covered("INV-1", pair, cover, pair.pvol, pair.svol)
+
+
+def check_duplex(*systems: StorageSystem) -> None:
+    """Check what DUPLEX means: nothing is pending in either row (architecture, section 3).
+
+    A write that came through a row and was echoed into it would be pending there.
+    """
+    for pair in pairs_of(*systems):
+        for side in (pair.pvol, pair.svol):
+            if side.mirror.row.status is not PairStatus.DUPLEX:
+                continue
+            if side.mirror.link.pending_count():
+                first = next(side.mirror.pending().runs())[0]
+                raise InvariantError(
+                    "DUPLEX", f"{pair.name}: pending in the row of {side.name}", chunk_index=first
+                )
 
 
 def check_no_early_clear(*systems: StorageSystem) -> None:

@@ -323,10 +323,15 @@ class Reference:
         """Put the source's content where a copy has ended; it is durable there (INV-3)."""
         old, now = before[pair.pair_id].here, pair.here
         back = _goes_back(before[pair.pair_id], asked)
-        was_lost = old.status is PairStatus.COPY and pair.is_remote and now.status is _SPLIT
-        if was_lost and now.consistent and now.cause in _AFTER_DUPLEX:
-            self._copy(pair, before, back=back)
-        elif now.status is _DUPLEX and (old.status is not _DUPLEX or again):
+        was_duplex_since = (
+            old.status is PairStatus.COPY
+            and pair.is_remote
+            and now.status is _SPLIT
+            and now.consistent
+            and now.cause in _AFTER_DUPLEX
+        )
+        is_duplex_anew = now.status is _DUPLEX and (old.status is not _DUPLEX or again)
+        if was_duplex_since or is_duplex_anew:
             self._copy(pair, before, back=back)
         elif now.status is _SPLIT and now.consistent and back and not pair.is_remote:
             self._copy(pair, before, back=True)

@@ -17,7 +17,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep.engine import CopyJob, Pair, Volume
-from pyrep.errors import BusyError, FencedError, PathLostError, PyrepError, RefusedError
+from pyrep.errors import (
+    BusyError,
+    FencedError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+    WorkflowError,
+)
 from pyrep.model import AckPoint, Direction, PairStatus
 from pyrep.testing import (
     Asked,
@@ -29,7 +36,7 @@ from pyrep.testing import (
     in_some_order,
     wait_until,
 )
-from pyrep.workflows import BackupSides, HoldAck, backup, restore
+from pyrep.workflows import BackupSides, HoldAck, abandon, backup, list_workflows, restore
 
 SIZE_BYTES = 6 * 65536 + 5000  # the last chunk is partial, whatever the chunk size
 
@@ -378,6 +385,11 @@ class MirrorMachine(RuleBasedStateMachine):
             restore(self.world.systems[lead], generation_id, local.pvol[1], whole=True)
         except (RefusedError, BusyError):
             assert not whole, "a restore was refused that nothing stood against"
+            return
+        except WorkflowError:
+            assert not whole, "a restore stopped that nothing stood against"
+            stopped = list_workflows(self.world.systems["100b"])[-1]
+            abandon(self.world.systems["100b"], stopped.workflow_id)
             return
         event(f"restore, remote {remote.here.status} {remote.here.cause}")
         self.world.note({local.pair_id: Asked.REVERSE, remote.pair_id: Asked.RESTORE})
