@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from pyrep import BackupSides, HoldAck, PairStatus, abandon, backup, list_workflows, resume
-from pyrep._core import Stream
+from pyrep._core import CutItem, CutVerb, Stream, group_cut
 from pyrep.errors import BusyError, NotFoundError, PathLostError, RefusedError, WorkflowError
 from pyrep.model import GenerationState, WorkflowState
 from pyrep.testing import Content, check_frozen
@@ -140,6 +142,26 @@ def test_volumes_backed_up_together_hold_one_point_while_hosts_write(
         assert len(set(second)) <= 1, index
         assert all(one - other in {0, 1} for one, other in zip(first, second, strict=True))
     raw.check_at_rest()
+
+
+def test_the_cut_of_420_closes_the_gate_of_every_volume(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams of two groups are corked at one point only behind closed gates."""
+    raw = build(numbers=("105", "205"), groups={"105": "g", "205": "h"})
+    module = importlib.import_module("pyrep.workflows.backup")
+    cuts: list[Sequence[CutItem]] = []
+
+    def recorded(items: Sequence[CutItem], **facts: Any) -> tuple[list[int], float]:
+        cuts.append(items)
+        return group_cut(items, **facts)
+
+    monkeypatch.setattr(module, "group_cut", recorded)
+    backup(raw.a, ["105a", "205a"])
+    ((*items,),) = cuts
+    gated = {getattr(one.on, "name", "") for one in items if one.verb is CutVerb.GATE}
+    assert gated == {"105a", "205a"}
+    assert [one.verb for one in items].count(CutVerb.CORK) == 2
 
 
 def test_the_remote_mirror_stays_duplex_throughout(raw: Sites) -> None:

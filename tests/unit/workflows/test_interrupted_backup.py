@@ -187,6 +187,19 @@ def test_a_secondary_that_lost_an_attempt_behind_450_is_asked_for_another(build:
     raw.check_at_rest()
 
 
+def test_an_attempt_that_is_taken_up_leaves_no_second_claim_on_its_svol(build: Build) -> None:
+    """Two rows that both hold 106a: the wrong one would be given up, one day."""
+    raw = build(own=1)
+    with pytest.raises(WorkflowError):
+        backup(raw.a, ["105a"], sides=BackupSides.PRIMARY, progress=at_step(420, boom))
+    resume(raw.a, raw.workflow(raw.a).workflow_id)
+    assert [one.state for one in raw.a.list_generations()] == [
+        GenerationState.FAILED,
+        GenerationState.COMPLETE,
+    ]
+    raw.check_at_rest()
+
+
 def test_an_svol_that_cant_be_flushed_is_split_with_a_device_error_and_no_backup(
     directory: Any,
 ) -> None:

@@ -376,6 +376,33 @@ def test_an_abandoning_that_fails_is_repeated_never_resumed(sites: Sites) -> Non
     sites.check_at_rest()
 
 
+def test_a_refusal_at_520_that_cant_be_undone_stops_the_application_again_at_resume(
+    sites: Sites,
+) -> None:
+    """105a was unfenced for the application: going on at 520 would lose what it writes."""
+    wanted = _prepare_files(sites)
+
+    def interfere() -> None:
+        workflow = list_workflows(sites.b)[-1].workflow_id
+        sites.remote().split(lease=workflow)
+        sites.a.state.mirror(sites.remote().pair_id).link.pending.set(0)
+        sites.agent.fails = "mount"
+
+    with pytest.raises(WorkflowError, match="can't mount"):
+        restore(sites.b, wanted, "105a", FILE_PATHS, progress=at_step(520, interfere))
+    assert sites.workflow().step == 520
+    assert not sites.is_fenced("105a")
+    sites.agent.fails = ""
+    sites.pvol.pwrite(b"written meanwhile", 7 * MIB)
+
+    resume(sites.b, sites.workflow().workflow_id)
+    up = ["stop", "unmount", "mount"]
+    assert sites.agent.asked == [*up, *up, "recover", "start"]
+    assert sites.content("105a")[7 * MIB :][:17] == b"written meanwhile"
+    assert _missed(sites) == set()
+    sites.check_at_rest()
+
+
 def test_a_restore_at_the_primary_alone_cant_be_abandoned_once_it_writes(
     build: Build, image: bytes
 ) -> None:

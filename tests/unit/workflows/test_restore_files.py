@@ -309,6 +309,8 @@ def test_a_pair_split_for_good_at_510_refuses_with_the_host_running_again(sites:
     assert sites.agent.asked == ["stop", "unmount", "mount", "recover", "start"]
     assert list_workflows(sites.b)[-1].state is WorkflowState.ABANDONED
     assert sites.content("105a")[4 * MIB :][:7] == b"pending"
+    now = sites.remote().status()  # the choice is the user's: nothing was copied either way
+    assert (now.status, now.pending_count) == (PairStatus.SPLIT, 1)
     sites.check_at_rest()
 
 
