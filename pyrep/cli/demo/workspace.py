@@ -80,4 +80,7 @@ def _remove(path: Path, *, whole: bool) -> None:
         shutil.rmtree(path, ignore_errors=True)
         return
     for inside in path.iterdir():
-        shutil.rmtree(inside, ignore_errors=True)
+        if inside.is_dir() and not inside.is_symlink():
+            shutil.rmtree(inside, ignore_errors=True)
+        else:
+            inside.unlink(missing_ok=True)
