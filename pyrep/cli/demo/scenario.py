@@ -33,13 +33,13 @@ def _phases(scale: Scale) -> list[tuple[str, _Act]]:
         ("make ext4 and the first files", write_first_files),
         ("mirror both volumes: initial copies", lambda stage: stage.sites.mirror()),
         ("write files to the mirrored volume", write_files),
-        ("back up generation 1 (Fig. 4)", take_backup),
+        ("back up: generation 1 (Fig. 4)", take_backup),
         (f"change {changed} of a file, drop a table, delete a tree", change),
-        ("back up generation 2 (Fig. 4)", take_backup),
-        ("restore tree, table and file of generation 1 (Fig. 5)", restore_files),
-        ("restore the volume of generation 2 (Fig. 6)", restore_volume),
+        ("back up: generation 2 (Fig. 4)", take_backup),
+        ("restore tree, table, file: generation 1 (Fig. 5)", restore_files),
+        ("restore the volume: generation 2 (Fig. 6)", restore_volume),
         (f"write {other} more, delete another tree", write_other),
-        ("restore generation 2 once more (Fig. 6)", restore_volume),
+        ("restore the volume: generation 2 once more", restore_volume),
     ]
 
 
