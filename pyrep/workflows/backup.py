@@ -194,13 +194,16 @@ class Backup:
                 outlet.stream_id: number for outlet, number in zip(outlets, numbers, strict=False)
             }
             watchdog.start()
+            run.tell(410, "send everything written before the point")
             drained = self._drain(streams, list(points.values()), start + limit_s)  # 410
             if outlets:
+                run.tell(430, "the secondary checks (440), brings in sync (460), splits (450)")
                 self._ask(
                     "split",
                     run,
                     attempt=run.facts["attempt"],
                     points=[[stream, number] for stream, number in points.items()],
+                    limit_s=limit_s,
                 )  # 430 to 450
             split_at = time.monotonic()
             run.facts["remote_during"] = self._statuses()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -20,6 +21,8 @@ from pyrep.workflows.codec import generation_to
 from pyrep.workflows.pool import Pool, complete_generation
 
 __all__ = ["SecondaryBackup"]
+
+_log = logging.getLogger(__name__)
 
 
 class SecondaryBackup:
@@ -49,33 +52,42 @@ class SecondaryBackup:
             raise RefusedError(f"pair {pair_id} isn't one of system {peer}")
         return row.volume_id
 
-    def _attempt(self, attempt_id: str) -> Generation:
+    def _attempt(self, peer: str, attempt_id: str) -> Generation:
+        """Return the attempt, which must be of this peer's volumes."""
         for one in self._state.catalogue.all():
-            if one.attempt_id == attempt_id and one.home == self._system.system_id:
+            origins = {member.origin_system for member in one.members}
+            if (
+                one.attempt_id == attempt_id
+                and one.home == self._system.system_id
+                and origins == {peer}
+            ):
                 return one
         raise RefusedError(f"there is no backup attempt {attempt_id}")
 
     def split(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
         """440, 460, 450: split all volumes at one point, where applied = number."""
-        generation = self._attempt(body["attempt"])
+        generation = self._attempt(peer, body["attempt"])
         if generation.state is not GenerationState.TAKING:
             raise RefusedError(
                 f"backup attempt {body['attempt']} is {generation.state}: too late to split"
             )
         pairs = self._pool.pairs_of(generation.generation_id)
+        self._tell(generation, 440, "are the local mirrors in sync?")
         for pvol, _ in pairs:
             if pvol.row.status is not PairStatus.DUPLEX:  # 440
+                self._tell(generation, 460, "bring a local mirror in sync")
                 job = self._system.local_pairs.resync_forward(
                     pvol.row.pair_id, lease=body["workflow"]
-                )  # 460
+                )
                 if job is not None:
-                    job.wait()
+                    job.wait(timeout_s=body["limit_s"])  # hosts wait meanwhile: not for ever
+        self._tell(generation, 450, "split the local mirrors at the point")
         applies = self._state.peer(SystemId(peer))
         checks = [
             CutItem(verb=CutVerb.APPLIED, on=applies.incoming(stream), number=number)
             for stream, number in body["points"]
         ]
-        self._system.local_pairs.cut(pairs, checks)  # 450
+        self._system.local_pairs.cut(pairs, checks)
         done = self._split[generation.generation_id] = threading.Event()
 
         def settle() -> None:
@@ -88,13 +100,16 @@ class SecondaryBackup:
         self._state.background(f"flush {generation.generation_id}", settle)
         return {}
 
-    def confirm(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _tell(self, generation: Generation, step: int, text: str) -> None:
+        _log.info("workflow.step generation=%s step=%d %s", generation.generation_id, step, text)
+
+    def confirm(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
         """Flushed, committed and confirmed: complete."""
-        generation = self._attempt(body["attempt"])
+        generation = self._attempt(peer, body["attempt"])
         done = self._split.get(generation.generation_id)
         if done is not None and not done.wait(self._state.options.ack_timeout_s):
             raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")
-        generation = self._attempt(body["attempt"])
+        generation = self._attempt(peer, body["attempt"])
         if generation.state is GenerationState.COMPLETE:
             return {"generation": generation_to(generation)}
         if generation.state is not GenerationState.UNCONFIRMED:

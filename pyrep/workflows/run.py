@@ -157,6 +157,16 @@ class Run:
         if self.cancel:
             self.cancel.check(f"{self.kind} at step {step.number}")
 
+    def tell(self, number: int, text: str) -> None:
+        """Tell a step inside a step: logged and reported, not journalled.
+
+        In a hold every write to the journal would keep hosts waiting, and a resume goes on from the
+        outer step anyway.
+        """
+        self.step_number, self._text = number, text
+        _log.info("workflow.step workflow=%s step=%d %s", self.workflow_id, number, text)
+        self.report()
+
     def report(self, done_bytes: int = 0, total_bytes: int = 0) -> None:
         """Tell the caller where it is."""
         if self._progress:
@@ -203,6 +213,7 @@ class Run:
         """Write down that it stopped, and why."""
         self.system.state.journal.update(
             self.workflow_id,
+            step=self.step_number,
             state=WorkflowState.STOPPED,
             progress=self._merged(),
             error=str(error) or type(error).__name__,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.peer import Peer
-from pyrep.errors import InvalidArgumentError, RefusedError
+from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import (
     GenerationId,
     PairStatus,
@@ -307,6 +307,28 @@ def abandon(system: StorageSystem, workflow_id: str) -> None:
 # --- the path ------------------------------------------------------------------------------------
 
 
+def _check_own_pair(
+    system: StorageSystem, peer: Peer, *, volume: str | None = None, pair: str | None = None
+) -> None:
+    """Let a peer reach only volumes that are paired with it, through that pair.
+
+    Raises:
+        NotFoundError: as if there were no such volume or pair.
+    """
+    for one in list(system.state.mirrors.values()):
+        row = one.row
+        if (
+            row.is_remote
+            and row.pair_system_id == peer.system_id
+            and volume in {None, row.volume_id}
+            and pair in {None, row.pair_id}
+        ):
+            return
+    raise NotFoundError(
+        f"system {peer.system_id} has no pair {pair or ''} with volume {volume or ''}"
+    )
+
+
 def attach(system: StorageSystem) -> None:
     """Let a system answer the workflows' commands, and fence what stopped workflows had fenced."""
     side = ProductionSide(system)
@@ -315,7 +337,11 @@ def attach(system: StorageSystem) -> None:
     def bound(
         verb: Callable[[dict[str, Any]], dict[str, Any]],
     ) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
-        return lambda _peer, body: verb(body)
+        def checked(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+            _check_own_pair(system, peer, volume=body.get("volume"), pair=body["pair"])
+            return verb(body)
+
+        return checked
 
     for name, verb in production_verbs(side).items():
         calls[name] = bound(verb)
@@ -325,19 +351,29 @@ def attach(system: StorageSystem) -> None:
     calls["backup.confirm"] = lambda peer, body: secondary.confirm(peer.system_id, body)
     calls["backup.end"] = lambda peer, body: secondary.end(peer.system_id, body)
 
-    def run_backup(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+    def run_backup(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         request = BackupRequest.from_json(body["request"])
+        for volume in request.volumes:
+            _check_own_pair(system, peer, volume=volume)
         made, run = begin_backup(system, request, progress=None, cancel=None)
         return _backup_body(_lead_backup(made, run))
 
-    def run_restore(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+    def asked_restore(peer: Peer, body: dict[str, Any]) -> Restore:
         made = Restore(system, RestoreRequest.from_json(body["request"]))
+        if made.member.origin_system != peer.system_id:
+            raise NotFoundError(
+                f"system {peer.system_id} has no volume in generation {made.request.generation}"
+            )
+        return made
+
+    def run_restore(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        made = asked_restore(peer, body)
         made.check()
         run = begin_restore(system, made, progress=None, cancel=None)
         return asdict(_lead_restore(made, run))
 
-    def estimate(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        return Restore(system, RestoreRequest.from_json(body["request"])).estimate(None).to_json()
+    def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        return asked_restore(peer, body).estimate(None).to_json()
 
     calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup

@@ -58,8 +58,9 @@ def test_steps_are_told_and_journalled_by_their_numbers(raw: Sites) -> None:
         journalled.append(list_workflows(raw.a)[-1].step)
 
     backup(raw.a, ["105a"], progress=progress)
-    assert list(dict.fromkeys(steps)) == [400, 420, 470]
-    assert steps == journalled
+    assert list(dict.fromkeys(steps)) == [400, 420, 410, 430, 470]
+    # 410 and 430 stand inside the hold, whose step in the journal is 420.
+    assert [420 if step in {410, 430} else step for step in steps] == journalled
     assert raw.workflow(raw.a).state is WorkflowState.DONE
 
 
@@ -294,7 +295,7 @@ def test_a_hold_without_an_answer_is_ended_and_a_late_430_has_no_effect(build: B
     with pytest.raises(WorkflowError) as caught:
         backup(raw.a, ["105a"], label="late", hold_max_ms=20)
 
-    assert caught.value.step == 420
+    assert caught.value.step == 430
     assert raw.generation("late").state is GenerationState.TAKING
     assert raw.content("105b")[:7] == b"went on"
     assert raw.local("107b").status().status is PairStatus.DUPLEX  # the late split did nothing
@@ -346,7 +347,7 @@ def test_a_stalled_path_ends_the_hold_and_hosts_go_on(build: Build) -> None:
 
     with pytest.raises(WorkflowError, match="didn't reach the secondary within 30") as caught:
         backup(raw.a, ["105a"], label="stalled", hold_max_ms=30, progress=at_step(420, stall))
-    assert caught.value.step == 420
+    assert caught.value.step == 410
     assert not _stream(raw).info().corked
     raw.path.resume()
     writer.join(WAIT_S)

@@ -20,8 +20,10 @@ Build = Callable[..., Sites]
 
 SPOTS = [
     Spot("420 begins", 420),
-    Spot("split", 420, fail_call("b", "backup.split")),
-    Spot("behind split", 420, fail_call("b", "backup.split", behind=True)),
+    Spot("410 begins", 410),
+    Spot("430 begins", 430),
+    Spot("split", 430, fail_call("b", "backup.split")),
+    Spot("behind split", 430, fail_call("b", "backup.split", behind=True)),
     Spot("470 begins", 470),
     Spot("confirm", 470, fail_call("b", "backup.confirm")),
     Spot("behind confirm", 470, fail_call("b", "backup.confirm", behind=True)),
