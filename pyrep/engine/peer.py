@@ -43,6 +43,12 @@ class Peer:
         self._queue_bytes = queue_bytes
         self._lost = lost
         self._lock = threading.RLock()
+        self.opening = threading.Lock()
+        """Held while a stream is opened and the other side told.
+
+        Else another pair of the group binds its channel to a stream that isn't known there yet. It
+        is taken outside `control` and inside `operation`.
+        """
         self._connection: Connection | None = None
         self._outlets: dict[GroupId, Outlet] = {}
         self._applies: dict[int, Apply] = {}
@@ -138,9 +144,10 @@ class Peer:
         Raises:
             PathLostError: there is no connection.
         """
-        outlet, opened = self.opened_outlet(group_id)
-        if opened is not None:
-            self.ask(opened)
+        with self.opening:
+            outlet, opened = self.opened_outlet(group_id)
+            if opened is not None:
+                self.ask(opened)
         return outlet
 
     def opened_outlet(self, group_id: GroupId) -> tuple[Outlet, OpenStream | None]:

@@ -362,26 +362,32 @@ class RemotePairs:
                 pending_union=False,
             )
         mirror.link.idle()
-        bits = to_roaring(mirror.pending())
         try:
-            answer = peer.ask(BeginReverse(pair_id=pair_id, pending=bits, resumes=resumes))
+            self._receive_reverse(peer, mirror, resumes=resumes)
         except RefusedError:
             if not resumes:  # nothing was copied, and the fence kept hosts off meanwhile
                 mirror.link.mark()
                 state.commit(before)
             raise
-        ready = _expect(answer, ReverseReady)
-        if ready.next_number:
-            peer.open_stream(
-                OpenStream(
-                    stream_id=ready.stream_id,
-                    attempt=ready.attempt,
-                    next_number=ready.next_number,
-                )
-            )
-        peer.bind(ready.stream_id, ready.channel, mirror.link)
         peer.ask(ReverseRun(pair_id=pair_id))
         return self._start(mirror, lambda job: self._follow_reverse(mirror, job))
+
+    def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool) -> None:
+        """Hand this side's bits over, and get ready for what will come."""
+        asked = BeginReverse(
+            pair_id=mirror.row.pair_id, pending=to_roaring(mirror.pending()), resumes=resumes
+        )
+        with peer.opening:
+            ready = _expect(peer.ask(asked), ReverseReady)
+            if ready.next_number:
+                peer.open_stream(
+                    OpenStream(
+                        stream_id=ready.stream_id,
+                        attempt=ready.attempt,
+                        next_number=ready.next_number,
+                    )
+                )
+            peer.bind(ready.stream_id, ready.channel, mirror.link)
 
     def _follow_reverse(self, mirror: Mirror, job: CopyJob) -> None:
         peer = self._peer(mirror)
@@ -654,6 +660,8 @@ class RemotePairs:
         """
         state = self._state
         with state.control:
+            if state.closing:
+                return
             failed = [one for one in state.mirrors.values() if self._has_failed(one)]
         for mirror in failed:
             with (
