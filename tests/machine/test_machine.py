@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep.engine import CopyJob, Pair, Volume
@@ -124,7 +124,8 @@ class MirrorMachine(RuleBasedStateMachine):
     def pick_pair(self, pick: int, *statuses: PairStatus) -> ReferencePair | None:
         """Return one of the pairs (of these statuses).
 
-        What is drawn never depends on what the systems made of it, or a run couldn't be repeated.
+        What is drawn, and which rules may run, never depends on what the systems made of the rules
+        before, or a run couldn't be repeated.
         """
         pairs = [
             one
@@ -253,20 +254,10 @@ class MirrorMachine(RuleBasedStateMachine):
             for one in self.world.reference.pairs.values()
         )
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(direction=st.sampled_from(Direction), cancels=st.booleans(), pick=picks)
     def resync(self, direction: Direction, cancels: bool, pick: int) -> None:
-        self.resync_one(self.pick_pair(pick), direction, cancels=cancels)
-
-    @precondition(lambda self: not self.world.path.is_up)
-    @rule(direction=st.sampled_from(Direction), cancels=st.booleans(), pick=picks)
-    def resync_without_a_path(self, direction: Direction, cancels: bool, pick: int) -> None:
         one = self.pick_pair(pick)
-        if one is not None and not one.is_remote:
-            self.resync_one(one, direction, cancels=cancels)
-
-    def resync_one(self, one: ReferencePair | None, direction: Direction, *, cancels: bool) -> None:
-        if one is None:
+        if one is None or (one.is_remote and not self.world.path.is_up):
             return
         job = self.begin_resync(one, direction)
         if job is None:
@@ -314,7 +305,6 @@ class MirrorMachine(RuleBasedStateMachine):
 
     # --- workflows -------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(
         asked=st.sampled_from([PVOLS, PVOLS[:1], PVOLS[1:]]),
         sides=st.sampled_from(BackupSides),
@@ -335,7 +325,7 @@ class MirrorMachine(RuleBasedStateMachine):
                 reuse_last=True,
                 hold_max_ms=30_000,
             )
-        except RefusedError:
+        except (RefusedError, PathLostError):
             assert not ready, "a backup was refused that nothing stood against"
             return
         event(f"backup at {sides}")
@@ -354,12 +344,11 @@ class MirrorMachine(RuleBasedStateMachine):
             }
             self.world.note({pair.pair_id: Asked.BACKUP}, {generation_id: held})
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(pick=picks, here=system_ids)
     def restore_a_volume(self, pick: int, here: str) -> None:
         """Fig. 6, whatever is pending on whichever side."""
         svols = [one.svol for one in self.pairs_with_generations()]
-        if svols:
+        if svols and self.world.path.is_up:
             self.restore_from(svols[pick % len(svols)], here)
 
     def pairs_with_generations(self) -> list[ReferencePair]:
@@ -395,7 +384,6 @@ class MirrorMachine(RuleBasedStateMachine):
         self.world.note({local.pair_id: Asked.REVERSE, remote.pair_id: Asked.RESTORE})
         assert self.world.live(remote.pvol) == content.to_bytes()
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(pick=picks, here=writes, there=writes)
     def restore_a_volume_with_pending_on_both_sides(
         self, pick: int, here: HostWrite, there: HostWrite
@@ -423,23 +411,20 @@ class MirrorMachine(RuleBasedStateMachine):
 
     # --- fate ------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule()
     def cut_the_path(self) -> None:
         self.world.cut()
 
-    @precondition(lambda self: not self.world.path.is_up)
     @rule()
     def restore_the_path(self) -> None:
         self.world.connect()
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(many=st.lists(writes, min_size=1, max_size=3), cuts=st.booleans())
     def write_while_the_path_stalls(self, many: list[HostWrite], cuts: bool) -> None:
         """Writers wait for the stalled peer; if it is lost, it has none of what it didn't take."""
         reference, world = self.world.reference, self.world
         name = PVOLS[0]
-        if not reference.takes_host_writes(name):
+        if not world.path.is_up or not reference.takes_host_writes(name):
             return
         is_shipped = any(
             one.pvol == name and one.is_remote and one.here.status is PairStatus.DUPLEX
@@ -473,7 +458,6 @@ class MirrorMachine(RuleBasedStateMachine):
     def crash_and_reopen(self, system_id: str, loss: PowerLoss) -> None:
         self.world.crash(system_id, loss)
 
-    @precondition(lambda self: self.world.path.is_up)
     @rule(
         pick=picks,
         direction=st.sampled_from(Direction),
@@ -483,7 +467,9 @@ class MirrorMachine(RuleBasedStateMachine):
     def disturb_a_copy(self, pick: int, direction: Direction, ends: str, loss: PowerLoss) -> None:
         """A copy is broken off somewhere; what is left to do isn't forgotten."""
         one = self.pick_pair(pick, PairStatus.SPLIT)
-        if one is None or self.begin_resync(one, direction) is None:
+        if one is None or (one.is_remote and not self.world.path.is_up):
+            return
+        if self.begin_resync(one, direction) is None:
             return
         self.world.observe()
         event(f"disturbed by {ends}: {one.here.status} {one.here.direction}")
