@@ -71,8 +71,7 @@ def check_duplex(*systems: StorageSystem) -> None:
         for side in (pair.pvol, pair.svol):
             if side.mirror.row.status is not PairStatus.DUPLEX:
                 continue
-            if side.mirror.link.pending_count():
-                first = next(side.mirror.pending().runs())[0]
+            for first, _count in side.mirror.link.pending.runs():
                 raise InvariantError(
                     "DUPLEX", f"{pair.name}: pending in the row of {side.name}", chunk_index=first
                 )

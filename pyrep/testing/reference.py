@@ -257,9 +257,9 @@ class Reference:
             self._finish_copy(before, pair, commands.get(pair_id), again=again)
 
     def _take_facts(self, pair: ReferencePair, here: Facts, there: Facts, events: Events) -> None:
-        for old, new in ((pair.here, here), (pair.there, there)):
-            # A secondary that was out of reach is told late: it goes where the primary is.
-            told = (new.status, new.cause) == (here.status, here.cause)
+        # A secondary that was out of reach is told late: it goes where the primary is.
+        follows = (there.status, there.cause) == (here.status, here.cause)
+        for old, new, told in ((pair.here, here, False), (pair.there, there, follows)):
             if not told and new.place not in reachable(old.place, events):
                 raise ModelError(f"pair {pair.pair_id} can't go from {old} to {new} by {events}")
             if new.status is _DUPLEX and not new.consistent:
