@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from pyrep._core import LinkCore
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
@@ -176,11 +177,12 @@ class SystemEndpoint:
     def take_frame(self, connection: Connection, frame: bytes) -> None:
         """Apply and acknowledge; volumes that failed split their pairs."""
         with self._state.at_work():
-            peer = self._peer_of(connection)
-            for link, code in peer.take_frame(connection, frame):
-                for mirror in list(self._state.mirrors.values()):
-                    if mirror.link is link:
-                        self._secondary.volume_failed(mirror, code)
+            self._peer_of(connection).take_frame(connection, frame, self._volume_failed)
+
+    def _volume_failed(self, link: LinkCore, errno_code: int) -> None:
+        for mirror in list(self._state.mirrors.values()):
+            if mirror.link is link:
+                self._secondary.volume_failed(mirror, errno_code)
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:
         """Take the peer's numbers."""

@@ -543,6 +543,8 @@ class LocalPairs:
         """Notice links that broke since the last look; not those that a command is busy with."""
         state = self._state
         with state.control:
+            if state.closing:
+                return
             broken = [one.row.pair_id for one in state.mirrors.values() if _is_broken(one)]
         for pair_id in broken:
             with (

@@ -228,11 +228,15 @@ class Peer:
         for apply in applies:
             apply.unbind_link(link)
 
-    def take_frame(self, connection: Connection, frame: bytes) -> list[tuple[LinkCore, int]]:
+    def take_frame(
+        self, connection: Connection, frame: bytes, failed: Callable[[LinkCore, int], None]
+    ) -> None:
         """Check and apply a frame, make durable what a barrier asks for, acknowledge.
 
-        Returns:
-            The links whose volume failed, with the errno.
+        Args:
+            connection: the one over which it came.
+            frame: the frame.
+            failed: told of links whose volume failed, with the errno, before the peer is.
 
         Raises:
             WireError: nothing of it had an effect; the connection isn't to be trusted any more.
@@ -241,14 +245,15 @@ class Peer:
         apply = self.incoming(check_frame(frame).stream_id)
         if apply.frame(frame, self._wake):
             apply.settle()
-        failed = apply.take_errors()
+        errors = apply.take_errors()
+        for link, code in errors.values():
+            failed(link, code)
         info = apply.info()
         ack = StreamAck(
             stream_id=apply.stream_id,
             attempt=info.attempt,
             received=info.applied,
             durable=info.durable,
-            errors={channel: code for channel, (_, code) in failed.items()},
+            errors={channel: code for channel, (_, code) in errors.items()},
         )
         connection.send_ack(encode(ack))
-        return list(failed.values())

@@ -240,6 +240,8 @@ class RemotePairs:
 
     def _begin_forward(self, mirror: Mirror) -> CopyJob:
         state = self._state
+        # What an earlier copy has left on its way would fail in this one's name.
+        self._drain_or_break(mirror)
         union = self._union(mirror, Direction.FORWARD)
         pair_id = mirror.row.pair_id
         count = union.count()
@@ -317,6 +319,8 @@ class RemotePairs:
 
     def _check_ships(self, mirror: Mirror) -> None:
         """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""
+        if mirror.row.status is not PairStatus.COPY:
+            raise RefusedError(f"cannot end the copy: status is {mirror.row.status}")
         info = mirror.link.info()
         if info.mode is not LinkMode.SHIP or info.broken or not self._peer(mirror).is_connected:
             raise PathLostError("the path was lost at the end of the copy")

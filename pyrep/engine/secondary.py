@@ -167,6 +167,9 @@ class SecondarySide:
             self._check_may_copy_into(mirror)
         else:
             self._check_may_copy_out(mirror, resumes=asked.resumes)
+            # What an earlier copy has left on its way would fail in the new one's name.
+            self._end_job(mirror)
+            self._drain(peer, mirror)
         return PendingBits(bits=to_roaring(mirror.pending()))
 
     def _check_may_copy_into(self, mirror: Mirror) -> None:
@@ -347,6 +350,10 @@ class SecondarySide:
         mirror = self.mirror(peer, pair_id)
         self._end_job(mirror)
         mirror.link.mark()
+        self._drain(peer, mirror)
+
+    def _drain(self, peer: Peer, mirror: Mirror) -> None:
+        """Wait until what was sent towards the primary has arrived, or is lost with its path."""
         outlet = peer.known_outlet(self._group(mirror))
         if outlet is not None and outlet.stream.info().open:
             last = outlet.stream.info().last

@@ -81,6 +81,7 @@ _kept: list[SystemState] = []
 """Closed systems that somebody was still inside of: freeing them would pull memory away."""
 
 _DATABASE = "pyrep.db"
+_FILE_BYTES_END = 1 << 63
 
 
 class StorageSystem:
@@ -336,7 +337,7 @@ class StorageSystem:
             ExistsError, InvalidArgumentError, NoSpaceError, ReadOnlyError: nothing was made.
         """
         checked = VolumeId(check_id("volume", volume_id))
-        if size_bytes <= 0:
+        if not 0 < size_bytes < _FILE_BYTES_END:
             raise InvalidArgumentError(f"volume {volume_id} can't have {size_bytes} bytes")
         path = Path("volumes") / f"{checked}.img"
         with self._state.control:
