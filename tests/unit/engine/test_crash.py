@@ -1,0 +1,256 @@
+"""Every command, stopped before each of its commits as a crash would, on either system."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pyrep.engine import CopyJob, Pair, StorageSystem
+from pyrep.errors import PyrepError
+from pyrep.meta import Database
+from pyrep.model import Direction, Generation, PairStatus, SplitCause
+from pyrep.testing import wait_until
+from rig import LONG_S, Rig, content, equal, fill
+
+_SOON_S = 0.3
+"""A copy that the crash has ended would be waited for in vain."""
+
+
+class _Crash(BaseException):
+    """The machine stops here."""
+
+
+@contextmanager
+def _crash_before(commit: int, system: StorageSystem) -> Iterator[None]:
+    """Stop before the n-th change of one system's tables; later ones don't happen either."""
+    database = system.state.db
+    original = Database.transaction
+    count = itertools.count(1)
+
+    @contextmanager
+    def transaction(self: Database) -> Iterator[None]:
+        if self is database and not self._depth and next(count) >= commit:
+            raise _Crash
+        with original(self):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "transaction", transaction)
+        yield
+
+
+def _local(rig: Rig) -> Pair:
+    return next(pair for pair in rig.b.pairs() if not pair.row.is_remote)
+
+
+def _remote(rig: Rig) -> Pair:
+    return next(pair for pair in rig.a.pairs() if pair.row.is_remote)
+
+
+def _nothing(_: Rig) -> None:
+    pass
+
+
+def _with_local(rig: Rig) -> None:
+    rig.local()
+
+
+def _with_split_local(rig: Rig) -> None:
+    rig.local().split()
+    fill(rig.spvol, 5)
+
+
+def _with_siblings(rig: Rig) -> None:
+    rig.local().split()
+    rig.local("107b")
+    fill(rig.spvol, 5)
+
+
+def _with_remote(rig: Rig) -> None:
+    rig.remote()
+    rig.local()
+
+
+def _with_split_remote(rig: Rig) -> None:
+    rig.remote()
+    rig.local()
+    _remote(rig).split()
+    fill(rig.pvol, 5)
+    fill(rig.spvol, 6)
+
+
+def _to_its_end(job: CopyJob | None) -> None:
+    if job is not None:
+        job.wait(LONG_S)
+
+
+def _create_local(rig: Rig) -> None:
+    rig.b.create_local_pair("105b", "106b").wait(timeout_s=_SOON_S)
+
+
+def _create_remote(rig: Rig) -> None:
+    rig.a.create_remote_pair("105a", "100b", "105b").wait(timeout_s=_SOON_S)
+
+
+def _split_local(rig: Rig) -> object:
+    return _local(rig).split()
+
+
+def _resync_local(rig: Rig) -> None:
+    _to_its_end(_local(rig).resync())
+
+
+def _reverse_local(rig: Rig) -> None:
+    _to_its_end(_local(rig).resync(direction=Direction.REVERSE))
+
+
+def _dissolve_local(rig: Rig) -> None:
+    _local(rig).dissolve()
+
+
+def _split_remote(rig: Rig) -> object:
+    return _remote(rig).split()
+
+
+def _resync_remote(rig: Rig) -> None:
+    _to_its_end(_remote(rig).resync())
+
+
+def _reverse_remote(rig: Rig) -> None:
+    _to_its_end(_remote(rig).resync(direction=Direction.REVERSE))
+
+
+def _dissolve_remote(rig: Rig) -> None:
+    _remote(rig).dissolve()
+
+
+_COMMANDS: list[tuple[Callable[[Rig], object], Callable[[Rig], object], str]] = [
+    (_nothing, _create_local, "100b"),
+    (_with_local, _split_local, "100b"),
+    (_with_split_local, _resync_local, "100b"),
+    (_with_split_local, _reverse_local, "100b"),
+    (_with_siblings, _reverse_local, "100b"),
+    (_with_split_local, _dissolve_local, "100b"),
+    (_nothing, _create_remote, "100a"),
+    (_nothing, _create_remote, "100b"),
+    (_with_remote, _split_remote, "100a"),
+    (_with_remote, _split_remote, "100b"),
+    (_with_split_remote, _resync_remote, "100a"),
+    (_with_split_remote, _resync_remote, "100b"),
+    (_with_split_remote, _reverse_remote, "100a"),
+    (_with_split_remote, _reverse_remote, "100b"),
+    (_with_remote, _dissolve_remote, "100a"),
+    (_with_remote, _dissolve_remote, "100b"),
+]
+
+
+@pytest.mark.parametrize("commit", range(1, 7))
+@pytest.mark.parametrize(
+    ("prepare", "command", "who"),
+    [
+        pytest.param(*one, id=f"{one[1].__name__[1:]}-{one[2]}-{index}")
+        for index, one in enumerate(_COMMANDS)
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_crash_before_any_commit_of_a_command_leaves_what_can_be_finished(
+    tmp_path: Path,
+    prepare: Callable[[Rig], object],
+    command: Callable[[Rig], object],
+    who: str,
+    commit: int,
+) -> None:
+    rig = Rig(tmp_path).build()
+    try:
+        fill(rig.pvol, 1)
+        fill(rig.spvol, 2)
+        prepare(rig)
+        held = _held(rig)
+        system = rig.systems[who]
+        with _crash_before(commit, system):
+            with contextlib.suppress(_Crash, PyrepError):
+                command(rig)
+            system.abort()
+        rig.path.cut()
+        rig.open(who)
+        # What was complete before and nobody gave up is as it was.
+        for generation, svol, was in held:
+            if rig.b.generation(generation.generation_id).is_complete:
+                assert content(rig.b.volume(svol)) == was
+        rig.reconnect()
+        _finish(rig)
+    finally:
+        rig.close()
+
+
+def _held(rig: Rig) -> list[tuple[Generation, str, bytes]]:
+    return [
+        (one, member.svol, content(rig.b.volume(member.svol)))
+        for one in rig.b.list_generations()
+        if one.is_complete
+        for member in one.members
+    ]
+
+
+def _finish(rig: Rig) -> None:
+    """Bring every pair to an end that its users could bring it to, and compare."""
+    wait_until(
+        lambda: {pair.pair_id for pair in _remotes(rig.a)} == _ids_at_b(rig) or _unknown(rig)
+    )
+    for pair in _remotes(rig.a):
+        if _unknown(rig):
+            pair.dissolve()
+        else:
+            _bring_home(pair)
+            wait_until(lambda: _remotes(rig.b)[0].row.status is PairStatus.DUPLEX)
+            assert equal(rig.pvol, rig.spvol)
+    assert _agree(rig)
+    for pair in rig.b.pairs():
+        if not pair.row.is_remote:
+            _bring_home(pair)
+            assert equal(rig.spvol, rig.b.volume(pair.row.mirror_volume_id))
+
+
+def _remotes(system: StorageSystem) -> list[Pair]:
+    return [pair for pair in system.pairs() if pair.row.is_remote]
+
+
+def _ids_at_b(rig: Rig) -> set[str]:
+    return {pair.pair_id for pair in _remotes(rig.b)}
+
+
+def _agree(rig: Rig) -> bool:
+    return {pair.pair_id for pair in _remotes(rig.a)} == _ids_at_b(rig)
+
+
+def _unknown(rig: Rig) -> bool:
+    """Whether the primary has found out that the secondary doesn't know its pair."""
+    return (
+        bool(_remotes(rig.a))
+        and not _ids_at_b(rig)
+        and all(pair.row.cause is SplitCause.REQUESTED for pair in _remotes(rig.a))
+    )
+
+
+def _bring_home(pair: Pair) -> None:
+    """Resync a pair in the direction that its state allows, until it is DUPLEX."""
+
+    def is_duplex() -> bool:
+        try:
+            state = pair.status()
+            if state.status is PairStatus.DUPLEX:
+                return True
+            back = state.direction is Direction.REVERSE and not state.target_consistent
+            job = pair.resync(direction=Direction.REVERSE if back else Direction.FORWARD)
+            if job is not None:
+                job.wait(LONG_S)
+        except PyrepError:
+            return False
+        return pair.status().status is PairStatus.DUPLEX
+
+    wait_until(is_duplex)
