@@ -16,6 +16,9 @@ from pyrep.model import Generation, PairStatus
 
 __all__ = ["take_backup"]
 
+_HOLD_MAX_MS = 5000.0
+"""Ten times the default: a machine that is busy with something else is no reason to refuse."""
+
 
 def take_backup(stage: Stage) -> Sequence[Task]:
     """Take a generation of both volumes at one point; return what is to be compared besides."""
@@ -25,7 +28,13 @@ def take_backup(stage: Stage) -> Sequence[Task]:
     writer = RecordWriter(stage.places, slots=scale.record_slots, first=expected.record_count + 1)
     with writer:
         before = writer.wait_for(scale.records_around)
-        report = backup(stage.sites.a, [FILES, RECORDS], label=name, progress=stage.step)
+        report = backup(
+            stage.sites.a,
+            [FILES, RECORDS],
+            label=name,
+            hold_max_ms=_HOLD_MAX_MS,
+            progress=stage.step,
+        )
         writer.wait_for(scale.records_around)
     counts, one_point = check_one_point(
         stage.inspector.read_rings(report.generation.generation_id),
