@@ -19,7 +19,7 @@ from pyrep.cli.demo.tools import Tools
 from pyrep.cli.demo.trees import compare_with_ledger
 from pyrep.errors import FileSystemError
 from pyrep.fs import Access, ExtFileSystem
-from pyrep.model import PairStatus, VolumeId, format_bytes
+from pyrep.model import GenerationId, PairStatus, VolumeId, format_bytes
 
 __all__ = ["DATABASE", "Inspector", "Task", "check_one_point", "count_of"]
 
@@ -92,7 +92,7 @@ class Inspector:
             )
         ]
         if DATABASE in files.records:
-            scratch = self._scratch / f"check-{abs(hash(name))}.db"
+            scratch = self._scratch / f"{name}.db"
             found = _or_why_not(lambda: check_database(fs.read(DATABASE), scratch, database))
             tables = ", ".join(f"{count:,} {table}" for table, count, _ in database.tables)
             checks.append(
@@ -175,21 +175,16 @@ class Inspector:
         source = VolumeId(self._sites.secondary_of(FILES))
         return self._sites.b.generations.member(generation, source).svol
 
-    def read_rings(self, frozen_id: str) -> tuple[bytes, bytes]:
+    def read_rings(self, generation_id: GenerationId) -> tuple[bytes, bytes]:
         """Return a generation's records: of the volume that takes them first, and of the other."""
-        ring_bytes = self._scale.record_slots * SLOT_BYTES
-        rings = []
-        generations = self._sites.b.generations
-        generation = self._sites.b.generation(frozen_id)
-        for volume_id in (RECORDS, FILES):
-            source = VolumeId(self._sites.secondary_of(volume_id))
-            with generations.view(generation.generation_id, source) as view:
-                if volume_id == RECORDS:
-                    rings.append(view.pread(ring_bytes, 0))
-                else:
-                    with open_files(view, Access.READ_ONLY, "the generation") as fs:
-                        rings.append(fs.read(RING))
-        return rings[0], rings[1]
+        view_of = partial(self._sites.b.generations.view, generation_id)
+        with view_of(VolumeId(self._sites.secondary_of(RECORDS))) as view:
+            first = view.pread(self._scale.record_slots * SLOT_BYTES, 0)
+        with (
+            view_of(VolumeId(self._sites.secondary_of(FILES))) as view,
+            open_files(view, Access.READ_ONLY, generation_id) as fs,
+        ):
+            return first, fs.read(RING)
 
 
 def check_one_point(
