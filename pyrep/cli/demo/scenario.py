@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from pyrep import Progress
@@ -15,7 +14,7 @@ from pyrep.cli.demo.restores import restore_files, restore_volume
 from pyrep.cli.demo.scale import Scale
 from pyrep.cli.demo.sites import open_sites
 from pyrep.cli.demo.stage import Stage
-from pyrep.cli.demo.timeline import Timeline
+from pyrep.cli.demo.timeline import HOLD_STEPS, Timeline
 from pyrep.cli.demo.tools import Tools
 from pyrep.cli.demo.watcher import Watcher
 from pyrep.cli.demo.writing import change, write_files, write_first_files, write_other
@@ -77,7 +76,7 @@ def run_demo(directory: Path, *, scale: Scale, tools: Tools, watcher: Watcher) -
 
 def _perform(number: int, act: _Act, stage: Stage, watcher: Watcher) -> None:
     watcher.phase_begins(stage.title)
-    stage.step = partial(_tell, number, stage.timeline, watcher)
+    stage.step = _Teller(number, stage.timeline, watcher).tell
     stage.timeline.doing(number)
     start_s, start_bytes = time.monotonic(), stage.sites.path.frame_bytes
     more = act(stage) or ()
@@ -96,6 +95,19 @@ def _perform(number: int, act: _Act, stage: Stage, watcher: Watcher) -> None:
     watcher.phase_ends(outcome)
 
 
-def _tell(number: int, timeline: Timeline, watcher: Watcher, progress: Progress) -> None:
-    timeline.doing(number, progress.step)
-    watcher.step(progress)
+class _Teller:
+    """Passes progress on, what comes inside a hold only when that is over."""
+
+    def __init__(self, number: int, timeline: Timeline, watcher: Watcher) -> None:
+        self._number = number
+        self._timeline = timeline
+        self._watcher = watcher
+        self._held: list[Progress] = []
+
+    def tell(self, progress: Progress) -> None:
+        self._timeline.doing(self._number, progress.step)
+        self._held.append(progress)
+        if progress.step not in HOLD_STEPS:
+            for one in self._held:
+                self._watcher.step(one)
+            self._held.clear()

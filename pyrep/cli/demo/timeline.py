@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["Moment", "Timeline"]
+__all__ = ["HOLD_STEPS", "Moment", "Timeline"]
 
 _INTERVAL_S = 0.02
+HOLD_STEPS = range(410, 470)
+"""Steps of a backup in which writers wait: looking or printing then makes them wait longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class Timeline:
         """Say what is going on from now on."""
         if (phase, step) == (self._phase, self._step):
             return
-        self.look()  # what has changed so far belongs to what was going on
+        if step not in HOLD_STEPS:
+            self.look()  # what has changed so far belongs to what was going on
         self._phase, self._step = phase, step
 
     def look(self) -> None:
