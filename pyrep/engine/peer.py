@@ -199,6 +199,8 @@ class Peer:
     def bind(self, stream_id: int, channel: int, link: LinkCore) -> None:
         """Let records of a channel come through a link, in place of what was bound to it."""
         apply = self.incoming(stream_id)
+        # An unbound channel's volume isn't flushed by the next barrier, which would say durable.
+        apply.settle()
         apply.unbind(channel)
         apply.bind(channel, link)
 

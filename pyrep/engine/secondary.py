@@ -150,15 +150,16 @@ class SecondarySide:
 
     def facts(self, peer: Peer, pair_id: str) -> PairFacts:
         """Tell the row."""
-        mirror = self.mirror(peer, pair_id)
-        row = mirror.row
-        return PairFacts(
-            status=row.status,
-            cause=row.cause,
-            direction=row.direction,
-            target_consistent=row.target_consistent,
-            pending_count=mirror.link.pending_count(),
-        )
+        with self._state.control:  # it isn't dissolved meanwhile
+            mirror = self.mirror(peer, pair_id)
+            row = mirror.row
+            return PairFacts(
+                status=row.status,
+                cause=row.cause,
+                direction=row.direction,
+                target_consistent=row.target_consistent,
+                pending_count=mirror.link.pending_count(),
+            )
 
     def pending(self, peer: Peer, asked: Pending) -> PendingBits:
         """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""
