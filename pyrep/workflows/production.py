@@ -54,7 +54,15 @@ class ProductionSide:
             "direction": state.direction,
             "pending_count": state.pending_count,
             "volume": volume,
+            "broken_off": self._broken_off(VolumeId(volume)),
         }
+
+    def _broken_off(self, volume: VolumeId) -> str:
+        """Return a local pair of the volume whose copy has stopped half-way, or nothing."""
+        for one in self._state.local_svol_mirrors(volume):
+            if one.row.status is PairStatus.COPY and one.job is None:
+                return one.row.pair_id
+        return ""
 
     def pending(self, pair: str) -> str:
         """Return what is pending in the PVOL's row, as it travels."""

@@ -213,6 +213,12 @@ class Restore:
                 f"cannot restore: remote pair {pair_id} is copying",
                 hint="wait until it is DUPLEX",
             )
+        if facts["broken_off"]:
+            raise RefusedError(
+                f"cannot restore: the copy of local pair {facts['broken_off']} of volume "
+                f"{self.member.origin_system}:{self.member.origin_volume} was broken off",
+                hint="let it go on first: pair.resync(direction=...); or stop it: pair.split()",
+            )
         if not self.remote.row.target_consistent:
             raise RefusedError(
                 f"cannot restore: a copy of remote pair {pair_id} was broken off, volume "

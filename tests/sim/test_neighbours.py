@@ -35,9 +35,9 @@ def pair_to(world: World, svol: str) -> str:
 
 
 def split(world: World, svol: str) -> str:
-    """Split a local pair of 100b; return its generation."""
+    """Split a local pair; return its generation."""
     pair_id = pair_to(world, svol)
-    made = world.systems["100b"].pair(pair_id).split()
+    made = world.systems[f"100{svol[-1]}"].pair(pair_id).split()
     world.note({pair_id: Asked.SPLIT})
     world.check()
     assert made is not None
@@ -45,11 +45,12 @@ def split(world: World, svol: str) -> str:
 
 
 def break_off(world: World, svol: str, direction: Direction) -> None:
-    """Begin a resync of a local pair of 100b that doesn't get anywhere."""
+    """Begin a resync of a local pair that doesn't get anywhere."""
     pair_id = pair_to(world, svol)
+    system = world.systems[f"100{svol[-1]}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyrep.engine.copyjob.Copier", Stopping)
-        job = world.systems["100b"].pair(pair_id).resync(direction=direction)
+        job = system.pair(pair_id).resync(direction=direction)
         assert job is not None
         with pytest.raises(CancelledError):
             job.wait(60)
@@ -82,6 +83,24 @@ def test_a_restore_is_refused_while_another_copy_back_is_half_way(world: World) 
     world.check()
     world.write(("100b", "105b"), HostWrite(offset=0, data=b"x"))
     break_off(world, "107b", Direction.REVERSE)
+    with pytest.raises(RefusedError, match="broken off"):
+        restore(world.systems["100b"], generation_id, "105b", whole=True)
+    world.check()
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_restore_is_refused_while_a_copy_at_105a_is_half_way(
+    world: World, direction: Direction
+) -> None:
+    """It was found at 670, with 105b written and the pair that is in the way leased."""
+    generation_id = split(world, "106b")
+    split(world, "106a")
+    world.write(PVOLS[0], HostWrite(offset=9000, data=b"later" * 5000))
+    remote = world.systems["100a"].pair(pair_to(world, "105b"))
+    remote.split()
+    world.note({remote.pair_id: Asked.SPLIT})
+    world.check()
+    break_off(world, "106a", direction)
     with pytest.raises(RefusedError, match="broken off"):
         restore(world.systems["100b"], generation_id, "105b", whole=True)
     world.check()
