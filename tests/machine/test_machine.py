@@ -25,7 +25,7 @@ from pyrep.errors import (
     RefusedError,
     WorkflowError,
 )
-from pyrep.model import AckPoint, Direction, PairStatus
+from pyrep.model import AckPoint, Direction, GenerationId, PairStatus, VolumeId
 from pyrep.testing import (
     Asked,
     HostWrite,
@@ -327,6 +327,9 @@ class MirrorMachine(RuleBasedStateMachine):
             )
         except (RefusedError, PathLostError):
             assert not ready, "a backup was refused that nothing stood against"
+            # An SVOL of another of the volumes may have been made ready by then.
+            touched = [one for one in reference.pairs.values() if not one.is_remote]
+            self.world.note({one.pair_id: Asked.BACKUP for one in touched})
             return
         event(f"backup at {sides}")
         members: dict[VolumeName, str] = {
@@ -364,10 +367,16 @@ class MirrorMachine(RuleBasedStateMachine):
         reference = self.world.reference
         generation_id = reference.holder(svol)
         assert generation_id is not None
-        local = next(one for one in reference.pairs.values() if one.svol == svol)
+        chosen = next(one for one in reference.pairs.values() if one.svol == svol)
+        # Two SVOLs of one volume may hold it; the system takes either.
+        catalogue = self.world.systems["100b"].generations
+        member = catalogue.member(
+            catalogue.get(GenerationId(generation_id)), VolumeId(chosen.pvol[1])
+        )
+        local = reference.pairs[member.pair_id]
         remote = next(one for one in reference.pairs.values() if one.svol == local.pvol)
         whole = self.is_whole(local) and self.is_whole(remote)
-        content = reference.generations[generation_id][svol]
+        content = reference.generations[generation_id][local.svol]
         known_here = {one.generation_id for one in self.world.systems[here].list_generations()}
         lead = here if generation_id in known_here else "100b"
         try:
@@ -381,6 +390,9 @@ class MirrorMachine(RuleBasedStateMachine):
             abandon(self.world.systems["100b"], stopped.workflow_id)
             return
         event(f"restore, remote {remote.here.status} {remote.here.cause}")
+        siblings = [one for one in reference.pairs.values() if one.pvol == local.pvol]
+        copying = [one for one in siblings if one.here.status is PairStatus.COPY]
+        self.world.note({one.pair_id: Asked.SPLIT for one in copying})  # broken off; 640 ends them
         self.world.note({local.pair_id: Asked.REVERSE, remote.pair_id: Asked.RESTORE})
         assert self.world.live(remote.pvol) == content.to_bytes()
 
