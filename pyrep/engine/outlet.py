@@ -123,16 +123,17 @@ class Outlet:
             PathLostError, TimedOutError, CancelledError.
         """
         for _ in range(3):
-            # An epoch may be closing already; what was sent since then is in the next one.
             last = self.stream.info().last
             self.stream.barrier()
             self.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
+            info = self.stream.info()
             if not any(link.info().any_unsettled for link in links):
                 return
+            # An epoch was closing already; what was sent since then is in the next one. Its barrier
+            # is asked for, but the sender may not have put it yet: then it is the next record.
             self.stream.barrier()
-            info = self.stream.info()
-            if info.durable < info.last:
-                self.stream.wait(info.last, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
+            number = max(info.last, info.durable + 1)
+            self.stream.wait(number, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
         if any(link.info().any_unsettled for link in links):
             raise TimedOutError(
                 f"the stream of group {self.group_id} doesn't settle while hosts write"
