@@ -93,6 +93,17 @@ class Pair:
         """The consistency group of a remote pair."""
         return self.row.group_id
 
+    @property
+    def job(self) -> CopyJob | None:
+        """The copy that runs for this pair, led by this system; for progress and cancel.
+
+        The initial copy of a new pair, or one that goes on by itself, is found here.
+        """
+        with self._state.control:
+            rows = self._state.table.pair_rows(self._pair_id)
+            jobs = [self._state.mirrors[row.pair_id, row.volume_id].job for row in rows]
+        return next((job for job in jobs if job is not None and not job.is_done), None)
+
     def status(self) -> PairState:
         """Return the pair's state at this moment."""
         self._local.refresh()
