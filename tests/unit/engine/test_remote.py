@@ -600,6 +600,7 @@ def test_a_split_during_a_stall_ends_in_time_one_way_or_the_other(rig: Rig) -> N
     rig.path.stall()
     writer = threading.Thread(target=rig.pvol.pwrite, args=(b"slow", 0))
     writer.start()
+    wait_until(lambda: pair.status().unsettled)  # else a split that comes first finds no stall
     with contextlib.suppress(TimedOutError):
         pair.split()
     writer.join()
