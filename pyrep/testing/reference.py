@@ -351,7 +351,8 @@ class Reference:
                     )
         self._put(target, content)
         for one in self._duplex_behind(target):
-            self._put(one.svol, content)
+            if self.content(one.svol) != content:  # it got every byte, but nobody flushed it
+                self.write(one.svol, HostWrite(offset=0, data=content.to_bytes()))
 
 
 def _goes_back(old: ReferencePair, asked: Asked | None) -> bool:

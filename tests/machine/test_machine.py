@@ -499,8 +499,8 @@ def _settings() -> settings:
     if settings.get_current_profile_name() != "default":
         return settings(phases=set(Phase) - {Phase.explain})
     return settings(
-        max_examples=25,
-        stateful_step_count=25,
+        max_examples=35,
+        stateful_step_count=30,
         derandomize=True,
         phases={Phase.explicit, Phase.generate},
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
