@@ -642,7 +642,12 @@ class RemotePairs:
             _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
             self.resync_forward(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, by_itself=True)
         elif row.status is PairStatus.SPLIT:
-            self.tell_split(mirror)
+            # Held, and asked again: somebody may be resyncing it by now.
+            with self._state.operation(
+                "split", [row.pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S
+            ):
+                if mirror.row.status is PairStatus.SPLIT:
+                    self.tell_split(mirror)
 
     def _note_unknown(self, mirror: Mirror) -> None:
         """The secondary doesn't know the pair: it stays as it is, until somebody dissolves it."""

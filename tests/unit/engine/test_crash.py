@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import CopyJob, Pair, StorageSystem
-from pyrep.errors import PyrepError
+from pyrep.errors import PyrepError, TimedOutError
 from pyrep.meta import Database
 from pyrep.model import Direction, Generation, PairStatus, SplitCause
 from pyrep.testing import wait_until
@@ -239,6 +239,7 @@ def _unknown(rig: Rig) -> bool:
 
 def _bring_home(pair: Pair) -> None:
     """Resync a pair in the direction that its state allows, until it is DUPLEX."""
+    why: list[object] = []
 
     def is_duplex() -> bool:
         try:
@@ -249,8 +250,12 @@ def _bring_home(pair: Pair) -> None:
             job = pair.resync(direction=Direction.REVERSE if back else Direction.FORWARD)
             if job is not None:
                 job.wait(LONG_S)
-        except PyrepError:
+        except PyrepError as error:
+            why[:] = [error, error.hint, pair.row]
             return False
         return pair.status().status is PairStatus.DUPLEX
 
-    wait_until(is_duplex)
+    try:
+        wait_until(is_duplex, timeout_s=20)
+    except TimedOutError as error:
+        raise AssertionError(why) from error

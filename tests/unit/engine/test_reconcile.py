@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from pyrep.engine import Pair
 from pyrep.errors import PathLostError, RefusedError
-from pyrep.interconnect.messages import CreatePair, RemovePair
+from pyrep.interconnect.messages import CreatePair, ReadPair, RemovePair
 from pyrep.model import PairStatus, SplitCause
-from pyrep.testing import wait_until
+from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, Rig, equal, fill, refused, row_of
 
 
@@ -112,3 +114,32 @@ def _with_a_cut_at(rig: Rig, monkeypatch: pytest.MonkeyPatch, verb: str) -> Pair
     pair = rig.a.create_remote_pair("105a", "100b", "105b")
     wait_until(lambda: not rig.path.is_up)
     return pair
+
+
+def test_a_path_that_returns_does_not_split_a_pair_that_was_resynced_meanwhile(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    rig.path.cut()
+    peer = rig.a.state.peer(rig.b.system_id)
+    ask = peer.ask
+    read, resynced = threading.Event(), threading.Event()
+
+    def slow(message: object) -> object:
+        answer = ask(message)  # type: ignore[arg-type]
+        if isinstance(message, ReadPair):
+            read.set()
+            resynced.wait(LONG_S)
+        return answer
+
+    monkeypatch.setattr(peer, "ask", slow)
+    rig.path.connect()
+    read.wait(LONG_S)
+    job = pair.resync()
+    assert job is not None
+    job.wait(LONG_S)
+    resynced.set()
+    wait_quiet(rig.a, rig.b)
+    assert row_of(rig.b, pair).status is PairStatus.DUPLEX
+    assert rig.path.is_up
