@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -90,8 +91,24 @@ def backup(
     if primary is not None and primary != system.system_id:
         body = system.ask(primary, "backup.run", {"request": request.to_json()})
         return _backup_report(body)
-    made, run = begin_backup(system, request, progress=progress, cancel=cancel)
-    return _lead_backup(made, run)
+    with _inside(system):
+        made, run = begin_backup(system, request, progress=progress, cancel=cancel)
+        return _lead_backup(made, run)
+
+
+@contextlib.contextmanager
+def _inside(system: StorageSystem) -> Iterator[None]:
+    """Be counted in: `close` frees nothing that a workflow still touches, and waits for it.
+
+    A workflow amid a close soon stops at its step, since paths are cut and volumes fenced. Closing
+    the system from a workflow's own callback would wait for itself: do it behind the workflow.
+
+    Raises:
+        InvalidArgumentError: the system is closed.
+    """
+    with system.state.at_work():
+        system.state.check_open()
+        yield
 
 
 def _lead_backup(made: Backup, run: Run) -> BackupReport:
@@ -176,7 +193,8 @@ def dry_run_restore(
         return Estimate.from_json(
             system.ask(home, "restore.estimate", {"request": request.to_json()})
         )
-    return Restore(system, request).estimate(cancel)
+    with _inside(system):
+        return Restore(system, request).estimate(cancel)
 
 
 def restore(
@@ -216,10 +234,11 @@ def restore(
     if home != system.system_id:
         body = system.ask(home, "restore.run", {"request": request.to_json()})
         return RestoreReport(**body)
-    made = Restore(system, request)
-    made.check()
-    run = begin_restore(system, made, progress=progress, cancel=cancel)
-    return _lead_restore(made, run)
+    with _inside(system):
+        made = Restore(system, request)
+        made.check()
+        run = begin_restore(system, made, progress=progress, cancel=cancel)
+        return _lead_restore(made, run)
 
 
 def _lead_restore(made: Restore, run: Run) -> RestoreReport:
@@ -273,22 +292,23 @@ def resume(
         RefusedError: it isn't stopped, or another system leads it.
         WorkflowError: it stopped again.
     """
-    record, run = _load(system, workflow_id, progress, cancel)
-    if run.facts.get("abandoning"):
-        raise RefusedError(
-            f"cannot resume workflow {workflow_id}: abandoning it has begun",
-            hint=f"abandon(system, {workflow_id!r})",
-        )
-    if record.kind is WorkflowKind.BACKUP:
-        made = Backup(system, BackupRequest.from_json(record.request))
-        if not run.facts.get("split"):
-            run.attempt(lambda: made.prepare(run))  # another attempt
-            return _go_on_with_backup(made, run, None)
-        return _go_on_with_backup(made, run, record.step)
-    back = Restore(system, RestoreRequest.from_json(record.request))
-    if record.step in {500, 600}:
-        run.attempt(lambda: back.prepare(run))
-    return _go_on_with_restore(back, run, back.resume_step(record.step))
+    with _inside(system):
+        record, run = _load(system, workflow_id, progress, cancel)
+        if run.facts.get("abandoning"):
+            raise RefusedError(
+                f"cannot resume workflow {workflow_id}: abandoning it has begun",
+                hint=f"abandon(system, {workflow_id!r})",
+            )
+        if record.kind is WorkflowKind.BACKUP:
+            made = Backup(system, BackupRequest.from_json(record.request))
+            if not run.facts.get("split"):
+                run.attempt(lambda: made.prepare(run))  # another attempt
+                return _go_on_with_backup(made, run, None)
+            return _go_on_with_backup(made, run, record.step)
+        back = Restore(system, RestoreRequest.from_json(record.request))
+        if record.step in {500, 600}:
+            run.attempt(lambda: back.prepare(run))
+        return _go_on_with_restore(back, run, back.resume_step(record.step))
 
 
 def abandon(system: StorageSystem, workflow_id: str) -> None:
@@ -297,11 +317,12 @@ def abandon(system: StorageSystem, workflow_id: str) -> None:
     Raises:
         RefusedError: data is being copied back, only `resume` is left; or it isn't stopped.
     """
-    record, run = _load(system, workflow_id, None, None)
-    if record.kind is WorkflowKind.BACKUP:
-        Backup(system, BackupRequest.from_json(record.request)).abandon(run)
-    else:
-        Restore(system, RestoreRequest.from_json(record.request)).abandon(run)
+    with _inside(system):
+        record, run = _load(system, workflow_id, None, None)
+        if record.kind is WorkflowKind.BACKUP:
+            Backup(system, BackupRequest.from_json(record.request)).abandon(run)
+        else:
+            Restore(system, RestoreRequest.from_json(record.request)).abandon(run)
 
 
 # --- the path ------------------------------------------------------------------------------------
