@@ -143,7 +143,7 @@ class SystemEndpoint:
         peer = self._peer_of(connection)
         _log.info("path.up system=%s peer=%s", self.system_id, peer.system_id)
         self._state.background(
-            f"resume {peer.system_id}", lambda: self._remote.path_returned(peer.system_id)
+            f"resume {peer.system_id}", lambda: self._remote.resumes.path_returned(peer.system_id)
         )
 
     def path_down(self, connection: Connection) -> None:
@@ -152,7 +152,7 @@ class SystemEndpoint:
             if peer.disconnected(connection):
                 _log.info("path.down system=%s peer=%s", self.system_id, peer.system_id)
                 if not self._state.closing:
-                    self._remote.path_lost(peer.system_id)
+                    self._remote.resumes.path_lost(peer.system_id)
                     self._secondary.path_lost(peer.system_id)
 
     def close_broken(self) -> None:
@@ -190,7 +190,7 @@ class SystemEndpoint:
             peer = self._peer_of(connection)
             for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
                 _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
-                self._state.background(f"split {pair_id}", self._remote.refresh)
+                self._state.background(f"split {pair_id}", self._remote.failures.refresh)
 
     # --- commands --------------------------------------------------------------------------------
 

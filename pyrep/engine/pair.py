@@ -106,8 +106,8 @@ class Pair:
 
     def status(self) -> PairState:
         """Return the pair's state at this moment."""
-        self._local.refresh()
-        self._remote.refresh()
+        self._local.breaks.refresh()
+        self._remote.failures.refresh()
         with self._state.control:
             self._state.check_open()
             if not self._state.table.pair_rows(self._pair_id):
@@ -143,7 +143,7 @@ class Pair:
             self._check_primary("split")
             self._remote.split([self._pair_id], lease=lease)
             return None
-        return self._local.split([self._pair_id], label=label, lease=lease)
+        return self._local.splits.split([self._pair_id], label=label, lease=lease)
 
     def resync(
         self, *, direction: Direction = Direction.FORWARD, lease: WorkflowId | None = None
@@ -162,11 +162,11 @@ class Pair:
         if self.row.is_remote:
             self._check_primary("resync")
             if forward:
-                return self._remote.resync_forward(self._pair_id, lease=lease)
-            return self._remote.resync_reverse(self._pair_id, lease=lease)
+                return self._remote.copies.resync_forward(self._pair_id, lease=lease)
+            return self._remote.copies.resync_reverse(self._pair_id, lease=lease)
         if forward:
-            return self._local.resync_forward(self._pair_id, lease=lease)
-        return self._local.resync_reverse(self._pair_id, lease=lease)
+            return self._local.copies.resync_forward(self._pair_id, lease=lease)
+        return self._local.copies.resync_reverse(self._pair_id, lease=lease)
 
     def dissolve(self, *, lease: WorkflowId | None = None) -> None:
         """End the pair; both volumes keep what they hold.

@@ -98,7 +98,7 @@ class SecondarySide:
 
         with state.control:
             check()
-        self._local.protect(svol, lease=None)
+        self._local.splits.protect(svol, lease=None)
         row = Row(
             pair_id=PairId(asked.pair_id),
             copy_type=CopyType.REMOTE,
@@ -203,9 +203,9 @@ class SecondarySide:
         mirror = self.mirror(peer, asked.pair_id)
         row = mirror.row
         self._check_may_copy_into(mirror)
-        self._local.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
+        self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
         if asked.pending_count and row.target_consistent:
-            self._local.protect(row.volume_id, lease=ANY_LEASE)
+            self._local.splits.protect(row.volume_id, lease=ANY_LEASE)
         with state.control:
             # Again: a local pair may have begun to copy back while the others were split.
             self._check_may_copy_into(mirror)

@@ -6,55 +6,34 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from pyrep._core import Fence, LinkMode
-from pyrep.engine.backing import create_file, open_backing, refused, sync_directory
 from pyrep.engine.decide import Judge
+from pyrep.engine.directory import check_directory, fill_directory, open_database, state_of
+from pyrep.engine.ending import Ending
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.opening import (
-    close_rows,
     copies_to_resume,
     lock_directory,
     open_rows,
-    open_volume,
 )
 from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
 from pyrep.engine.state import SystemState
-from pyrep.engine.store import BitmapStore
 from pyrep.engine.volume import Volume
+from pyrep.engine.volumes import Volumes
 from pyrep.engine.watch import Watch
 from pyrep.errors import (
-    BusyError,
-    DeviceError,
-    ExistsError,
-    FormatError,
     InvalidArgumentError,
-    NotFoundError,
     PyrepError,
-    RefusedError,
 )
 from pyrep.interconnect.loop import LoopPath
-from pyrep.meta import (
-    Catalogue,
-    CopyTable,
-    Database,
-    EpochTable,
-    PeerTable,
-    SystemRecord,
-    SystemTable,
-    VolumeRecord,
-    VolumeTable,
-    WorkflowJournal,
-)
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
@@ -69,19 +48,11 @@ from pyrep.model import (
     VolumeId,
     check_id,
     group_status,
-    new_key,
 )
 
 __all__ = ["StorageSystem", "connect"]
 
 _log = logging.getLogger(__name__)
-
-_FORMAT = 1
-_kept: list[SystemState] = []
-"""Closed systems that somebody was still inside of: freeing them would pull memory away."""
-
-_DATABASE = "pyrep.db"
-_FILE_BYTES_END = 1 << 63
 
 
 class StorageSystem:
@@ -96,7 +67,6 @@ class StorageSystem:
 
     def __init__(self, state: SystemState, lock: int) -> None:
         self._state = state
-        self._lock = lock
         self._judge = Judge(state)
         self.generations = Generations(state)
         self._local = LocalPairs(state, self.generations, self._judge)
@@ -105,6 +75,10 @@ class StorageSystem:
         self._endpoint = SystemEndpoint(state, self._remote, self._secondary)
         self._watch = Watch(self._endpoint, self._local, self._remote)
         self._paths: list[LoopPath] = []
+        self._volumes = Volumes(state)
+        self._ending = Ending(
+            state, self._local, self._remote, self._watch, paths=self._paths, lock=lock
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -119,27 +93,8 @@ class StorageSystem:
             InvalidArgumentError: the id can't be used.
             ReadOnlyError, NoSpaceError: nothing usable was made.
         """
-        checked = SystemId(check_id("system", system_id))
         path = Path(directory)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise ExistsError(
-                    f"cannot create system {system_id} in {path}: the directory isn't empty",
-                    hint="name a new directory, or open the system that is there",
-                )
-        except (NotADirectoryError, FileExistsError) as error:
-            raise InvalidArgumentError(
-                f"cannot create system {system_id} in {path}: it is no directory",
-                hint="name a new directory",
-            ) from error
-        except OSError as error:
-            raise refused(f"create system {system_id} in {path}", error) from error
-        try:
-            _fill_directory(path, checked)
-        except BaseException:
-            _empty_directory(path)
-            raise
+        fill_directory(path, SystemId(check_id("system", system_id)))
         return cls.open(path, options=options)
 
     @classmethod
@@ -154,16 +109,13 @@ class StorageSystem:
             FormatError: it was written by a newer pyrep, or is damaged.
         """
         path = Path(directory).absolute()
-        if not (path / _DATABASE).is_file():
-            raise NotFoundError(
-                f"{path} holds no storage system", hint="make one with StorageSystem.create"
-            )
+        check_directory(path)
         with contextlib.ExitStack() as undo:
             lock = lock_directory(path)
             undo.callback(os.close, lock)
-            db = Database.open(path / _DATABASE)
+            db = open_database(path)
             undo.callback(db.close)
-            state = _state_of(path, db, options or Options())
+            state = state_of(path, db, options or Options())
             open_rows(state)
             undo.pop_all()
         system = cls(state, lock)
@@ -179,9 +131,9 @@ class StorageSystem:
             pair_id = mirror.row.pair_id
             try:
                 if mirror.row.cause is SplitCause.UNCLEAN:
-                    self._local.resync_forward(pair_id)
+                    self._local.copies.resync_forward(pair_id)
                 else:
-                    self._local.resume_copy(pair_id)
+                    self._local.copies.resume_copy(pair_id)
             except PyrepError as error:
                 _log.info("pair.resume pair=%s not now: %s", pair_id, error)
 
@@ -193,92 +145,11 @@ class StorageSystem:
         Raises:
             DeviceError: something couldn't be written; the next open treats it as an unclean end.
         """
-        state = self._state
-        with state.control:
-            if state.closing:
-                return
-            state.closing = True
-            state.control.notify_all()
-        try:
-            for live in state.live.values():
-                live.core.fence(Fence.WRITES)  # what is saved below stays true
-            self._drain_all()
-            self._stop_work()
-            self._settle_all()
-            self._local.note_all_broken()
-            close_rows(state)
-        finally:
-            self._free()
-        _log.info("system.close system=%s", state.system_id)
-
-    def _drain_all(self) -> None:
-        """Let what is queued arrive, if the path is up: a clean close leaves nothing unsettled."""
-        for mirror in list(self._state.mirrors.values()):
-            if mirror.link.info().mode is LinkMode.SHIP:
-                with contextlib.suppress(PyrepError):
-                    self._remote.drain(mirror)
-
-    def _stop_work(self) -> None:
-        """End copies, paths, commands and threads: nobody but hosts is inside the core then."""
-        state = self._state
-        state.wake.set()
-        self._stop_jobs()
-        for path in self._paths:
-            path.close()
-        self._watch.close()
-        state.wait_idle()
-        self._stop_jobs()  # those that a command began meanwhile
-        for thread in list(state.threads):
-            thread.join()
-
-    def _stop_jobs(self) -> None:
-        for mirror in list(self._state.mirrors.values()):
-            if mirror.job:
-                mirror.job.close()
-
-    def _settle_all(self) -> None:
-        for mirror in list(self._state.mirrors.values()):
-            if mirror.link.info().mode is LinkMode.FORWARD:
-                with contextlib.suppress(DeviceError):
-                    mirror.link.settle()  # what can't be settled is saved as pending
-
-    def _free(self) -> None:
-        state = self._state
-        timeout_s = state.options.ack_timeout_s
-        empty = [live.core.shut(timeout_s) for live in state.live.values()]  # all are shut
-        if all(empty):
-            self._free_core()
-        else:
-            _log.warning("system.close system=%s somebody is still inside a volume", self)
-            _kept.append(state)
-        state.db.close()
-        os.close(self._lock)
-
-    def _free_core(self) -> None:
-        """Free what the compiled core holds; nobody is inside it any more."""
-        state = self._state
-        for peer in state.peers.values():
-            peer.unbind_all()
-        for mirror in state.mirrors.values():
-            mirror.close()
-        for peer in state.peers.values():
-            peer.close()
-        for live in state.live.values():
-            live.close()
-        state.trees.close()
-        state.mirrors.clear()
-        state.live.clear()
+        self._ending.close()
 
     def abort(self) -> None:
         """End as a crash would: nothing is written, marks stay. For tests of the next open."""
-        state = self._state
-        with state.control:
-            if state.closing:
-                return
-            state.closing = True
-            state.control.notify_all()
-        self._stop_work()
-        self._free()
+        self._ending.abort()
 
     def __enter__(self) -> Self:
         return self
@@ -336,19 +207,7 @@ class StorageSystem:
         Raises:
             ExistsError, InvalidArgumentError, NoSpaceError, ReadOnlyError: nothing was made.
         """
-        checked = VolumeId(check_id("volume", volume_id))
-        if not 0 < size_bytes < _FILE_BYTES_END:
-            raise InvalidArgumentError(f"volume {volume_id} can't have {size_bytes} bytes")
-        path = Path("volumes") / f"{checked}.img"
-        with self._state.control:
-            self._check_new(checked)
-            create_file(self._state.directory / path, size_bytes)
-            try:
-                self._add_volume(checked, path, size_bytes, owned=True)
-            except BaseException:
-                (self._state.directory / path).unlink(missing_ok=True)
-                raise
-        return Volume(self._state, checked)
+        return Volume(self._state, self._volumes.create(volume_id, size_bytes))
 
     def attach_volume(self, volume_id: str, path: Path | str) -> Volume:
         """Make a volume of an existing regular file, with the content it has.
@@ -358,45 +217,7 @@ class StorageSystem:
             InUseError: the file is a volume of another open system, or locked by a program.
             NotFoundError, InvalidArgumentError, ReadOnlyError: it can't be used.
         """
-        checked = VolumeId(check_id("volume", volume_id))
-        with self._state.control:
-            self._check_new(checked)
-            absolute = Path(path).absolute()
-            self._check_not_a_volume(absolute)
-            io = open_backing(absolute)
-            size_bytes = io.size_bytes
-            io.close()
-            self._add_volume(checked, absolute, size_bytes, owned=False)
-        return Volume(self._state, checked)
-
-    def _check_new(self, volume_id: VolumeId) -> None:
-        self._state.check_open()
-        if volume_id in self._state.live:
-            raise ExistsError(
-                f"volume {volume_id} exists already in system {self.system_id}",
-                hint="choose another id",
-            )
-
-    def _check_not_a_volume(self, path: Path) -> None:
-        for volume_id, live in self._state.live.items():
-            if path.exists() and path.samefile(live.file.name):
-                raise ExistsError(
-                    f"cannot attach {path}: it is volume {volume_id} already",
-                    hint="one backing file belongs to one volume",
-                )
-
-    def _add_volume(self, volume_id: VolumeId, path: Path, size_bytes: int, *, owned: bool) -> None:
-        record = VolumeRecord(
-            volume_id=volume_id, key=new_key(), path=str(path), size_bytes=size_bytes, owned=owned
-        )
-        live = open_volume(self._state, record)
-        try:
-            self._state.volumes.add(record)
-        except BaseException:
-            self._state.trees.remove(live.core)
-            live.close()
-            raise
-        self._state.live[volume_id] = live
+        return Volume(self._state, self._volumes.attach(volume_id, path))
 
     def delete_volume(self, volume_id: str) -> None:
         """Forget a volume; the file of one that the system made is deleted, an attached one kept.
@@ -404,36 +225,7 @@ class StorageSystem:
         Raises:
             RefusedError: it is in a pair. BusyError: a workflow holds it.
         """
-        checked = VolumeId(volume_id)
-        state = self._state
-        with state.control:
-            live = state.volume(checked)
-            rows = state.mirrors_of(checked)
-            if rows:
-                raise RefusedError(
-                    f"cannot delete volume {volume_id}: it is in pair {rows[0].row.pair_id}",
-                    hint="dissolve the pair first: pair.dissolve()",
-                )
-            holder = state.journal.holder(checked)
-            if holder is not None:
-                raise BusyError(
-                    f"cannot delete volume {volume_id}: workflow {holder} has it leased",
-                    hint=f"wait until {holder} has ended, or abandon it",
-                )
-            if not live.core.shut(0):
-                live.core.let_in()
-                raise BusyError(
-                    f"cannot delete volume {volume_id}: somebody is reading or writing it",
-                    hint="close what was opened with volume.io(), and try again",
-                )
-            with state.db.transaction():
-                state.volumes.remove(checked)
-                state.epochs.replace_all(checked, [])
-            del state.live[checked]
-            state.trees.remove(live.core)
-            live.close()
-            if live.record.owned:
-                (state.directory / live.record.path).unlink(missing_ok=True)
+        self._volumes.delete(volume_id)
 
     def volume(self, volume_id: str) -> Volume:
         """Return a volume. NotFoundError names those there are."""
@@ -534,7 +326,7 @@ class StorageSystem:
         if remote == {True}:
             self._remote.split(ids)
             return None
-        return self._local.split(ids, label=label)
+        return self._local.splits.split(ids, label=label)
 
     # --- paths -----------------------------------------------------------------------------------
 
@@ -563,61 +355,6 @@ class StorageSystem:
     def unprotect_generation(self, generation_id: str) -> Generation:
         """Let a generation be reused again."""
         return self.generations.change(GenerationId(generation_id), protected=False)
-
-
-def _fill_directory(path: Path, system_id: SystemId) -> None:
-    """Make what a system's directory holds; the database last: without it there is no system."""
-    try:
-        for name in ("volumes", "bitmaps"):
-            (path / name).mkdir()
-        sync_directory(path)
-    except OSError as error:
-        raise refused(f"create system {system_id} in {path}", error) from error
-    with Database.open(path / _DATABASE) as db:
-        SystemTable(db).set(
-            SystemRecord(
-                system_id=system_id,
-                key=new_key(),
-                clean=True,
-                created_at=datetime.now(UTC),
-                format=_FORMAT,
-            )
-        )
-
-
-def _empty_directory(path: Path) -> None:
-    """Undo `_fill_directory`; the directory was empty."""
-    with contextlib.suppress(OSError):
-        for one in path.iterdir():
-            if one.is_dir():
-                one.rmdir()
-            else:
-                one.unlink()
-
-
-def _state_of(path: Path, db: Database, options: Options) -> SystemState:
-    system = SystemTable(db)
-    record = system.get()
-    if record.format > _FORMAT:
-        raise FormatError(
-            f"cannot open {path}: its format {record.format} is newer than {_FORMAT}",
-            hint="update pyrep",
-        )
-    return SystemState(
-        directory=path,
-        options=options,
-        db=db,
-        system=system,
-        record=record,
-        boot_id=new_key(),
-        volumes=VolumeTable(db),
-        table=CopyTable(db),
-        epochs=EpochTable(db),
-        catalogue=Catalogue(db),
-        journal=WorkflowJournal(db),
-        peer_table=PeerTable(db),
-        store=BitmapStore(path / "bitmaps", record.key),
-    )
 
 
 def connect(one: StorageSystem, other: StorageSystem) -> LoopPath:

@@ -23,10 +23,10 @@ class Watch:
     def __init__(self, endpoint: SystemEndpoint, local: LocalPairs, remote: RemotePairs) -> None:
         self._rounds = (
             endpoint.close_broken,
-            local.refresh,
-            remote.refresh,
-            local.resume_unclean,
-            remote.resume_refused,
+            local.breaks.refresh,
+            remote.failures.refresh,
+            local.copies.resume_unclean,
+            remote.resumes.resume_refused,
         )
         self._stop = threading.Event()
         name = f"watch {endpoint.system_id}"

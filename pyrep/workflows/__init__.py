@@ -3,7 +3,7 @@
 from pyrep.engine import StorageSystem
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.estimate import Estimate
-from pyrep.workflows.restore import RestoreReport, RestoreRequest
+from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (
     abandon,
     attach,

@@ -76,7 +76,7 @@ class SecondaryBackup:
         for pvol, _ in pairs:
             if pvol.row.status is not PairStatus.DUPLEX:  # 440
                 self._tell(generation, 460, "bring a local mirror in sync")
-                job = self._system.local_pairs.resync_forward(
+                job = self._system.local_pairs.copies.resync_forward(
                     pvol.row.pair_id, lease=body["workflow"]
                 )
                 if job is not None:
@@ -87,7 +87,7 @@ class SecondaryBackup:
             CutItem(verb=CutVerb.APPLIED, on=applies.incoming(stream), number=number)
             for stream, number in body["points"]
         ]
-        self._system.local_pairs.cut(pairs, checks)
+        self._system.local_pairs.splits.cut(pairs, checks)
         done = self._split[generation.generation_id] = threading.Event()
 
         def settle() -> None:

@@ -57,10 +57,10 @@ class Pool:
         if lease:
             roots = [self._state.root_of(volume) for volume in volumes]
             self._state.journal.acquire(workflow_id, roots)
-        self._system.local_pairs.refresh()
+        self._system.local_pairs.breaks.refresh()
         chosen = [self._choose(volume, volumes, reuse_last=reuse_last) for volume in volumes]
         for pair_id in chosen:
-            job = self._system.local_pairs.resync_forward(pair_id, lease=workflow_id)
+            job = self._system.local_pairs.copies.resync_forward(pair_id, lease=workflow_id)
             if job is not None:
                 job.wait()
         sides = [self._state.sides(pair_id) for pair_id in chosen]
@@ -68,7 +68,9 @@ class Pool:
             pvol.link.settle()
         for _, svol in sides:
             self._discard_attempts(svol.row.volume_id)
-        return self._system.local_pairs.intend(sides, cause=GenerationCause.BACKUP, label=label)
+        return self._system.local_pairs.splits.intend(
+            sides, cause=GenerationCause.BACKUP, label=label
+        )
 
     def _choose(
         self, volume: VolumeId, together: Sequence[VolumeId], *, reuse_last: bool
@@ -138,7 +140,7 @@ class Pool:
         state: GenerationState = GenerationState.UNCONFIRMED,
     ) -> None:
         """Make the SVOLs durable and commit the split; the primary's word makes it complete."""
-        self._system.local_pairs.complete(
+        self._system.local_pairs.splits.complete(
             pairs, generation_id, GenerationCause.BACKUP, state_after=state
         )
 

@@ -142,7 +142,7 @@ class ProductionSide:
 
     def forward(self, workflow: str, pair: str) -> None:
         """The PVOL is whole, the SPVOL gets what differs; no-op if the pair is DUPLEX."""
-        job = self._system.remote_pairs.resync_forward(
+        job = self._system.remote_pairs.copies.resync_forward(
             PairId(pair),
             lease=WorkflowId(workflow),
             timeout_s=self._state.options.ack_timeout_s,

@@ -27,7 +27,9 @@ from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.codec import generation_from, generation_to
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.production import ProductionSide, production_verbs
-from pyrep.workflows.restore import Restore, RestoreReport, RestoreRequest, begin_restore
+from pyrep.workflows.restore import Restore, begin_restore
+from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
+from pyrep.workflows.restore_subject import RestoreSubject
 from pyrep.workflows.run import Run
 
 __all__ = [
@@ -194,7 +196,7 @@ def dry_run_restore(
             system.ask(home, "restore.estimate", {"request": request.to_json()})
         )
     with _inside(system):
-        return Restore(system, request).estimate(cancel)
+        return RestoreSubject(system, request).estimate(cancel)
 
 
 def restore(
@@ -236,7 +238,7 @@ def restore(
         return RestoreReport(**body)
     with _inside(system):
         made = Restore(system, request)
-        made.check()
+        made.subject.check()
         run = begin_restore(system, made, progress=progress, cancel=cancel)
         return _lead_restore(made, run)
 
@@ -381,7 +383,7 @@ def attach(system: StorageSystem) -> None:
 
     def asked_restore(peer: Peer, body: dict[str, Any]) -> Restore:
         made = Restore(system, RestoreRequest.from_json(body["request"]))
-        if made.member.origin_system != peer.system_id:
+        if made.subject.member.origin_system != peer.system_id:
             raise NotFoundError(
                 f"system {peer.system_id} has no volume in generation {made.request.generation}"
             )
@@ -389,12 +391,12 @@ def attach(system: StorageSystem) -> None:
 
     def run_restore(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         made = asked_restore(peer, body)
-        made.check()
+        made.subject.check()
         run = begin_restore(system, made, progress=None, cancel=None)
         return asdict(_lead_restore(made, run))
 
     def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        return asked_restore(peer, body).estimate(None).to_json()
+        return asked_restore(peer, body).subject.estimate(None).to_json()
 
     calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup

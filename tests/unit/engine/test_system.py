@@ -76,7 +76,7 @@ def test_a_creation_that_failed_half_way_can_be_tried_again(
     def fail(*_: object) -> None:
         raise NoSpaceError("full")
 
-    monkeypatch.setattr("pyrep.engine.system.SystemTable.set", fail)
+    monkeypatch.setattr("pyrep.engine.directory.SystemTable.set", fail)
     with pytest.raises(NoSpaceError):
         StorageSystem.create(tmp_path / "s", "100a")
     monkeypatch.undo()

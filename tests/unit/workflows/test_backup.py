@@ -400,7 +400,7 @@ def test_an_out_of_sync_mirror_is_resynced_at_460(raw: Sites) -> None:
     local = raw.local("106b")
 
     def split() -> None:
-        raw.b.local_pairs.split([local.pair_id], lease=raw.workflow(raw.a).workflow_id)
+        raw.b.local_pairs.splits.split([local.pair_id], lease=raw.workflow(raw.a).workflow_id)
 
     generation = backup(raw.a, ["105a"], label="late", progress=at_step(420, split)).generation
     assert generation.is_complete

@@ -103,8 +103,7 @@ def test_a_listing_torn_by_writes_is_tried_again_then_reported(
     def torn(*_args: object, **_facts: object) -> None:
         raise DamagedFileSystemError("it contradicts itself")
 
-    # The name is the function in the package: the module behind it is meant.
-    module = importlib.import_module("pyrep.workflows.restore")
+    module = importlib.import_module("pyrep.workflows.restore_subject")
     monkeypatch.setattr(module, "estimate_files", torn)
     estimate = dry_run_restore(sites.b, generation, "105a", ["/big"])
     assert (estimate.figure, estimate.trouble) == (5, "it contradicts itself")

@@ -1,0 +1,78 @@
+/* Room in a stream's ring: taken before a write's pass, used by its records. */
+#include <errno.h>
+#include <string.h>
+
+#include "ship_parts.h"
+
+uint64_t rep_stream_room(uint8_t type, uint64_t length, uint64_t pieces)
+{
+    if (type != REP_RECORD_DATA)
+        return pieces * REP_RECORD_HEADER_BYTES;
+    return length + (pieces + length / REP_RECORD_DATA_BYTES + 1) * REP_RECORD_HEADER_BYTES;
+}
+
+static bool has_room(const rep_stream *stream, uint64_t bytes)
+{
+    return rep_stream_used(stream) + stream->reserved + bytes <= stream->capacity;
+}
+
+int rep_stream_reserve(rep_stream *stream, uint64_t bytes)
+{
+    pthread_mutex_lock(&stream->mutex);
+    int rc = !stream->open ? -EPIPE : has_room(stream, bytes) ? 0 : -EAGAIN;
+    if (!rc)
+        stream->reserved += bytes;
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+void rep_stream_unreserve(rep_stream *stream, uint64_t bytes)
+{
+    if (!bytes)
+        return;
+    pthread_mutex_lock(&stream->mutex);
+    stream->reserved -= bytes;
+    if (stream->room_waiters)
+        rep_stream_changed(stream);
+    pthread_mutex_unlock(&stream->mutex);
+}
+
+int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns, rep_wake *wake)
+{
+    int rc = 0;
+    pthread_mutex_lock(&stream->mutex);
+    stream->room_waiters++;
+    while (!rc && stream->open && !has_room(stream, bytes))
+        rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
+    stream->room_waiters--;
+    if (!rc && !stream->open)
+        rc = -EPIPE;
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+void rep_stream_ring_put(rep_stream *stream, const void *data, uint64_t length)
+{
+    uint64_t at = stream->write_position % stream->ring_bytes;
+    uint64_t head = stream->ring_bytes - at < length ? stream->ring_bytes - at : length;
+    memcpy(stream->ring + at, data, head);
+    memcpy(stream->ring, (const uint8_t *)data + head, length - head);
+    stream->write_position += length;
+}
+
+void rep_stream_ring_get(const rep_stream *stream, uint64_t position, void *data, uint64_t length)
+{
+    uint64_t at = position % stream->ring_bytes;
+    uint64_t head = stream->ring_bytes - at < length ? stream->ring_bytes - at : length;
+    memcpy(data, stream->ring + at, head);
+    memcpy((uint8_t *)data + head, stream->ring, length - head);
+}
+
+void rep_stream_put_record(rep_stream *stream, const rep_record *record)
+{
+    uint8_t header[REP_RECORD_HEADER_BYTES];
+    rep_record_put_header(header, record);
+    rep_stream_ring_put(stream, header, sizeof header);
+    if (record->type == REP_RECORD_DATA)
+        rep_stream_ring_put(stream, record->payload, record->length);
+}

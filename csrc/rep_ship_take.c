@@ -1,0 +1,126 @@
+/* What leaves a stream: frames of whole records, and the barriers between them. */
+#include <errno.h>
+
+#include "ship_parts.h"
+
+#define BARRIER_EVERY_NS 1000000000ULL
+
+/* A barrier behind everything appended so far; closes U's epoch unless one is closing already. */
+static void put_barrier(rep_stream *stream)
+{
+    rep_record record = {.type = REP_RECORD_BARRIER, .number = ++stream->last};
+    rep_stream_put_record(stream, &record);
+    stream->barrier_wanted = false;
+    stream->barrier_number = stream->last;
+    stream->barrier_ns = rep_now_ns();
+    stream->late_barrier = stream->closing_number != 0;
+    if (stream->late_barrier)
+        return;
+    stream->closing_number = stream->last;
+    for (rep_link *link = stream->links; link; link = link->next_in_stream)
+        atomic_fetch_add(&link->epoch, 1);
+}
+
+/* When a barrier has to be put at the latest: now when somebody wants one, else a while after the
+ * last one if anything was appended since. Barriers reserve no room: what is reserved comes first,
+ * and the ring must hold both. Corked, one would stand past the point. */
+static uint64_t barrier_at(const rep_stream *stream)
+{
+    if (stream->corked
+        || rep_stream_used(stream) + stream->reserved + REP_RECORD_HEADER_BYTES
+               > stream->ring_bytes)
+        return REP_NO_DEADLINE;
+    if (stream->barrier_wanted)
+        return 0;
+    return stream->last > stream->barrier_number ? stream->barrier_ns + BARRIER_EVERY_NS
+                                                 : REP_NO_DEADLINE;
+}
+
+static uint64_t take_limit(const rep_stream *stream)
+{
+    return stream->corked ? stream->point : stream->last;
+}
+
+/* How many whole records, in bytes and count, go into one frame from the take position on. */
+static void measure_frame(const rep_stream *stream, rep_frame_info *info)
+{
+    uint64_t position = stream->take_position;
+    uint64_t number = stream->taken;
+    uint64_t room = REP_FRAME_BYTES - REP_FRAME_HEADER_BYTES;
+    while (number < take_limit(stream)) {
+        uint8_t header[REP_RECORD_HEADER_BYTES];
+        rep_stream_ring_get(stream, position, header, sizeof header);
+        uint64_t size = sizeof header;
+        if (header[0] == REP_RECORD_DATA)
+            size += (uint64_t)header[24] | (uint64_t)header[25] << 8 | (uint64_t)header[26] << 16
+                    | (uint64_t)header[27] << 24;
+        if (info->body_bytes + size > room)
+            break;
+        position += size;
+        number++;
+        info->body_bytes += (uint32_t)size;
+        info->record_count++;
+    }
+}
+
+static uint64_t take_frame(rep_stream *stream, uint8_t *frame)
+{
+    rep_frame_info info = {
+        .stream_id = stream->stream_id,
+        .attempt = stream->attempt,
+        .first_number = stream->taken + 1,
+    };
+    measure_frame(stream, &info);
+    rep_frame_put_header(frame, &info);
+    rep_stream_ring_get(stream, stream->take_position, frame + REP_FRAME_HEADER_BYTES,
+                        info.body_bytes);
+    stream->take_position += info.body_bytes;
+    stream->taken += info.record_count;
+    unsigned slot = (stream->flight_first + stream->flight_count++) % IN_FLIGHT;
+    stream->flights[slot] = (flight){stream->taken, stream->take_position};
+    stream->frame_bytes += REP_FRAME_HEADER_BYTES + info.body_bytes;
+    return REP_FRAME_HEADER_BYTES + info.body_bytes;
+}
+
+int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_wake *wake,
+                    uint64_t *length)
+{
+    int rc = 0;
+    pthread_mutex_lock(&stream->mutex);
+    while (!rc) {
+        if (!stream->open) {
+            rc = -EPIPE;
+            break;
+        }
+        if (barrier_at(stream) <= rep_now_ns())
+            put_barrier(stream);
+        if (stream->taken < take_limit(stream) && stream->flight_count < IN_FLIGHT) {
+            *length = take_frame(stream, frame);
+            break;
+        }
+        uint64_t until = barrier_at(stream);
+        if (until > deadline_ns)
+            until = deadline_ns;
+        rc = rep_wait_on(&stream->changed, &stream->mutex, until, wake);
+        if (rc == -ETIMEDOUT && until != deadline_ns)
+            rc = 0;
+    }
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+void rep_stream_want_barrier(rep_stream *stream)
+{
+    if (!stream->open || stream->barrier_wanted || stream->last == stream->barrier_number)
+        return;
+    stream->barrier_wanted = true;
+    rep_stream_changed(stream);
+}
+
+void rep_stream_barrier(rep_stream *stream)
+{
+    pthread_mutex_lock(&stream->mutex);
+    /* A late barrier is behind everything already; settle puts the one that U wants. */
+    rep_stream_want_barrier(stream);
+    pthread_mutex_unlock(&stream->mutex);
+}

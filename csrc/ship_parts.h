@@ -1,0 +1,70 @@
+/* What the files of a stream share: life and numbers (rep_ship.c), room in its ring
+ * (rep_ship_room.c), frames and barriers (rep_ship_take.c). Not a public header. */
+#ifndef REP_SHIP_PARTS_H
+#define REP_SHIP_PARTS_H
+
+#include "parts.h"
+
+/* Frames sent and not yet received; beyond that the sender waits. */
+#define IN_FLIGHT 4096U
+
+typedef struct flight {
+    uint64_t last_number;
+    uint64_t end; /* position behind its last byte */
+} flight;
+
+struct rep_stream {
+    uint64_t stream_id;
+    pthread_mutex_t mutex; /* all below; see rep_tree.h for the order of locks */
+    pthread_cond_t changed;
+    bool open;
+    uint64_t attempt;
+    /* The ring. Positions only grow; a byte stands at position % ring_bytes. A barrier needs no
+     * reserved room, so the ring is a little larger than the capacity. */
+    uint8_t *ring;
+    uint64_t ring_bytes;
+    uint64_t capacity;
+    uint64_t reserved;
+    int room_waiters;
+    uint64_t write_position;
+    uint64_t take_position;
+    uint64_t free_position;
+    uint64_t last;
+    uint64_t taken;
+    uint64_t received;
+    uint64_t durable;
+    flight flights[IN_FLIGHT];
+    unsigned flight_first;
+    unsigned flight_count;
+    /* Barriers: wanted behind `last`; the number of the newest; the one that closed U's epoch. */
+    bool barrier_wanted;
+    uint64_t barrier_number;
+    uint64_t barrier_ns;
+    uint64_t closing_number;
+    bool late_barrier; /* one was put while an epoch was closing: U wants another */
+    bool corked;
+    bool cork_releases;
+    uint64_t point;
+    uint64_t queued_peak;
+    uint64_t frame_bytes;
+    rep_link *links;
+};
+
+static inline uint64_t rep_stream_used(const rep_stream *stream)
+{
+    return stream->write_position - stream->free_position;
+}
+
+static inline void rep_stream_changed(rep_stream *stream)
+{
+    pthread_cond_broadcast(&stream->changed);
+}
+
+/* `mutex` held, room reserved: copies into the ring at the write position, or out of it. */
+void rep_stream_ring_put(rep_stream *stream, const void *data, uint64_t length);
+void rep_stream_ring_get(const rep_stream *stream, uint64_t position, void *data, uint64_t length);
+void rep_stream_put_record(rep_stream *stream, const rep_record *record);
+/* `mutex` held: a barrier behind everything appended so far, unless nothing was since the last. */
+void rep_stream_want_barrier(rep_stream *stream);
+
+#endif

@@ -1,0 +1,201 @@
+"""Copies of local pairs: forward (460), and back from a generation (640, 650)."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+from pyrep._core import Fence
+from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.decide import Judge
+from pyrep.engine.generations import Generations
+from pyrep.engine.local_breaks import LocalBreaks
+from pyrep.engine.local_splits import LocalSplits
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.state import SystemState
+from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
+from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
+from pyrep.model.transitions import Command
+
+__all__ = ["LocalCopies"]
+
+
+class LocalCopies:
+    """Resyncs of local pairs. Each holds the pair's operation as it begins."""
+
+    def __init__(
+        self,
+        state: SystemState,
+        generations: Generations,
+        judge: Judge,
+        breaks: LocalBreaks,
+        splits: LocalSplits,
+    ) -> None:
+        self._state = state
+        self._generations = generations
+        self._judge = judge
+        self._breaks = breaks
+        self._splits = splits
+
+    def resync_forward(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> CopyJob | None:
+        """Copy what is pending on either side from the PVOL to the SVOL (460).
+
+        The SVOL's generation is given up. None: it was DUPLEX already.
+
+        Raises:
+            RefusedError: the matrix, or the generation is pinned or protected.
+        """
+        state = self._state
+        self._breaks.refresh()
+        with state.operation("resync", [pair_id], lease=lease):
+            pvol, svol = state.sides(pair_id)
+            decision = self._judge.local(Command.RESYNC_FORWARD, pvol, svol)
+            if not decision:
+                running = pvol.row.status is PairStatus.COPY
+                return self.resume_copy(pair_id) if running else None
+            doing = f"resync pair {pair_id}"
+            with state.control:  # a view may not pin the generation between check and commit
+                generation = self._generations.check_may_give_up(svol.row.volume_id, doing)
+                columns = {
+                    "status": PairStatus.COPY,
+                    "cause": None,
+                    "direction": Direction.FORWARD,
+                    "target_consistent": False,
+                }
+                state.commit(
+                    replace(pvol.row, pending_union=True, epoch_start=0, **columns),  # type: ignore[arg-type]
+                    replace(svol.row, pending_union=False, **columns),  # type: ignore[arg-type]
+                    first=lambda: self._generations.give_up(generation, svol.row.volume_id),
+                )
+            pvol.link.pending.update(svol.pending())
+            return self.run(pvol, svol)
+
+    def resync_reverse(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> CopyJob:
+        """Copy what is pending on either side from the SVOL back to the PVOL (640, 650).
+
+        Sibling mirrors that are DUPLEX are split first, as one generation of cause protect.
+
+        Raises:
+            RefusedError: the matrix; nothing has changed but, perhaps, the protective split.
+        """
+        state = self._state
+        self._breaks.refresh()
+        with state.operation("resync", [pair_id], lease=lease):
+            pvol, svol = state.sides(pair_id)
+            if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol):
+                return self.resume_copy(pair_id)
+            self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease)
+            with state.control:
+                # Again: the world may have moved while the siblings were split.
+                self._judge.local(Command.RESYNC_REVERSE, pvol, svol)
+                columns = {
+                    "status": PairStatus.COPY,
+                    "cause": None,
+                    "direction": Direction.REVERSE,
+                    "target_consistent": False,
+                }
+                state.commit(
+                    replace(pvol.row, pending_union=False, epoch_start=0, **columns),  # type: ignore[arg-type]
+                    replace(svol.row, pending_union=True, **columns),  # type: ignore[arg-type]
+                )
+            # The fence is closed: nothing is marked any more. Union into the copying side's row.
+            svol.link.pending.update(pvol.pending())
+            return self.run(svol, pvol)
+
+    def resume_copy(self, pair_id: PairId) -> CopyJob:
+        """Go on with an interrupted copy, in its direction; or return the one that runs."""
+        state = self._state
+        pvol, svol = state.sides(pair_id)
+        with state.control:
+            running = pvol.job or svol.job
+        if running and not running.is_stopping:
+            return running
+        if running:
+            running.close()
+        if pvol.row.direction is Direction.FORWARD:
+            return self.run(pvol, svol)
+        return self.run(svol, pvol)
+
+    def resume_unclean(self) -> None:
+        """Resync what an unclean end has split, as soon as it may be."""
+        state = self._state
+        with state.control:
+            found = [one.row for one in state.mirrors.values() if one.row.is_primary]
+        for row in found:
+            if not row.is_remote and _resumes_unclean(row):
+                with contextlib.suppress(RefusedError, BusyError, NotFoundError):
+                    self.resync_forward(row.pair_id)
+
+    # --- the copy itself -------------------------------------------------------------------------
+
+    def run(self, source: Mirror, target: Mirror) -> CopyJob:
+        """Forward and copy out of `source`, whose row holds the union. Rows are in COPY."""
+        state = self._state
+        target.link.idle()
+        source.link.forward(target.link)
+        what = f"pair {source.row.pair_id} ({source.row.volume_id} → {target.row.volume_id})"
+
+        def finish(_job: CopyJob) -> None:
+            if source.row.direction is Direction.FORWARD:
+                self._finish_forward(source, target)
+            else:
+                self._finish_reverse(source, target)
+
+        def ended(error: PyrepError | None) -> None:
+            with state.control:
+                source.job = None
+                source.failed = isinstance(error, DeviceError)
+            if error is not None and not state.closing:
+                self._breaks.refresh()
+
+        job = CopyJob(what=what, work=copying(source.link, finish), ended=ended)
+        with state.control:
+            source.job, source.failed = job, False
+        job.start()
+        return job
+
+    def _finish_forward(self, source: Mirror, target: Mirror) -> None:
+        source.link.settle()
+        target.link.clean()
+        state = self._state
+        with state.control:
+            columns = {"status": PairStatus.DUPLEX, "target_consistent": True}
+            state.commit(
+                replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
+                replace(target.row, **columns),  # type: ignore[arg-type]
+            )
+
+    def _finish_reverse(self, source: Mirror, target: Mirror) -> None:
+        """Both rows SPLIT with empty bitmaps.
+
+        Never DUPLEX: the next write would destroy the generation. Both volumes are fenced until the
+        commit: a write between would lose its mark to `clean`.
+        """
+        state = self._state
+        with state.control:
+            state.volume(source.row.volume_id).core.fence(Fence.WRITES)
+        try:
+            source.link.settle()
+        except PyrepError:
+            state.refence([source.row.volume_id])
+            raise
+        source.link.mark()
+        source.link.clean()
+        target.link.clean()
+        target.link.mark()
+        with state.control:
+            columns = {
+                "status": PairStatus.SPLIT,
+                "cause": SplitCause.REQUESTED,
+                "direction": Direction.FORWARD,
+                "target_consistent": True,
+            }
+            state.commit(
+                replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
+                replace(target.row, **columns),  # type: ignore[arg-type]
+            )
+
+
+def _resumes_unclean(row: Row) -> bool:
+    """Whether an unclean end has split this pair, and a forward copy mends it."""
+    return row.cause is SplitCause.UNCLEAN and row.direction is Direction.FORWARD

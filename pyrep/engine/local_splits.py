@@ -1,0 +1,243 @@
+"""Splits of local pairs, each at one point (steps 450, 640), and the generations they make."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pyrep._core import CutItem, CutVerb, group_cut
+from pyrep.engine.decide import Judge
+from pyrep.engine.generations import Generations
+from pyrep.engine.local_breaks import LocalBreaks
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.state import SystemState
+from pyrep.errors import PyrepError, RefusedError
+from pyrep.model import (
+    Direction,
+    Generation,
+    GenerationCause,
+    GenerationId,
+    GenerationState,
+    PairId,
+    PairStatus,
+    SplitCause,
+    VolumeId,
+    WorkflowId,
+)
+from pyrep.model.transitions import Command
+
+__all__ = ["LocalSplits"]
+
+_log = logging.getLogger(__name__)
+
+
+class LocalSplits:
+    """Splits, asked for or protective. `split` holds the pairs' operation while it runs."""
+
+    def __init__(
+        self, state: SystemState, generations: Generations, judge: Judge, breaks: LocalBreaks
+    ) -> None:
+        self._state = state
+        self._generations = generations
+        self._judge = judge
+        self._breaks = breaks
+
+    def split(
+        self,
+        pair_ids: Sequence[PairId],
+        *,
+        cause: GenerationCause = GenerationCause.SPLIT,
+        label: str = "",
+        lease: WorkflowId | None = None,
+        extra: Sequence[CutItem] = (),
+    ) -> Generation | None:
+        """Split local pairs at one point (INV-6) into one generation.
+
+        Args:
+            pair_ids: pairs in DUPLEX; those already SPLIT are left as they are.
+            cause: what the catalogue says.
+            label: free text.
+            lease: the workflow on whose behalf.
+            extra: further items of the same cut.
+
+        Returns:
+            The generation, complete; None when all pairs were SPLIT already.
+
+        Raises:
+            RefusedError: one of them can't be split; none was.
+        """
+        state = self._state
+        self._breaks.refresh()
+        with state.operation("split", list(pair_ids), lease=lease):
+            sides = [state.sides(pair_id) for pair_id in dict.fromkeys(pair_ids)]
+            split = [one for one in sides if self._judge.local(Command.SPLIT, *one)]
+            for one in [one for one in split if not self._is_duplex(*one)]:
+                self._stop(*one)
+                split.remove(one)
+            if not split:
+                return None
+            if not all(self._judge.local_makes_generation(*one) for one in split):
+                self.cut(split, extra)
+                self._commit_split(split, SplitCause.REQUESTED, consistent=False)
+                return None
+            generation = self.intend(split, cause=cause, label=label)
+            try:
+                self.cut(split, extra)
+            except BaseException:
+                self._generations.change(generation.generation_id, state=GenerationState.FAILED)
+                raise
+            return self.complete(split, generation.generation_id, cause)
+
+    def _is_duplex(self, pvol: Mirror, svol: Mirror) -> bool:
+        """End the pair's copy, which may come to its end meanwhile; return whether it is DUPLEX."""
+        for one in (pvol, svol):
+            if one.job:
+                one.job.close()
+        return pvol.row.status is PairStatus.DUPLEX
+
+    def _stop(self, pvol: Mirror, svol: Mirror) -> None:
+        """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
+        consistent = pvol.row.target_consistent
+        pvol.link.mark()
+        svol.link.mark()
+        self._commit_split([(pvol, svol)], SplitCause.REQUESTED, consistent=consistent)
+
+    def _commit_split(
+        self, split: Sequence[tuple[Mirror, Mirror]], cause: SplitCause, *, consistent: bool
+    ) -> None:
+        with self._state.control:
+            for pvol, svol in split:
+                svol.link.mark()
+                self._state.commit(
+                    *(
+                        replace(
+                            one.row,
+                            status=PairStatus.SPLIT,
+                            cause=cause,
+                            target_consistent=consistent,
+                        )
+                        for one in (pvol, svol)
+                    )
+                )
+
+    # --- the parts, for a backup -----------------------------------------------------------------
+
+    def intend(
+        self,
+        split: Sequence[tuple[Mirror, Mirror]],
+        *,
+        cause: GenerationCause,
+        label: str = "",
+        attempt_id: str = "",
+        generation_id: GenerationId | None = None,
+    ) -> Generation:
+        """Write the generation's row, durable before the cut."""
+        return self._generations.intend(
+            [svol for _, svol in split],
+            cause=cause,
+            label=label,
+            attempt_id=attempt_id,
+            generation_id=generation_id,
+        )
+
+    def cut(
+        self, split: Sequence[tuple[Mirror, Mirror]], extra: Sequence[CutItem] = ()
+    ) -> tuple[list[int], float]:
+        """450: split the links at one point. Returns the extra items' numbers, and ms closed."""
+        items = [CutItem(verb=CutVerb.SPLIT, on=pvol.link) for pvol, _ in split]
+        numbers, closed_ms = group_cut(
+            [*items, *extra], timeout_s=self._state.options.ack_timeout_s, wake=self._state.wake
+        )
+        return numbers[len(items) :], closed_ms
+
+    def complete(
+        self,
+        split: Sequence[tuple[Mirror, Mirror]],
+        generation_id: GenerationId,
+        cause: GenerationCause,
+        *,
+        state_after: GenerationState = GenerationState.COMPLETE,
+    ) -> Generation:
+        """Make the SVOLs durable and commit rows and generation together; after the hold.
+
+        Raises:
+            DeviceError: an SVOL couldn't be made durable: the generation failed, the pairs are
+                SPLIT, device_error.
+        """
+        state = self._state
+        try:
+            for pvol, svol in split:
+                svol.link.mark()
+                pvol.link.settle()
+        except PyrepError:
+            with state.control:
+                failed = {"status": PairStatus.SPLIT, "cause": SplitCause.DEVICE_ERROR}
+                state.commit(
+                    *(
+                        replace(one.row, target_consistent=False, **failed)  # type: ignore[arg-type]
+                        for pair in split
+                        for one in pair
+                    ),
+                    first=lambda: self._generations.change(
+                        generation_id, state=GenerationState.FAILED
+                    ),
+                )
+            raise
+        because = SplitCause.PROTECT if cause is GenerationCause.PROTECT else SplitCause.REQUESTED
+        with state.control:
+            columns = {"status": PairStatus.SPLIT, "cause": because, "target_consistent": True}
+            state.commit(
+                *(replace(one.row, **columns) for pair in split for one in pair),  # type: ignore[arg-type]
+                first=lambda: self._generations.change(generation_id, state=state_after),
+            )
+        return self._generations.get(generation_id)
+
+    # --- before a copy into the volume -----------------------------------------------------------
+
+    def protect(
+        self,
+        volume_id: VolumeId,
+        *,
+        but: PairId | None = None,
+        lease: WorkflowId | None = None,
+    ) -> Generation | None:
+        """Before the first byte of a copy reaches a volume: keep one consistent copy of it.
+
+        Local copies out of the volume are waited for; its DUPLEX mirrors are then split.
+        """
+        state = self._state
+        pair_ids = []
+        for one in state.local_svol_mirrors(volume_id):
+            if one.row.pair_id == but:
+                continue
+            self._await_copy(one)
+            if one.row.status is PairStatus.DUPLEX:
+                pair_ids.append(one.row.pair_id)
+        if not pair_ids:
+            complete = [one for one in state.catalogue.of_source(volume_id) if one.is_complete]
+            _log.info("protect.none volume=%s complete_generations=%d", volume_id, len(complete))
+            return None
+        return self.split(
+            pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
+        )
+
+    def _await_copy(self, mirror: Mirror) -> None:
+        with self._state.control:
+            job = mirror.job
+        if job:
+            job.wait()
+
+    def await_copies(self, volume_id: VolumeId, doing: str) -> None:
+        """Wait for local copies out of a volume that is about to be copied into.
+
+        Raises:
+            RefusedError: one has stopped half-way, and would go on from inconsistent data.
+        """
+        for one in self._state.local_svol_mirrors(volume_id):
+            self._await_copy(one)
+            if one.row.status is PairStatus.COPY and one.row.direction is Direction.FORWARD:
+                raise RefusedError(
+                    f"{doing}: local pair {one.row.pair_id} is copying out of it",
+                    hint="resync that pair, or stop it with pair.split()",
+                )

@@ -1,0 +1,249 @@
+"""Copies of remote pairs, ordered by their primary: forward, and back (540/550, 660/670)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyrep.engine.bitcodec import from_roaring, to_roaring
+from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.decide import Judge, name_of
+from pyrep.engine.local import LocalPairs
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.peer import Peer
+from pyrep.engine.remote_failures import RemoteFailures
+from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.state import SystemState
+from pyrep.errors import CancelledError, DeviceError, PyrepError, RefusedError
+from pyrep.interconnect.messages import (
+    BeginForward,
+    BeginReverse,
+    CopyFacts,
+    FinishPair,
+    OpenStream,
+    PendingBits,
+    ReverseEnd,
+    ReverseProgress,
+    ReverseReady,
+    ReverseRun,
+)
+from pyrep.model import Direction, PairId, PairStatus, Row, WorkflowId
+from pyrep.model.situation import Command
+
+__all__ = ["RemoteCopies", "resumes_forward"]
+
+
+class RemoteCopies:
+    """Resyncs of remote pairs whose PVOL is here. Each holds the pair's operation as it begins."""
+
+    def __init__(
+        self,
+        state: SystemState,
+        local: LocalPairs,
+        judge: Judge,
+        line: RemoteLine,
+        failures: RemoteFailures,
+    ) -> None:
+        self._state = state
+        self._local = local
+        self._judge = judge
+        self._line = line
+        self._failures = failures
+
+    # --- forward ---------------------------------------------------------------------------------
+
+    def resync_forward(
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        timeout_s: float = 0,
+        by_itself: bool = False,
+    ) -> CopyJob | None:
+        """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
+
+        `by_itself`: nobody asked. Then a pair that was split on request meanwhile is left alone.
+
+        Raises:
+            RefusedError, BusyError, PathLostError.
+        """
+        state = self._state
+        self._failures.refresh()
+        with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
+            mirror = state.mirror(pair_id)
+            if by_itself and not resumes_forward(mirror.row):
+                return None
+            if self._judge.remote(Command.RESYNC_FORWARD, mirror):
+                return self._begin_forward(mirror)
+            if mirror.row.status is not PairStatus.COPY:
+                return None
+            return _running(mirror) or self._begin_forward(mirror)
+
+    def _begin_forward(self, mirror: Mirror) -> CopyJob:
+        state = self._state
+        # What an earlier copy has left on its way would fail in this one's name.
+        self._line.drain_or_break(mirror)
+        union = self._line.union(mirror, Direction.FORWARD)
+        pair_id = mirror.row.pair_id
+        count = union.count()
+        answer = self._line.peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
+        # Hosts are kept off the SVOL now: what they wrote there since the union was read counts.
+        from_roaring(expect(answer, PendingBits).bits, union)
+        state.change(
+            mirror,
+            status=PairStatus.COPY,
+            cause=None,
+            direction=Direction.FORWARD,
+            target_consistent=False,
+            pending_union=True,
+        )
+        mirror.link.pending.update(union)
+        return self.start_forward(mirror)
+
+    def start_forward(self, mirror: Mirror) -> CopyJob:
+        """Let the row ship, and copy what is pending in it. Both rows are in COPY."""
+        outlet = self._line.ship(mirror)
+
+        def finish(job: CopyJob) -> None:
+            self._line.settle_sent(outlet, job)
+            self._finish_forward(mirror)
+
+        return self._start(mirror, copying(mirror.link, finish))
+
+    def _start(self, mirror: Mirror, work: Callable[[CopyJob], None]) -> CopyJob:
+        state = self._state
+
+        def ended(error: PyrepError | None) -> None:
+            with state.control:
+                mirror.job = None
+                mirror.failed = isinstance(error, DeviceError)
+            if error is not None and not state.closing:
+                self._failures.refresh()
+
+        job = CopyJob(what=name_of(mirror.row, state.system_id), work=work, ended=ended)
+        with state.control:
+            mirror.job, mirror.failed = job, False
+        job.start()
+        return job
+
+    def _finish_forward(self, mirror: Mirror) -> None:
+        state = self._state
+        self._line.peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id))
+        with state.control:
+            self._line.check_ships(mirror)
+            state.change(
+                mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+            )
+
+    # --- reverse ---------------------------------------------------------------------------------
+
+    def resync_reverse(
+        self, pair_id: PairId, *, lease: WorkflowId | None = None, timeout_s: float = 0
+    ) -> CopyJob:
+        """Copy the union of both sides' pending chunks back to the PVOL (540/550, 660/670).
+
+        The PVOL's DUPLEX local mirrors are split first (cause protect). The PVOL takes no host I/O
+        until the pair is DUPLEX, forward.
+
+        Raises:
+            RefusedError, BusyError, PathLostError.
+        """
+        state = self._state
+        self._failures.refresh()
+        with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
+            mirror = state.mirror(pair_id)
+            if not self._judge.remote(Command.RESYNC_REVERSE, mirror):
+                return _running(mirror) or self._begin_reverse(mirror, lease)
+            return self._begin_reverse(mirror, lease)
+
+    def _begin_reverse(self, mirror: Mirror, lease: WorkflowId | None) -> CopyJob:
+        state = self._state
+        peer = self._line.peer(mirror)
+        pair_id = mirror.row.pair_id
+        before = mirror.row
+        resumes = before.status is PairStatus.COPY
+        if self._line.union(mirror, Direction.REVERSE, resumes=resumes).any():
+            self._local.splits.protect(mirror.row.volume_id, lease=lease)
+        with state.control:
+            # Again: the world may have moved while the siblings were split.
+            self._judge.remote(Command.RESYNC_REVERSE, mirror)
+            state.change(
+                mirror,
+                status=PairStatus.COPY,
+                cause=None,
+                direction=Direction.REVERSE,
+                target_consistent=False,
+                pending_union=False,
+            )
+        mirror.link.idle()
+        try:
+            self._receive_reverse(peer, mirror, resumes=resumes)
+        except RefusedError:
+            if not resumes:  # nothing was copied, and the fence kept hosts off meanwhile
+                mirror.link.mark()
+                state.commit(before)
+            raise
+        peer.ask(ReverseRun(pair_id=pair_id))
+        return self._start(mirror, lambda job: self._follow_reverse(mirror, job))
+
+    def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool) -> None:
+        """Hand this side's bits over, and get ready for what will come."""
+        asked = BeginReverse(
+            pair_id=mirror.row.pair_id, pending=to_roaring(mirror.pending()), resumes=resumes
+        )
+        with peer.opening:
+            ready = expect(peer.ask(asked), ReverseReady)
+            if ready.next_number:
+                peer.open_stream(
+                    OpenStream(
+                        stream_id=ready.stream_id,
+                        attempt=ready.attempt,
+                        next_number=ready.next_number,
+                    )
+                )
+            peer.bind(ready.stream_id, ready.channel, mirror.link)
+
+    def _follow_reverse(self, mirror: Mirror, job: CopyJob) -> None:
+        peer = self._line.peer(mirror)
+        pair_id = mirror.row.pair_id
+        while True:
+            cancel = job.wake.is_set()
+            answer = peer.ask(ReverseProgress(pair_id=pair_id, cancel=cancel))
+            facts = expect(answer, CopyFacts)
+            job.done_bytes, job.total_bytes = facts.done_bytes, facts.total_bytes
+            if facts.done:
+                break
+            if cancel:
+                raise CancelledError(f"{job.what}: cancelled")
+        peer.ask(ReverseEnd(pair_id=pair_id))
+        self._finish_reverse(mirror)
+
+    def _finish_reverse(self, mirror: Mirror) -> None:
+        """Both sides are equal and durable: DUPLEX forward, and only then the fence opens."""
+        state = self._state
+        self._line.peer(mirror).unbind_link(mirror.link)
+        mirror.link.clean()
+        self._line.ship(mirror)
+        with state.control:
+            self._line.check_ships(mirror)
+            state.change(
+                mirror,
+                status=PairStatus.DUPLEX,
+                direction=Direction.FORWARD,
+                target_consistent=True,
+            )
+
+
+def _running(mirror: Mirror) -> CopyJob | None:
+    """Return the pair's copy if it will come to its end; one that won't has ended then."""
+    job = mirror.job
+    if job is None or not job.is_stopping:
+        return job
+    job.close()
+    return None
+
+
+def resumes_forward(row: Row) -> bool:
+    """Whether a pair goes on forward by itself when the path is back."""
+    if row.status is PairStatus.COPY:
+        return row.direction is Direction.FORWARD
+    return row.cause is not None and row.cause.resumes_by_itself

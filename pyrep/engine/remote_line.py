@@ -1,0 +1,133 @@
+"""What passes between the two sides of a remote pair, as its primary sees it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+from pyrep._core import Ack, Bitmap, LinkMode
+from pyrep.engine.bitcodec import from_roaring
+from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.decide import name_of
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
+from pyrep.engine.state import SystemState
+from pyrep.errors import NotFoundError, PathLostError, RefusedError, TimedOutError, WireError
+from pyrep.interconnect.messages import BindChannel, Pending, PendingBits, SplitPair
+from pyrep.model import Direction, GroupId, PairStatus
+
+__all__ = ["RemoteLine", "expect"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class RemoteLine:
+    """Questions, orders and records to the secondary of a pair whose PVOL is here."""
+
+    def __init__(self, state: SystemState) -> None:
+        self._state = state
+
+    def peer(self, mirror: Mirror) -> Peer:
+        """Return the pair's other system. PathLostError: there was no path since the open."""
+        try:
+            return self._state.peer(mirror.row.pair_system_id)
+        except NotFoundError as error:  # the pair knows it: there was no path since the open
+            raise PathLostError(str(error), hint="connect the two systems") from error
+
+    def union(self, mirror: Mirror, direction: Direction, *, resumes: bool = False) -> Bitmap:
+        """550: read the peer's bitmap; return it together with this side's."""
+        pair_id = mirror.row.pair_id
+        try:
+            answer = self.peer(mirror).ask(
+                Pending(pair_id=pair_id, direction=direction, resumes=resumes)
+            )
+        except NotFoundError as error:
+            name = name_of(mirror.row, self._state.system_id)
+            raise RefusedError(
+                f"cannot resync {name}: system {mirror.row.pair_system_id} doesn't know it",
+                hint="dissolve it here, pair.dissolve(), and create it anew",
+            ) from error
+        union = mirror.pending()
+        from_roaring(expect(answer, PendingBits).bits, union)
+        return union
+
+    def ship(self, mirror: Mirror) -> Outlet:
+        """Let the row ship; the peer knows stream and channel."""
+        peer = self.peer(mirror)
+        group_id = mirror.row.group_id
+        if group_id is None:
+            raise WireError(f"pair {mirror.row.pair_id} has no group")
+        outlet = peer.outlet(group_id)
+        pair_id = mirror.row.pair_id
+        peer.ask(
+            BindChannel(
+                stream_id=outlet.stream_id, channel=outlet.channel(pair_id), pair_id=pair_id
+            )
+        )
+        outlet.ship(mirror)
+        return outlet
+
+    def settle_sent(self, outlet: Outlet, job: CopyJob) -> None:
+        """Everything sent up to now is durable at the peer: its own bits may go."""
+        last = outlet.stream.info().last
+        outlet.stream.barrier()
+        outlet.stream.wait(
+            last, Ack.DURABLE, timeout_s=self._state.options.ack_timeout_s, wake=job.wake
+        )
+
+    def check_ships(self, mirror: Mirror) -> None:
+        """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""
+        if mirror.row.status is not PairStatus.COPY:
+            raise RefusedError(f"cannot end the copy: status is {mirror.row.status}")
+        info = mirror.link.info()
+        if info.mode is not LinkMode.SHIP or info.broken or not self.peer(mirror).is_connected:
+            raise PathLostError("the path was lost at the end of the copy")
+
+    def ships(self, mirror: Mirror) -> bool:
+        """Whether its writes still go into its stream."""
+        info = mirror.link.info()
+        return info.mode is LinkMode.SHIP and not info.broken
+
+    def drain_or_break(self, mirror: Mirror) -> None:
+        """Drain; a peer that doesn't answer in time is lost."""
+        try:
+            self.drain(mirror)
+        except TimedOutError:
+            outlet = self.peer(mirror).known_outlet(mirror.row.group_id or GroupId(""))
+            if outlet is not None:
+                outlet.stream.break_off()
+
+    def drain(self, mirror: Mirror) -> None:
+        """Wait until what was queued for a pair is durable at the peer; a lost path is none."""
+        try:
+            peer = self.peer(mirror)
+            outlet = peer.known_outlet(mirror.row.group_id) if mirror.row.group_id else None
+            if outlet is None:
+                return
+            outlet.require_open()
+            last = outlet.stream.info().last
+            outlet.stream.barrier()
+            timeout_s = self._state.options.ack_timeout_s
+            outlet.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=self._state.wake)
+        except PathLostError as error:
+            _log.info("pair.drain pair=%s path lost: %s", mirror.row.pair_id, error)
+
+    def tell_split(self, mirror: Mirror) -> None:
+        """Let the secondary split too; when the path is down it learns of it later."""
+        row = mirror.row
+        if row.cause is None:
+            return
+        try:
+            self.peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=row.cause))
+        except (PathLostError, NotFoundError) as error:
+            _log.info("pair.split pair=%s the secondary isn't told yet: %s", row.pair_id, error)
+
+
+def expect(answer: object, kind: type[T]) -> T:
+    """Return the answer, which must be of this kind. WireError: it isn't."""
+    if not isinstance(answer, kind):
+        raise WireError(f"the peer answered {type(answer).__name__}, not {kind.__name__}")
+    return answer

@@ -1,0 +1,124 @@
+"""What a path's loss and return do to the remote pairs whose PVOL is here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.remote_copies import RemoteCopies, resumes_forward
+from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.state import ANY_LEASE, SystemState
+from pyrep.errors import NotFoundError, PathLostError, PyrepError
+from pyrep.interconnect.messages import KnownPairs, PairFacts, ReadPair
+from pyrep.model import Direction, PairId, PairStatus, SplitCause, SystemId
+
+__all__ = ["RemoteResumes"]
+
+_log = logging.getLogger(__name__)
+
+_OTHERS_S = 60.0
+"""How long an automatic resume waits for a command that holds the pair."""
+
+
+class RemoteResumes:
+    """Pairs that wait for a path, and go on by themselves when it is back."""
+
+    def __init__(self, state: SystemState, line: RemoteLine, copies: RemoteCopies) -> None:
+        self._state = state
+        self._line = line
+        self._copies = copies
+        self._to_resume: set[PairId] = set()
+
+    def path_lost(self, system_id: SystemId) -> None:
+        """The path to a secondary is gone: DUPLEX becomes SPLIT; COPY waits for the path."""
+        state = self._state
+        for mirror in list(state.mirrors.values()):
+            row = mirror.row
+            if not row.is_remote or not row.is_primary or row.pair_system_id != system_id:
+                continue
+            with state.control:
+                if mirror.job:
+                    mirror.job.cancel(PathLostError("the path was lost", hint="restore the path"))
+            if row.direction is Direction.REVERSE and row.status is PairStatus.COPY:
+                continue
+            mirror.link.mark()
+            with state.control:
+                if mirror.row.status is PairStatus.DUPLEX:
+                    state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+
+    def path_returned(self, system_id: SystemId) -> None:
+        """Bring every pair with this secondary on: resume what may resume by itself.
+
+        First the secondary forgets the pairs that only it knows: a crash here, between its part of
+        a creation and this side's, has left them.
+        """
+        peer = self._state.peer(system_id)
+        with peer.roster:
+            pairs = self._pairs_with(system_id)
+            peer.ask(KnownPairs(pair_ids=[one.row.pair_id for one in pairs]))
+        for mirror in pairs:
+            self._try_resume(mirror)
+
+    def _pairs_with(self, system_id: SystemId) -> list[Mirror]:
+        with self._state.control:
+            return [
+                one
+                for one in self._state.mirrors.values()
+                if one.row.is_remote and one.row.is_primary and one.row.pair_system_id == system_id
+            ]
+
+    def _try_resume(self, mirror: Mirror) -> None:
+        pair_id = mirror.row.pair_id
+        try:
+            self._resume(mirror)
+        except PathLostError as error:
+            _log.info("pair.resume pair=%s: %s", pair_id, error)
+        except PyrepError as error:
+            _log.warning("pair.resume pair=%s not now: %s", pair_id, error)
+            self._to_resume.add(pair_id)
+
+    def resume_refused(self) -> None:
+        """Try again what couldn't resume when the path came back."""
+        for pair_id in list(self._to_resume):
+            self._to_resume.discard(pair_id)
+            with contextlib.suppress(NotFoundError, PathLostError):  # dissolved; the path resumes
+                mirror = self._state.mirror(pair_id)
+                self._line.peer(mirror).connection()
+                self._try_resume(mirror)
+
+    def _resume(self, mirror: Mirror) -> None:
+        row = mirror.row
+        try:
+            answer = self._line.peer(mirror).ask(ReadPair(pair_id=row.pair_id))
+        except NotFoundError:
+            self._note_unknown(mirror)
+            return
+        facts = expect(answer, PairFacts)
+        if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
+            self._copies.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
+        elif resumes_forward(row):
+            _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
+            self._copies.resync_forward(
+                row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, by_itself=True
+            )
+        elif row.status is PairStatus.SPLIT:
+            # Held, and asked again: somebody may be resyncing it by now.
+            with self._state.operation(
+                "split", [row.pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S
+            ):
+                if mirror.row.status is PairStatus.SPLIT:
+                    self._line.tell_split(mirror)
+
+    def _note_unknown(self, mirror: Mirror) -> None:
+        """The secondary doesn't know the pair: it stays as it is, until somebody dissolves it."""
+        _log.warning(
+            "pair.unknown pair=%s system %s doesn't know it: dissolve it here",
+            mirror.row.pair_id,
+            mirror.row.pair_system_id,
+        )
+        with self._state.operation("split", [mirror.row.pair_id], lease=ANY_LEASE):
+            mirror.link.mark()
+            self._state.change(
+                mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED, pending_union=False
+            )
