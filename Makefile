@@ -3,7 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
-export PYTHON
+# One process per CPU; each takes work from another's end, since the longest tests are most of the time.
+PARALLEL := -n auto --maxprocesses=8 --dist=worksteal
+export PYTHON PARALLEL
 # mke2fs and e2fsck stand off an ordinary user's PATH on Debian.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -26,7 +28,7 @@ test-c:
 
 test-python:
 	@scripts/setup.sh test
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
 lint:  ## formatting, rules, types, layers, clang-tidy; changes nothing
 	@scripts/setup.sh test lint

@@ -21,4 +21,4 @@ export PYTHONPATH=$build/lib PYTHONMALLOC=malloc
 # A run that picked the ordinary extension would prove nothing.
 "$python" -P -c 'import sys, pyrep._core_native as core; sys.exit(not core.__file__.startswith(sys.argv[1]))' "$build"
 echo "Python unit tests (extensions under asan)"
-exec .venv/bin/pytest -q -p no:cacheprovider tests/unit "$@"
+exec .venv/bin/pytest -q ${PARALLEL:-} -p no:cacheprovider tests/unit "$@"

@@ -15,4 +15,4 @@ fi
 echo "wheel: $(echo dist/*.whl)"
 # A run that picked the source tree would prove nothing.
 PYTHONPATH=$site "$python" -P -c 'import sys, pyrep; sys.exit(not pyrep.__file__.startswith(sys.argv[1]))' "$site"
-PYTHONPATH=$site exec .venv/bin/pytest -q -p no:cacheprovider tests/unit "$@"
+PYTHONPATH=$site exec .venv/bin/pytest -q ${PARALLEL:-} -p no:cacheprovider tests/unit "$@"
