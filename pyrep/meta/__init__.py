@@ -1,10 +1,12 @@
-"""What a system knows about itself, on SQLite: copy management table, catalogue, journal."""
+"""What a system knows about itself, on SQLite: table, catalogue, policies, journal."""
 
 from pyrep.meta.catalogue import Catalogue
 from pyrep.meta.copytable import CopyTable
 from pyrep.meta.database import Database
+from pyrep.meta.digests import DigestRecord, DigestTable
 from pyrep.meta.epochs import EpochRecord, EpochTable
 from pyrep.meta.journal import WorkflowJournal
+from pyrep.meta.policies import PolicyRecord, PolicyTable
 from pyrep.meta.system import PeerRecord, PeerTable, SystemRecord, SystemTable
 from pyrep.meta.volumes import BackingIdentity, VolumeRecord, VolumeTable
 
@@ -13,10 +15,14 @@ __all__ = [
     "Catalogue",
     "CopyTable",
     "Database",
+    "DigestRecord",
+    "DigestTable",
     "EpochRecord",
     "EpochTable",
     "PeerRecord",
     "PeerTable",
+    "PolicyRecord",
+    "PolicyTable",
     "SystemRecord",
     "SystemTable",
     "VolumeRecord",

@@ -28,10 +28,11 @@ __all__ = ["Catalogue"]
 _PUT = """
     INSERT INTO generation (
         generation_id, attempt_id, label, cause, state, taken_at, home, hold_ms, queued_max_bytes,
-        remote_before, remote_during, remote_after, protected, annotations
+        remote_before, remote_during, remote_after, protected, annotations, given_up_at
     ) VALUES (
         :generation_id, :attempt_id, :label, :cause, :state, :taken_at, :home, :hold_ms,
-        :queued_max_bytes, :remote_before, :remote_during, :remote_after, :protected, :annotations
+        :queued_max_bytes, :remote_before, :remote_during, :remote_after, :protected, :annotations,
+        :given_up_at
     )
     ON CONFLICT (generation_id) DO UPDATE SET
         attempt_id = excluded.attempt_id, label = excluded.label, cause = excluded.cause,
@@ -39,7 +40,7 @@ _PUT = """
         hold_ms = excluded.hold_ms, queued_max_bytes = excluded.queued_max_bytes,
         remote_before = excluded.remote_before, remote_during = excluded.remote_during,
         remote_after = excluded.remote_after, protected = excluded.protected,
-        annotations = excluded.annotations
+        annotations = excluded.annotations, given_up_at = excluded.given_up_at
 """
 
 
@@ -188,6 +189,9 @@ class Catalogue:
                 "remote_after": to_json(generation.remote_after),
                 "protected": generation.protected,
                 "annotations": to_json(generation.annotations),
+                "given_up_at": (
+                    to_text_time(generation.given_up_at) if generation.given_up_at else None
+                ),
             },
         )
         self._db.write(
@@ -244,4 +248,7 @@ class Catalogue:
                 protected=bool(row["protected"]),
                 pins=tuple(one["holder"] for one in pins),
                 annotations=to_pairs(row["annotations"]),
+                given_up_at=(
+                    from_text_time(row["given_up_at"]) if row["given_up_at"] is not None else None
+                ),
             )

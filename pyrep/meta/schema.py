@@ -135,5 +135,26 @@ _VERSION_1: Migration = (
     """,
 )
 
-MIGRATIONS: Sequence[Migration] = (_VERSION_1,)
+_VERSION_2: Migration = (
+    "ALTER TABLE generation ADD COLUMN given_up_at TEXT",
+    """
+    CREATE TABLE digest (
+        generation_id TEXT NOT NULL REFERENCES generation ON DELETE CASCADE,
+        source TEXT NOT NULL,
+        file_key BLOB NOT NULL UNIQUE,
+        done_spans INTEGER NOT NULL,
+        PRIMARY KEY (generation_id, source)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE policy (
+        volume_id TEXT PRIMARY KEY,
+        next_svol TEXT,
+        retention TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+"""Digests of generations, policies, and when a generation was given up."""
+
+MIGRATIONS: Sequence[Migration] = (_VERSION_1, _VERSION_2)
 """`MIGRATIONS[n]` leads from version n to n + 1. A released step is never edited; one is added."""

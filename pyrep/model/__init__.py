@@ -21,6 +21,13 @@ from pyrep.model.ids import (
 )
 from pyrep.model.matrix import matrix_markdown
 from pyrep.model.pair import AckPoint, CopyType, Direction, PairStatus, Primary, Row, SplitCause
+from pyrep.model.retention import (
+    NextSvol,
+    RetentionDecision,
+    RetentionPlan,
+    RetentionPolicy,
+    plan_retention,
+)
 from pyrep.model.roles import VolumeRef, check_roles
 from pyrep.model.transitions import (
     Command,
@@ -69,11 +76,15 @@ __all__ = [
     "GenerationState",
     "GroupId",
     "GroupStatus",
+    "NextSvol",
     "Outcome",
     "PairId",
     "PairStatus",
     "Primary",
     "RemoteView",
+    "RetentionDecision",
+    "RetentionPlan",
+    "RetentionPolicy",
     "Row",
     "Situation",
     "SplitCause",
@@ -96,4 +107,5 @@ __all__ = [
     "makes_generation",
     "matrix_markdown",
     "new_key",
+    "plan_retention",
 ]

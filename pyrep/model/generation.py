@@ -77,7 +77,9 @@ class Generation:
         remote_after: status of each after it.
         protected: kept from reuse on purpose.
         pins: holders (views, exports, workflows) that keep it from reuse.
-        annotations: key and value pairs of the user.
+        annotations: key and value pairs of the user, by key.
+        given_up_at: when its content was given up; None while it is kept (and if that was before
+            such times were noted).
 
     Raises:
         InvalidArgumentError: `taken_at` has no time zone.
@@ -99,6 +101,7 @@ class Generation:
     protected: bool = False
     pins: tuple[str, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
+    given_up_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.taken_at.tzinfo is None:

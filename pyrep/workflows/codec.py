@@ -16,6 +16,7 @@ def generation_to(generation: Generation) -> dict[str, Any]:
     data = asdict(generation)
     data["taken_at"] = generation.taken_at.isoformat()
     data["pins"] = ()  # its holder's own business
+    del data["given_up_at"]  # what is told of is complete
     return data
 
 
