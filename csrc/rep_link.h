@@ -61,6 +61,10 @@ uint64_t rep_link_chunk_count(const rep_link *link);
 rep_bitmap *rep_link_pending(rep_link *link);
 /* into |= P | U | shared marks: all of the cover. -EINVAL (sizes). */
 int rep_link_collect(rep_link *link, rep_bitmap *into);
+/* into |= the shared marks made between the splits of two links of one volume: what their targets
+ * may differ in, as long as both hold what they were split with. Of links that share one interval:
+ * nothing. -EINVAL: two volumes, or sizes; -ENODATA: one of them has no shared marks. */
+int rep_link_marks_between(rep_link *one, rep_link *other, rep_bitmap *into);
 /* Pending chunks: P and shared marks, without U. */
 int rep_link_pending_count(rep_link *link, uint64_t *count);
 

@@ -75,6 +75,31 @@ void rep_volume_prune_epochs(rep_volume *volume)
     }
 }
 
+int rep_link_marks_between(rep_link *one, rep_link *other, rep_bitmap *into)
+{
+    rep_volume *volume = one->volume;
+    if (other->volume != volume)
+        return -EINVAL;
+    rep_pass pass;
+    /* Over no bytes: it holds the intervals still while hosts go on marking. */
+    int rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    if (rc)
+        return rc;
+    uint64_t from = one->epoch_start, to = other->epoch_start;
+    if (!from || !to)
+        rc = -ENODATA;
+    if (from > to) { /* the older one may have been restored from, and was split again since */
+        uint64_t later = from;
+        from = to;
+        to = later;
+    }
+    for (int i = 0; !rc && i < volume->epoch_count; i++)
+        if (volume->epochs[i].sequence >= from && volume->epochs[i].sequence < to)
+            rc = rep_bitmap_or(into, volume->epochs[i].bitmap);
+    rep_tree_exit(&pass);
+    return rc;
+}
+
 int rep_volume_epoch_count(const rep_volume *volume)
 {
     return volume->epoch_count;

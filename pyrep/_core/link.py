@@ -102,6 +102,15 @@ class LinkCore(Owned):
         check(lib.rep_link_collect(self.pointer, bitmap.pointer), "collecting pending chunks")
         return bitmap
 
+    def marks_between(self, other: LinkCore) -> Bitmap | None:
+        """Return what was marked between the splits of two links of one volume; None: not known."""
+        bitmap = Bitmap(self.chunk_count)
+        code = lib.rep_link_marks_between(self.pointer, other.pointer, bitmap.pointer)
+        if code == -errno.ENODATA:
+            return None
+        check(code, f"comparing two mirrors of volume {self.volume.name}")
+        return bitmap
+
     def idle(self) -> None:
         """Do nothing with writes: the volume is a target."""
         check(lib.rep_link_idle(self.pointer), self._what)

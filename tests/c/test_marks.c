@@ -107,6 +107,58 @@ static void the_oldest_interval_goes_with_its_last_owner(void)
     family_free(&f);
 }
 
+static rep_bitmap *no_bits(void)
+{
+    rep_bitmap *bitmap;
+    CHECK_EQ(rep_bitmap_new(CHUNKS, &bitmap), 0);
+    return bitmap;
+}
+
+static rep_bitmap *between(family *f, int one, int other)
+{
+    rep_bitmap *into = no_bits();
+    CHECK_EQ(rep_link_marks_between(f->rows[one], f->rows[other], into), 0);
+    return into;
+}
+
+static void what_was_written_between_two_splits_is_known_by_both(void)
+{
+    family f = family_new();
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(rep_link_mark(f.rows[i]), 0);
+        CHECK_EQ(put_chunk(f.source, (uint64_t)i, 1), 0);
+    }
+    rep_bitmap *near = between(&f, 0, 1);
+    CHECK(rep_bitmap_count(near) == 1 && rep_bitmap_test(near, 0) == 1);
+    rep_bitmap *far = between(&f, 2, 0);
+    CHECK(rep_bitmap_count(far) == 2 && !rep_bitmap_test(far, 2));
+    rep_bitmap *none = between(&f, 1, 1);
+    CHECK(!rep_bitmap_any(none));
+    /* The row between them goes: what it told apart is still known. */
+    CHECK_EQ(forward(&f, 1), 0);
+    CHECK_EQ(put_chunk(f.source, 40, 1), 0);
+    rep_bitmap *merged = between(&f, 0, 2);
+    CHECK(rep_bitmap_count(merged) == 2 && rep_bitmap_test(merged, 1) == 1);
+    CHECK_EQ(rep_link_marks_between(f.rows[0], f.rows[1], near), -ENODATA);
+    rep_bitmap_free(near);
+    rep_bitmap_free(far);
+    rep_bitmap_free(none);
+    rep_bitmap_free(merged);
+    family_free(&f);
+}
+
+static void rows_of_two_volumes_have_no_marks_between_them(void)
+{
+    family f = family_new(), g = family_new();
+    CHECK_EQ(rep_link_mark(f.rows[0]), 0);
+    CHECK_EQ(rep_link_mark(g.rows[0]), 0);
+    rep_bitmap *into = no_bits();
+    CHECK_EQ(rep_link_marks_between(f.rows[0], g.rows[0], into), -EINVAL);
+    rep_bitmap_free(into);
+    family_free(&f);
+    family_free(&g);
+}
+
 static void marks_go_on_after_the_newest_interval_was_merged_away(void)
 {
     family f = family_new();
@@ -263,6 +315,8 @@ int main(void)
     RUN(splits_without_a_write_between_share_an_interval);
     RUN(an_interval_that_nobody_tells_apart_joins_the_older_one);
     RUN(the_oldest_interval_goes_with_its_last_owner);
+    RUN(what_was_written_between_two_splits_is_known_by_both);
+    RUN(rows_of_two_volumes_have_no_marks_between_them);
     RUN(marks_go_on_after_the_newest_interval_was_merged_away);
     RUN(a_clean_row_forgets_its_marks_but_not_its_siblings);
     RUN(marking_again_leaves_a_row_that_marks_alone);
