@@ -167,6 +167,11 @@ int rep_link_collect(rep_link *link, rep_bitmap *into)
     return gather(link, true, into);
 }
 
+int rep_link_collect_pending(rep_link *link, rep_bitmap *into)
+{
+    return gather(link, false, into);
+}
+
 int rep_link_pending_count(rep_link *link, uint64_t *count)
 {
     if (!link->epoch_start) {

@@ -65,6 +65,8 @@ int rep_link_collect(rep_link *link, rep_bitmap *into);
  * may differ in, as long as both hold what they were split with. Of links that share one interval:
  * nothing. -EINVAL: two volumes, or sizes; -ENODATA: one of them has no shared marks. */
 int rep_link_marks_between(rep_link *one, rep_link *other, rep_bitmap *into);
+/* into |= P | shared marks: what rep_link_pending_count counts. -EINVAL (sizes). */
+int rep_link_collect_pending(rep_link *link, rep_bitmap *into);
 /* Pending chunks: P and shared marks, without U. */
 int rep_link_pending_count(rep_link *link, uint64_t *count);
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 
-from pyrep._core.native import Owned, Pointer, check, ffi, lib
-from pyrep.errors import InvalidArgumentError
+from pyrep._core.native import Buffer, Owned, Pointer, check, ffi, lib
+from pyrep.errors import InvalidArgumentError, WireError
 
 __all__ = [
     "Bitmap",
@@ -86,3 +86,58 @@ class Bitmap(Owned):
             got = lib.rep_bitmap_runs(self.pointer, resume[0], firsts, counts, capacity, resume)
             for index in range(check(got, "reading runs")):
                 yield int(firsts[index]), int(counts[index])
+
+    def extents(self, *, chunk_bytes: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield the bytes (offset, length) of every run, ascending.
+
+        Args:
+            chunk_bytes: bytes of one bit.
+            size_bytes: of the volume, where the last extent ends.
+        """
+        for first, count in self.runs():
+            offset = first * chunk_bytes
+            yield offset, min(count * chunk_bytes, size_bytes - offset)
+
+    def to_roaring(self) -> bytes:
+        """Return a portable 32-bit Roaring bitmap of the bits (docs/formats.md).
+
+        Raises:
+            InvalidArgumentError: a bit from 2^32 on is set.
+        """
+        out = ffi.new("rep_roaring *")
+        code = lib.rep_roaring_encode(self.pointer, out)
+        if code == -errno.EOVERFLOW:
+            raise InvalidArgumentError(
+                f"cannot make a Roaring bitmap of {len(self)} bits: it ends at bit 4294967295",
+                hint="larger chunks need fewer bits",
+            )
+        check(code, "encoding a bitmap")
+        try:
+            return bytes(ffi.buffer(out.bytes, out.byte_count))
+        finally:
+            lib.rep_roaring_release(out)
+
+    @classmethod
+    def from_roaring(cls, data: Buffer, bit_count: int) -> Bitmap:
+        """Return a new bitmap of a portable Roaring bitmap. WireError: as `update_roaring`."""
+        bitmap = cls(bit_count)
+        bitmap.update_roaring(data)
+        return bitmap
+
+    def update_roaring(self, data: Buffer) -> None:
+        """OR a portable 32-bit Roaring bitmap in.
+
+        Raises:
+            WireError: malformed, or a bit past the end; nothing was set.
+        """
+        highest = ffi.new("uint64_t *")
+        source = ffi.from_buffer(data)
+        code = lib.rep_roaring_decode(
+            ffi.cast("uint8_t *", source), len(source), self.pointer, highest
+        )
+        what = f"cannot take a bitmap of {len(source)} bytes"
+        if code == -errno.EBADMSG:
+            raise WireError(f"{what}: it is no portable Roaring bitmap, or a damaged one")
+        if code == -errno.ERANGE:
+            raise WireError(f"{what}: bit {highest[0]} is past its {len(self)}")
+        check(code, "decoding a bitmap")

@@ -96,6 +96,13 @@ class LinkCore(Owned):
         check(lib.rep_link_pending_count(self.pointer, out), "counting pending chunks")
         return int(out[0])
 
+    def pending_chunks(self) -> Bitmap:
+        """Return a new bitmap of what `pending_count` counts: pending and shared marks."""
+        bitmap = Bitmap(self.chunk_count)
+        code = lib.rep_link_collect_pending(self.pointer, bitmap.pointer)
+        check(code, "collecting pending chunks")
+        return bitmap
+
     def cover(self) -> Bitmap:
         """Return a new bitmap: pending, unsettled and shared marks together."""
         bitmap = Bitmap(self.chunk_count)

@@ -126,9 +126,28 @@ class Pair:
             )
 
     def pending(self) -> BitMap:
-        """Return the indices of the chunks in this side's cover: pending and unsettled."""
+        """Return the indices of the chunks pending on this side, marks shared with siblings too.
+
+        As many as `status().pending_count`. What was sent and isn't known to be durable at the
+        target (unsettled, `status().unsettled`) isn't among them: it becomes pending when the
+        target or the path fails, and after a crash.
+
+        Raises:
+            InvalidArgumentError: a chunk from 2^32 on is pending; `pending_extents` names it.
+        """
         with self._state.control:
-            return to_pyroaring(self._state.mirror(self._pair_id).pending())
+            return to_pyroaring(self._state.mirror(self._pair_id).link.pending_chunks())
+
+    def pending_extents(self) -> list[tuple[int, int]]:
+        """Return `pending` as byte ranges (offset, length) of the volume, ascending.
+
+        Adjacent chunks are one range; the last ends with the volume.
+        """
+        with self._state.control:
+            mirror = self._state.mirror(self._pair_id)
+            size = self._state.live[mirror.row.volume_id].record.size_bytes
+            chunks = mirror.link.pending_chunks()
+        return list(chunks.extents(chunk_bytes=mirror.row.chunk_bytes, size_bytes=size))
 
     def split(self, *, label: str = "", lease: WorkflowId | None = None) -> Generation | None:
         """Split the pair.

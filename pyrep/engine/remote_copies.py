@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyrep.engine.bitcodec import from_roaring, to_roaring
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.local import LocalPairs
@@ -87,7 +86,7 @@ class RemoteCopies:
         count = union.count()
         answer = self._line.peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
         # Hosts are kept off the SVOL now: what they wrote there since the union was read counts.
-        from_roaring(expect(answer, PendingBits).bits, union)
+        union.update_roaring(expect(answer, PendingBits).bits)
         state.change(
             mirror,
             status=PairStatus.COPY,
@@ -188,7 +187,7 @@ class RemoteCopies:
     def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool) -> None:
         """Hand this side's bits over, and get ready for what will come."""
         asked = BeginReverse(
-            pair_id=mirror.row.pair_id, pending=to_roaring(mirror.pending()), resumes=resumes
+            pair_id=mirror.row.pair_id, pending=mirror.pending().to_roaring(), resumes=resumes
         )
         with peer.opening:
             ready = expect(peer.ask(asked), ReverseReady)

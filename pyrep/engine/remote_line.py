@@ -6,7 +6,6 @@ import logging
 from typing import TypeVar
 
 from pyrep._core import Ack, Bitmap, LinkMode
-from pyrep.engine.bitcodec import from_roaring
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.mirror import Mirror
@@ -51,7 +50,7 @@ class RemoteLine:
                 hint="dissolve it here, pair.dissolve(), and create it anew",
             ) from error
         union = mirror.pending()
-        from_roaring(expect(answer, PendingBits).bits, union)
+        union.update_roaring(expect(answer, PendingBits).bits)
         return union
 
     def ship(self, mirror: Mirror) -> Outlet:

@@ -7,7 +7,6 @@ import threading
 from dataclasses import replace
 
 from pyrep._core import Ack, Fence
-from pyrep.engine.bitcodec import from_roaring, to_roaring
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge, check_same_size, name_of
 from pyrep.engine.local import LocalPairs
@@ -171,7 +170,7 @@ class SecondarySide:
             # What an earlier copy has left on its way would fail in the new one's name.
             self._end_job(mirror)
             self._drain(peer, mirror)
-        return PendingBits(bits=to_roaring(mirror.pending()))
+        return PendingBits(bits=mirror.pending().to_roaring())
 
     def _check_may_copy_into(self, mirror: Mirror) -> None:
         volume_id = mirror.row.volume_id
@@ -219,7 +218,7 @@ class SecondarySide:
             )
         # The fence is closed: only the path writes here now.
         mirror.link.idle()
-        return PendingBits(bits=to_roaring(mirror.pending()))
+        return PendingBits(bits=mirror.pending().to_roaring())
 
     def finish(self, peer: Peer, pair_id: str) -> None:
         """Equal and durable on both sides."""
@@ -257,7 +256,7 @@ class SecondarySide:
         with state.control:
             self._check_may_copy_out(mirror, resumes=asked.resumes)
             mirror.link.mark()
-            from_roaring(asked.pending, mirror.link.pending)
+            mirror.link.pending.update_roaring(asked.pending)
             state.change(
                 mirror,
                 status=PairStatus.COPY,

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyrep.engine import StorageSystem
-from pyrep.engine.bitcodec import to_roaring
 from pyrep.errors import NotFoundError, RefusedError
 from pyrep.host import NoHostAgent
 from pyrep.model import (
@@ -66,7 +65,7 @@ class ProductionSide:
 
     def pending(self, pair: str) -> str:
         """Return what is pending in the PVOL's row, as it travels."""
-        return to_roaring(self._state.mirror(PairId(pair)).link.pending).hex()
+        return self._state.mirror(PairId(pair)).link.pending.to_roaring().hex()
 
     def begin(self, workflow: str, kind: str, volume: str, *, leads: bool) -> None:
         """Lease the volume's tree here, and keep a record of the workflow that another leads."""

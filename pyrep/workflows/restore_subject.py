@@ -11,7 +11,6 @@ from typing import Any
 
 from pyrep._core import Bitmap, Io
 from pyrep.engine import Cancel, StorageSystem
-from pyrep.engine.bitcodec import from_roaring
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import (
     DamagedFileSystemError,
@@ -249,7 +248,7 @@ class RestoreSubject:
             {"pair": self.remote.row.pair_id},
         )
         there = Bitmap(len(union))
-        from_roaring(bytes.fromhex(facts["pending"]), there)
+        there.update_roaring(bytes.fromhex(facts["pending"]))
         union.update(there)
         return bytes_of(union, own_bytes, size), bytes_of(there, own_bytes, size)
 

@@ -22,7 +22,6 @@ from pyrep._core import (
     crc32c,
     new_frame_buffer,
 )
-from pyrep.engine.bitcodec import to_roaring
 from pyrep.engine.outlet import stream_id_of
 from pyrep.interconnect import messages, seal
 from pyrep.model import GroupId, SystemId
@@ -112,7 +111,7 @@ def _roaring() -> bytes:
     bits = Bitmap(131072)
     bits.set(0, 4)
     bits.set(100, 1)
-    return to_roaring(bits)
+    return bits.to_roaring()
 
 
 def _hello() -> bytes:

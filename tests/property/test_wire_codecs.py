@@ -21,7 +21,6 @@ from pyrep._core import (
     check_frame,
     new_frame_buffer,
 )
-from pyrep.engine.bitcodec import from_roaring, to_roaring
 from pyrep.errors import WireError
 from pyrep.interconnect import check_digest, seal
 from pyrep.interconnect.messages import (
@@ -171,14 +170,14 @@ def test_a_bitmap_round_trips_and_a_shortened_one_is_refused(
     runs = st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 70_000)), max_size=8)
     for first, count in data.draw(runs):
         bitmap.set(first, min(count, size - first))
-    sent = to_roaring(bitmap)
+    sent = bitmap.to_roaring()
     into = Bitmap(size)
-    from_roaring(sent, into)
+    into.update_roaring(sent)
     assert list(into.runs()) == list(bitmap.runs())
     short = sent[: data.draw(st.integers(0, len(sent) - 1))]
     untouched = Bitmap(size)
     with pytest.raises(WireError):
-        from_roaring(short, untouched)
+        untouched.update_roaring(short)
     assert not untouched.any()
 
 
@@ -186,7 +185,7 @@ def test_a_bitmap_round_trips_and_a_shortened_one_is_refused(
 def test_a_bitmap_of_any_bytes_is_refused_or_within_its_size(sent: bytes) -> None:
     into = Bitmap(1000)
     try:
-        from_roaring(sent, into)
+        into.update_roaring(sent)
     except WireError:
         assert not into.any()
 

@@ -54,6 +54,7 @@ def test_a_last_chunk_that_is_partial_is_mirrored_and_marked(site: Site) -> None
     pair.split()
     volume.pwrite(b"TAIL", size - 4)
     assert list(pair.pending()) == [SIZE // CHUNK]
+    assert pair.pending_extents() == [(SIZE, 5000)]
     job = pair.resync()
     assert job is not None
     job.wait(LONG_S)
@@ -90,6 +91,8 @@ def test_split_pending_is_exactly_the_chunks_written_since(one: Site) -> None:
     volume.zero(CHUNK, 20 * CHUNK)
     volume.trim(1, 30 * CHUNK)
     assert list(pair.pending()) == [3, 9, 10, 20, 30]
+    expected = [(3, 1), (9, 2), (20, 1), (30, 1)]
+    assert pair.pending_extents() == [(first * CHUNK, n * CHUNK) for first, n in expected]
 
 
 def test_a_generation_takes_no_host_write(one: Site) -> None:
