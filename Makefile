@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-c test-python lint fmt check sanitize bench wheel soak clean
+.PHONY: help demo test test-c test-python lint fmt check sanitize fuzz bench wheel soak clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -40,13 +40,17 @@ fmt:  ## format Python and C in place, and apply the safe fixes
 	@$(BIN)/ruff format -q .
 	@$(BIN)/clang-format -i $(C_FILES)
 
-check: lint test sanitize  ## lint, tests, and the sanitizers
+check: lint test sanitize fuzz  ## lint, tests, sanitizers, a minute of each fuzz target
 
 sanitize:
 	@scripts/setup.sh test
 	@scripts/c-tests.sh asan
 	@scripts/c-tests.sh tsan
 	@scripts/python-asan.sh $(ARGS)
+
+fuzz:  ## each target in tests/fuzz for FUZZ_SECONDS (60)
+	@scripts/setup.sh test fuzz
+	@scripts/fuzz.sh
 
 bench:  ## measure, each rate beside its C ceiling; results in benchmarks/results
 	@scripts/setup.sh test
@@ -57,9 +61,10 @@ wheel:  ## build the wheel and run the unit tests on it, without the source tree
 	@scripts/setup.sh test
 	@scripts/wheel.sh $(ARGS)
 
-soak:  ## the machine test, many more and longer runs
-	@scripts/setup.sh test
+soak:  ## the machine test, many more and longer runs; the fuzz targets for 15 minutes each
+	@scripts/setup.sh test fuzz
 	@$(BIN)/pytest tests/machine --hypothesis-profile=soak --timeout=0 $(ARGS)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 
 clean:  ## remove what was built, .venv included
 	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -32,7 +32,7 @@ clang_tidy() {
     local build=build/c-plain complaints
     cmake -S . -B $build -DREP_SANITIZE= -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null || return 1
     complaints=$(
-        printf '%s\0' csrc/*.c tests/c/*.c | xargs -0 -n 2 -P 2 "$bin/clang-tidy" --quiet -p $build 2>&1
+        printf '%s\0' csrc/*.c tests/c/*.c tests/fuzz/*.c | xargs -0 -n 2 -P 2 "$bin/clang-tidy" --quiet -p $build 2>&1
         # csrc/ext isn't in CMake's build: it takes the flags after --.
         printf '%s\0' csrc/ext/*.c | xargs -0 -I{} -P 2 "$bin/clang-tidy" --quiet {} \
             -- -std=c11 -D_GNU_SOURCE -Icsrc 2>&1

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv ready: setup.sh [run|test|lint]...  (default: run)
+# Makes .venv ready: setup.sh [run|test|lint|fuzz]...  (default: run)
 #
 #   run   what pyrep itself needs       test  + the tests' tools       lint  + the linters
+#   fuzz  + clang with libFuzzer
 #
 # Idempotent and quiet; when nothing it looks at has changed it asks neither apt nor the network. What
 # apt must bring is installed when root, and named in one line when not.
@@ -44,6 +45,13 @@ missing_packages() {
     [ -e "$headers/Python.h" ] || echo "python$version-dev"
     echo '#include <ext2fs/ext2fs.h>' | cc -E - >/dev/null 2>&1 || echo libext2fs-dev
     command -v mke2fs >/dev/null && command -v e2fsck >/dev/null || echo e2fsprogs
+    case " ${purposes[*]} " in
+    *" fuzz "*)
+        command -v clang >/dev/null || echo clang
+        echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+            clang -fsanitize=fuzzer,address -x c - -o /dev/null 2>/dev/null || echo libclang-rt-dev
+        ;;
+    esac
     case " ${purposes[*]} " in
     *" test "* | *" lint "*)
         command -v cmake >/dev/null || echo cmake
@@ -108,7 +116,7 @@ flock 9 # two commands of make at once: one sets up, the other waits and finds i
 wanted=$(hash_of pyproject.toml "$0")
 stale=()
 for purpose in "${purposes[@]}"; do
-    case $purpose in run | test | lint) ;; *) fail "unknown purpose: $purpose" ;; esac
+    case $purpose in run | test | lint | fuzz) ;; *) fail "unknown purpose: $purpose" ;; esac
     is_current "$purpose" "$wanted" || stale+=("$purpose")
 done
 if [ ${#stale[@]} -gt 0 ]; then
