@@ -82,6 +82,7 @@ static inline bool rep_link_works(const rep_link *link)
 #define REP_ROOM_STREAMS 8
 typedef struct rep_room {
     int count;
+    bool acknowledged; /* a stream's mode makes the writer wait for the peer */
     struct {
         rep_stream *stream;
         uint64_t bytes;
@@ -107,6 +108,10 @@ int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream 
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream);
 void rep_room_give_back(rep_room *room);
 
+/* A host's write of at most one piece, if nothing makes it wait. -EAGAIN: something would; nothing
+ * was written. Else as rep_volume_pwrite. */
+int rep_volume_pwrite_at_once(rep_volume *volume, const void *buffer, uint64_t length,
+                              uint64_t offset, uint64_t token);
 /* The write itself, inside a pass that covers it: mark, pwrite, forward, ship. `origin` gets no
  * echo (NULL: a host wrote). */
 int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write);

@@ -58,6 +58,7 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
             rep_chunks chunks = rep_chunks_of(link, write->offset, write->length);
             uint64_t pieces = rep_bitmap_any(link->pending) ? chunks.count : 1;
             uint64_t bytes = rep_stream_room(write->type, write->length, pieces);
+            write->room->acknowledged |= link->ack != REP_ACK_QUEUED;
             rc = rep_room_add(write->room, link->stream, bytes, full, full_bytes);
         }
     }
@@ -66,14 +67,19 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
 
 static int put(rep_io *io, const rep_write *write)
 {
+    int rc;
     switch (write->type) {
     case REP_RECORD_DATA:
-        return rep_io_pwrite(io, write->buffer, write->length, write->offset);
+        rc = rep_io_pwrite(io, write->buffer, write->length, write->offset);
+        break;
     case REP_RECORD_ZERO:
-        return rep_io_zero(io, write->offset, write->length);
+        rc = rep_io_zero(io, write->offset, write->length);
+        break;
     default:
-        return rep_io_trim(io, write->offset, write->length);
+        rc = rep_io_trim(io, write->offset, write->length);
     }
+    /* A device's own time-out, taken for that of a wait, would be repeated for ever. */
+    return rc == -ETIMEDOUT || rc == -ECANCELED || rc == -EAGAIN ? -EIO : rc;
 }
 
 static int mark(rep_link *link, uint64_t offset, uint64_t length)
@@ -221,6 +227,7 @@ int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_writ
 
 typedef struct entry {
     bool host;
+    bool at_once; /* rather not at all than wait, for the peer either */
     uint64_t token;
     uint64_t deadline_ns;
     rep_wake *wake;
@@ -252,6 +259,8 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
         rc = refused(volume, who);
         if (!rc)
             rc = rep_room_take(volume, origin, &write, &full, &full_bytes);
+        if (!rc && who->at_once && room.acknowledged)
+            rc = -EAGAIN;
         if (!rc)
             rc = rep_volume_write_inside(volume, origin, &write);
         rep_room_give_back(&room);
@@ -305,8 +314,21 @@ int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, u
                        .offset = offset,
                        .length = length,
                        .ticket = ticket};
-    entry who = {true, token, deadline_ns, wake};
+    entry who = {.host = true, .token = token, .deadline_ns = deadline_ns, .wake = wake};
     return write_all(volume, NULL, &write, &who, done);
+}
+
+int rep_volume_pwrite_at_once(rep_volume *volume, const void *buffer, uint64_t length,
+                              uint64_t offset, uint64_t token)
+{
+    rep_write write = {
+        .type = REP_RECORD_DATA, .buffer = buffer, .offset = offset, .length = length};
+    entry who = {.host = true, .at_once = true, .token = token};
+    int rc = rep_io_check(volume->io, offset, length);
+    if (rc || !length)
+        return rc;
+    rc = length > REP_PIECE_BYTES ? -EAGAIN : write_piece(volume, NULL, &write, &who);
+    return rc == -ETIMEDOUT ? -EAGAIN : rc; /* its deadline is over before any wait */
 }
 
 int rep_volume_zero(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
@@ -314,7 +336,7 @@ int rep_volume_zero(rep_volume *volume, uint64_t length, uint64_t offset, uint64
 {
     rep_write write = {
         .type = REP_RECORD_ZERO, .offset = offset, .length = length, .ticket = ticket};
-    entry who = {true, token, deadline_ns, wake};
+    entry who = {.host = true, .token = token, .deadline_ns = deadline_ns, .wake = wake};
     return write_all(volume, NULL, &write, &who, done);
 }
 
@@ -323,6 +345,6 @@ int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64
 {
     rep_write write = {
         .type = REP_RECORD_TRIM, .offset = offset, .length = length, .ticket = ticket};
-    entry who = {true, token, deadline_ns, wake};
+    entry who = {.host = true, .token = token, .deadline_ns = deadline_ns, .wake = wake};
     return write_all(volume, NULL, &write, &who, done);
 }

@@ -74,9 +74,12 @@ class Volume:
             DeviceError: the storage failed; the range is pending in every pair.
             CancelledError: the system is closing.
         """
-        _check_range(len(data), offset)
-        live = self._state.volume(self._volume_id)
-        live.core.pwrite(data, offset, ack_timeout_s=self._state.options.ack_timeout_s)
+        if offset < 0:
+            _check_range(len(data), offset)
+        state = self._state
+        # Past the lock of the system's tables: commands hold it while a row becomes durable.
+        live = state.live.get(self._volume_id) or state.volume(self._volume_id)
+        live.core.pwrite(data, offset, ack_timeout_s=state.options.ack_timeout_s)
 
     def zero(self, length: int, offset: int) -> None:
         """Make the range read as zeros. Raises as `pwrite`."""

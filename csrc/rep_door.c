@@ -1,0 +1,105 @@
+#include "rep_door.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+struct rep_door {
+    rep_volume *volume;
+    _Atomic uint64_t inside;
+    atomic_bool shut;
+    pthread_mutex_t mutex; /* for `left` alone: coming and going takes no lock while it is open */
+    pthread_cond_t left;
+};
+
+int rep_door_new(rep_volume *volume, rep_door **out)
+{
+    rep_door *door = calloc(1, sizeof *door);
+    if (!door)
+        return -ENOMEM;
+    door->volume = volume;
+    int failed = pthread_mutex_init(&door->mutex, NULL);
+    if (failed) {
+        free(door);
+        return -failed;
+    }
+    int rc = rep_wait_cond_init(&door->left);
+    if (rc) {
+        pthread_mutex_destroy(&door->mutex);
+        free(door);
+        return rc;
+    }
+    *out = door;
+    return 0;
+}
+
+void rep_door_free(rep_door *door)
+{
+    if (!door)
+        return;
+    pthread_cond_destroy(&door->left);
+    pthread_mutex_destroy(&door->mutex);
+    free(door);
+}
+
+int rep_door_enter(rep_door *door)
+{
+    /* First counted, then the look: whoever shuts it stores first, then looks at the count. One of
+     * the two sees the other. */
+    atomic_fetch_add(&door->inside, 1);
+    if (!atomic_load(&door->shut))
+        return 0;
+    rep_door_leave(door);
+    return -ECANCELED;
+}
+
+void rep_door_leave(rep_door *door)
+{
+    atomic_fetch_sub(&door->inside, 1);
+    if (!atomic_load(&door->shut))
+        return;
+    pthread_mutex_lock(&door->mutex);
+    pthread_cond_broadcast(&door->left);
+    pthread_mutex_unlock(&door->mutex);
+}
+
+int rep_door_shut(rep_door *door, uint64_t deadline_ns)
+{
+    int rc = 0;
+    atomic_store(&door->shut, true);
+    pthread_mutex_lock(&door->mutex);
+    while (!rc && atomic_load(&door->inside))
+        rc = rep_wait_on(&door->left, &door->mutex, deadline_ns, NULL);
+    pthread_mutex_unlock(&door->mutex);
+    return rc;
+}
+
+void rep_door_open(rep_door *door)
+{
+    atomic_store(&door->shut, false);
+}
+
+int rep_door_pread(rep_door *door, void *buffer, uint64_t length, uint64_t offset)
+{
+    int rc = rep_door_enter(door);
+    if (rc)
+        return rc;
+    rc = rep_volume_pread(door->volume, buffer, length, offset);
+    rep_door_leave(door);
+    return rc;
+}
+
+int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                    uint64_t token)
+{
+    int rc = rep_door_enter(door);
+    if (rc)
+        return rc;
+    rc = rep_volume_pwrite_at_once(door->volume, buffer, length, offset, token);
+    rep_door_leave(door);
+    return rc;
+}

@@ -1,0 +1,41 @@
+/* rep_door: lets callers into a volume that somebody else may be closing.
+ *
+ * The door outlives its volume: whoever has the door may knock at any time, and is let in or told
+ * that it is shut. Once it is shut and nobody is inside, the volume may be freed. Counting here,
+ * within the call that writes, costs two atomic additions; counting in Python cost more than the
+ * write.
+ *
+ * Threads: all calls may run beside each other, except rep_door_free.
+ */
+#ifndef REP_DOOR_H
+#define REP_DOOR_H
+
+#include <stdint.h>
+
+#include "rep_volume.h"
+
+/* cdef:begin */
+typedef struct rep_door rep_door;
+
+/* An open door to `volume`, which stays the caller's. -ENOMEM. */
+int rep_door_new(rep_volume *volume, rep_door **out);
+/* Nobody may be inside, nor come any more. NULL is allowed. */
+void rep_door_free(rep_door *door);
+/* Counts the caller in: the volume isn't freed until it is counted out. -ECANCELED: shut. */
+int rep_door_enter(rep_door *door);
+void rep_door_leave(rep_door *door);
+/* Lets nobody in any more, and waits until everybody has left: 0, or -ETIMEDOUT (still shut). */
+int rep_door_shut(rep_door *door, uint64_t deadline_ns);
+/* Undoes rep_door_shut, before the volume was freed. */
+void rep_door_open(rep_door *door);
+
+/* In, rep_volume_pread, out. -ECANCELED: shut. */
+int rep_door_pread(rep_door *door, void *buffer, uint64_t length, uint64_t offset);
+/* In, a host's write that needs no waiting, out. -ECANCELED: shut. -EAGAIN: it would have to wait
+ * for gate, range, room or an acknowledgement, or is longer than a piece (1 MiB); nothing was
+ * written, and rep_volume_pwrite does it. Else as rep_volume_pwrite. */
+int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                    uint64_t token);
+/* cdef:end */
+
+#endif
