@@ -61,9 +61,39 @@ typedef struct rep_ext_info {
     uint32_t inodes;
     uint32_t free_inodes;
     uint32_t inode_bytes;
-    uint32_t has_extents; /* new files are mapped by extents */
+    uint32_t has_extents;      /* new files are mapped by extents */
+    uint32_t cluster_blocks;   /* blocks that are taken and freed together; 1 without bigalloc */
+    uint32_t has_value_inodes; /* large values of attributes lie in inodes of their own */
     uint8_t uuid[16];
 } rep_ext_info;
+
+/* How the file system's features are handled. */
+typedef enum rep_ext_handling {
+    REP_EXT_HANDLED,
+    REP_EXT_READS, /* can be read; changing it is refused by name */
+    REP_EXT_REFUSED
+} rep_ext_handling;
+
+typedef enum rep_ext_family {
+    REP_EXT_COMPATIBLE,
+    REP_EXT_INCOMPATIBLE,
+    REP_EXT_READ_ONLY_COMPATIBLE
+} rep_ext_family;
+
+typedef struct rep_ext_feature {
+    uint32_t family; /* rep_ext_family */
+    uint32_t bit;
+    uint32_t handling; /* rep_ext_handling */
+    const char *name;  /* as mke2fs and tune2fs spell it */
+} rep_ext_feature;
+
+/* How a file is stored, as far as it matters to who reads or restores it. */
+typedef enum rep_ext_storage {
+    REP_EXT_INLINE = 1,    /* inside its inode */
+    REP_EXT_ENCRYPTED = 2, /* neither names nor content can be read without the key */
+    REP_EXT_VERITY = 4,    /* its content is sealed */
+    REP_EXT_CASEFOLDED = 8 /* a directory whose names are alike in any case */
+} rep_ext_storage;
 
 /* What an inode says of a file. Times are seconds since 1970 and nanoseconds; an inode of 128 bytes
  * has no nanoseconds, no creation time (0) and ends in 2038. */
@@ -88,13 +118,15 @@ typedef struct rep_ext_stat {
     uint32_t device_major;
     uint32_t device_minor;
     uint32_t has_xattrs; /* maybe: 0 says surely not */
+    uint32_t project;    /* the project that the quota counts it for; 0 where inodes have none */
+    uint32_t storage;    /* of rep_ext_storage */
 } rep_ext_stat;
 
 /* One name found by rep_ext_walk. */
 typedef struct rep_ext_entry {
     rep_ext_stat stat;
     uint64_t name_offset; /* into the names */
-    uint32_t name_length; /* bytes, 1 to 255 */
+    uint32_t name_length; /* bytes; an encrypted name is base64url of what is on disk */
     uint32_t parent;      /* index of the directory's entry; UINT32_MAX: the start of the walk */
 } rep_ext_entry;
 
@@ -109,6 +141,10 @@ typedef struct rep_ext_listing {
 
 /* Registers libext2fs's messages. */
 void rep_ext_start(void);
+
+/* The table of features that are known, one by one: 1, or 0 behind the last. Unknown compatible ones
+ * are harmless by definition; other unknown ones are refused. */
+int rep_ext_feature_get(size_t index, rep_ext_feature *out);
 
 /* Opens the file system on `io`. 0, or negative errno with *error filled. */
 int rep_ext_open(rep_io *io, rep_ext_access access, rep_ext **out, rep_ext_error *error);
@@ -147,7 +183,8 @@ void rep_ext_buffer_free(char *buffer);
 int rep_ext_xattrs_set(rep_ext *ext, uint32_t inode, const char *packed, size_t length);
 
 /* What rep_ext_make makes. stat gives mode (its kind says what is made), uid, gid, times, flags,
- * generation and device; size, blocks and links are ignored. */
+ * generation, project, device and, of storage, whether it begins inside its inode where the file
+ * system can do that; size, blocks and links are ignored. */
 typedef struct rep_ext_making {
     rep_ext_stat stat;
     const char *name;         /* NUL-terminated, 1 to 255 bytes, no slash */
@@ -190,6 +227,7 @@ int rep_ext_write(rep_ext *ext, uint32_t inode, const void *buffer, uint64_t len
 typedef struct rep_ext_needs {
     uint64_t blocks_to_map;   /* blocks the target lacks */
     uint64_t blocks_to_unmap; /* blocks the target has where the source has none */
+    uint64_t blocks_to_take;  /* whole clusters, in blocks: more than blocks_to_map with bigalloc */
     uint64_t map_blocks;      /* metadata that the new ones may take, at most */
     int own_places_free;      /* the source's own blocks are free for all of them */
     int size_differs;

@@ -52,26 +52,6 @@ int rep_ext_content_write(rep_ext *ext, const block_map *map, const unsigned cha
     return code < 0 ? rep_ext_refuse(ext, code, rep_ext_cache_failure(ext->cache)) : 0;
 }
 
-/* A small file inside its inode. libext2fs has no bound for the copy but its own check. */
-static int read_inline(rep_ext *ext, uint32_t inode, struct ext2_inode *small, void *buffer,
-                       uint64_t length, uint64_t offset)
-{
-    size_t size = 0;
-    char *whole = NULL;
-    errcode_t failure = ext2fs_inline_data_size(ext->fs, inode, &size);
-
-    if (!failure) {
-        whole = calloc(1, size < ext->fs->blocksize ? ext->fs->blocksize : size);
-        failure = whole ? ext2fs_inline_data_get(ext->fs, inode, small, whole, &size) : ENOMEM;
-    }
-    if (!failure && (offset > size || length > size - offset))
-        failure = EXT2_ET_INODE_CORRUPTED;
-    if (!failure)
-        memcpy(buffer, whole + offset, (size_t)length);
-    free(whole);
-    return failure ? rep_ext_failed(ext, "inode", inode, failure) : 0;
-}
-
 int rep_ext_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length, uint64_t offset,
                  uint64_t *got)
 {
@@ -81,6 +61,8 @@ int rep_ext_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length, ui
     int code = rep_ext_inode_get(ext, inode, LINUX_S_IFREG, &small);
 
     *got = 0;
+    if (code == 0)
+        code = rep_ext_check_readable(ext, inode, &small);
     if (code < 0)
         return code;
     size = EXT2_I_SIZE(&small);
@@ -89,7 +71,7 @@ int rep_ext_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length, ui
     if (length > size - offset)
         length = size - offset;
     if (small.i_flags & EXT4_INLINE_DATA_FL) {
-        code = read_inline(ext, inode, &small, buffer, length, offset);
+        code = rep_ext_inline_read(ext, inode, buffer, length, offset);
     } else {
         code = rep_ext_map_load(ext, inode, &map);
         if (code == 0)
@@ -107,6 +89,8 @@ int rep_ext_readlink(rep_ext *ext, uint32_t inode, char *buffer, size_t capacity
     block_map map = {0};
     int code = rep_ext_inode_get(ext, inode, LINUX_S_IFLNK, &small);
 
+    if (code == 0)
+        code = rep_ext_check_readable(ext, inode, &small);
     if (code < 0)
         return code;
     *length = small.i_size;
@@ -117,7 +101,7 @@ int rep_ext_readlink(rep_ext *ext, uint32_t inode, char *buffer, size_t capacity
         return 0;
     }
     if (small.i_flags & EXT4_INLINE_DATA_FL)
-        return read_inline(ext, inode, &small, buffer, *length, 0);
+        return rep_ext_inline_read(ext, inode, buffer, *length, 0);
     code = rep_ext_map_load(ext, inode, &map);
     if (code == 0)
         code = rep_ext_content_read(ext, &map, (unsigned char *)buffer, *length, 0);
@@ -163,6 +147,11 @@ int rep_ext_truncate(rep_ext *ext, uint32_t inode, uint64_t size)
         code = rep_ext_inode_get(ext, inode, LINUX_S_IFREG, &small);
     if (code < 0 || EXT2_I_SIZE(&small) == size)
         return code;
+    code = rep_ext_check_content(ext, inode, &small);
+    if (code < 0)
+        return code;
+    if (small.i_flags & EXT4_INLINE_DATA_FL)
+        return rep_ext_end_change(ext, rep_ext_inline_resize(ext, inode, size));
     if (size < EXT2_I_SIZE(&small)) {
         code = rep_ext_map_release_from(ext, inode, (size + block_bytes - 1) / block_bytes);
         if (code == 0)
@@ -271,10 +260,15 @@ int rep_ext_write(rep_ext *ext, uint32_t inode, const void *buffer, uint64_t len
     *changed = 0;
     if (code == 0)
         code = rep_ext_inode_get(ext, inode, LINUX_S_IFREG, &small);
+    if (code == 0)
+        code = rep_ext_check_content(ext, inode, &small);
     if (code < 0 || length == 0)
         return code;
     if (offset > INT64_MAX - length)
         return rep_ext_refuse(ext, -EFBIG, "the range ends past the largest file");
+    if (small.i_flags & EXT4_INLINE_DATA_FL)
+        return rep_ext_end_change(ext,
+                                  rep_ext_inline_write(ext, inode, from, length, offset, changed));
     room = PIECE_BYTES + 2 * (size_t)ext->fs->blocksize;
     scratch = malloc(2 * room);
     if (!scratch)

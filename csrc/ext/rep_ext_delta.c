@@ -10,6 +10,11 @@ struct rep_ext_delta {
     uint32_t inode; /* 0: there is none yet */
     block_map from; /* of the source, cut at its end */
     block_map to;
+    /* Content inside the inode, a whole number of blocks long, zeros behind its end; else NULL. */
+    unsigned char *from_inline;
+    unsigned char *to_inline;
+    uint64_t from_blocks; /* of from_inline */
+    uint64_t to_blocks;
     uint64_t size;         /* of the source, bytes */
     uint64_t target_size;  /* bytes */
     uint64_t at;           /* block where comparing or writing goes on */
@@ -29,17 +34,37 @@ static void cut_map(block_map *map, uint64_t blocks)
     }
 }
 
+static int load_inline(rep_ext *ext, uint32_t inode, unsigned char **out, uint64_t *blocks)
+{
+    uint64_t block_bytes = ext->fs->blocksize;
+    unsigned char *whole = NULL;
+    size_t size = 0;
+    int code = rep_ext_inline_load(ext, inode, &whole, &size);
+
+    if (code < 0)
+        return code;
+    *blocks = (size + block_bytes - 1) / block_bytes;
+    *out = calloc(1, (size_t)(*blocks * block_bytes) + 1);
+    if (*out)
+        memcpy(*out, whole, size);
+    free(whole);
+    return *out ? 0 : rep_ext_refuse(ext, -ENOMEM, "no memory");
+}
+
 static int load_source(rep_ext_delta *delta)
 {
     struct ext2_inode small = {0};
     uint64_t block_bytes = delta->source->fs->blocksize;
     int code = rep_ext_inode_get(delta->source, delta->source_inode, LINUX_S_IFREG, &small);
 
-    if (code == 0 && small.i_flags & EXT4_INLINE_DATA_FL)
-        code = rep_ext_refuse(delta->source, -ENOTSUP, "the file lies inside its inode");
+    if (code == 0)
+        code = rep_ext_check_readable(delta->source, delta->source_inode, &small);
     if (code < 0)
         return code;
     delta->size = EXT2_I_SIZE(&small);
+    if (small.i_flags & EXT4_INLINE_DATA_FL)
+        return load_inline(delta->source, delta->source_inode, &delta->from_inline,
+                           &delta->from_blocks);
     code = rep_ext_map_load(delta->source, delta->source_inode, &delta->from);
     if (code == 0)
         cut_map(&delta->from, (delta->size + block_bytes - 1) / block_bytes);
@@ -52,14 +77,19 @@ static int load_target(rep_ext_delta *delta)
     int code;
 
     rep_ext_map_free(&delta->to);
+    free(delta->to_inline);
+    delta->to_inline = NULL;
+    delta->to_blocks = 0;
     if (delta->inode == 0)
         return 0;
     code = rep_ext_inode_get(delta->target, delta->inode, LINUX_S_IFREG, &small);
-    if (code == 0 && small.i_flags & EXT4_INLINE_DATA_FL)
-        code = rep_ext_refuse(delta->target, -ENOTSUP, "the file lies inside its inode");
+    if (code == 0)
+        code = rep_ext_check_readable(delta->target, delta->inode, &small);
     if (code < 0)
         return code;
     delta->target_size = EXT2_I_SIZE(&small);
+    if (small.i_flags & EXT4_INLINE_DATA_FL)
+        return load_inline(delta->target, delta->inode, &delta->to_inline, &delta->to_blocks);
     return rep_ext_map_load(delta->target, delta->inode, &delta->to);
 }
 
@@ -97,6 +127,8 @@ void rep_ext_delta_free(rep_ext_delta *delta)
         return;
     rep_ext_map_free(&delta->from);
     rep_ext_map_free(&delta->to);
+    free(delta->from_inline);
+    free(delta->to_inline);
     free(delta->wanted);
     free(delta->held);
     free(delta);
@@ -191,22 +223,59 @@ static int is_own_place_free(const rep_ext_delta *delta, const stretch *at)
                   == ENOENT;
 }
 
+/* A source inside its inode: the target gets inside its own, or needs a block where it can't. */
+static void inline_needs(const rep_ext_delta *delta, rep_ext_needs *out)
+{
+    uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(delta->target->fs);
+    stretch at;
+
+    for (uint64_t logical = 0; get_stretch(delta, logical, &at); logical += at.count)
+        out->blocks_to_unmap += at.to ? at.count : 0;
+    if (!ext2fs_has_feature_inline_data(delta->target->fs->super)) {
+        out->blocks_to_map = out->blocks_to_unmap == 0 && delta->from_blocks ? 1 : 0;
+        out->blocks_to_unmap -= out->blocks_to_unmap ? 1 : 0;
+    }
+    out->blocks_to_take = delta->from_blocks * ratio;
+}
+
+/* Whole clusters that a stretch takes; *behind is the first one not counted yet. */
+static uint64_t clusters_of(const stretch *at, uint64_t ratio, uint64_t *behind)
+{
+    uint64_t first = at->logical / ratio;
+    uint64_t end = (at->logical + at->count + ratio - 1) / ratio;
+
+    if (first < *behind)
+        first = *behind;
+    *behind = end > *behind ? end : *behind;
+    return end > first ? end - first : 0;
+}
+
 void rep_ext_delta_needs(const rep_ext_delta *delta, rep_ext_needs *out)
 {
+    uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(delta->target->fs);
+    uint64_t behind = 0;
     stretch at;
 
     memset(out, 0, sizeof *out);
+    /* A file that leaves or enters its inode changes, even when it has no other block. */
+    out->size_differs =
+        delta->inode != 0
+        && (delta->size != delta->target_size || (delta->to_inline && !delta->from_inline));
+    if (delta->from_inline) {
+        inline_needs(delta, out);
+        return;
+    }
     out->own_places_free = rep_ext_is_same_layout(delta->source, delta->target);
     for (uint64_t logical = 0; get_stretch(delta, logical, &at); logical += at.count) {
         if (needs_block(&at)) {
             out->blocks_to_map += at.count;
+            out->blocks_to_take += clusters_of(&at, ratio, &behind) * ratio;
             out->own_places_free = out->own_places_free && is_own_place_free(delta, &at);
         }
         if (needs_release(delta, &at))
             out->blocks_to_unmap += at.count;
     }
-    out->map_blocks = map_blocks(delta, out->blocks_to_map);
-    out->size_differs = delta->inode != 0 && delta->size != delta->target_size;
+    out->map_blocks = map_blocks(delta, out->blocks_to_map) * ratio;
 }
 
 static int get_windows(rep_ext_delta *delta)
@@ -218,6 +287,18 @@ static int get_windows(rep_ext_delta *delta)
     return delta->wanted && delta->held ? 0 : rep_ext_refuse(delta->target, -ENOMEM, "no memory");
 }
 
+static void copy_inline(unsigned char *to, const unsigned char *from, uint64_t held,
+                        uint64_t length, uint64_t offset)
+{
+    uint64_t part = offset < held ? held - offset : 0;
+
+    if (part > length)
+        part = length;
+    memset(to, 0, (size_t)length);
+    if (part)
+        memcpy(to, from + offset, (size_t)part);
+}
+
 /* Reads what the target shall hold of `count` blocks: zeros behind the file's end. */
 static int read_wanted(rep_ext_delta *delta, uint64_t logical, uint64_t count)
 {
@@ -225,8 +306,13 @@ static int read_wanted(rep_ext_delta *delta, uint64_t logical, uint64_t count)
     uint64_t offset = logical * block_bytes;
     uint64_t length = count * block_bytes;
     uint64_t inside = offset >= delta->size ? 0 : delta->size - offset;
-    int code = rep_ext_content_read(delta->source, &delta->from, delta->wanted, length, offset);
+    int code = 0;
 
+    if (delta->from_inline)
+        copy_inline(delta->wanted, delta->from_inline, delta->from_blocks * block_bytes, length,
+                    offset);
+    else
+        code = rep_ext_content_read(delta->source, &delta->from, delta->wanted, length, offset);
     if (code < 0)
         return rep_ext_refuse(delta->target, code, delta->source->text);
     if (inside < length)
@@ -240,6 +326,7 @@ static uint64_t next_window(rep_ext_delta *delta, uint64_t *logical)
     uint64_t window = WINDOW_BYTES / delta->target->fs->blocksize;
     const run *from = rep_ext_map_find(&delta->from, *logical);
     const run *to = rep_ext_map_find(&delta->to, *logical);
+    uint64_t inside = delta->from_blocks > delta->to_blocks ? delta->from_blocks : delta->to_blocks;
     uint64_t start = UINT64_MAX;
     uint64_t end = 0;
 
@@ -247,6 +334,10 @@ static uint64_t next_window(rep_ext_delta *delta, uint64_t *logical)
         start = from->logical;
     if (to && to->logical < start)
         start = to->logical;
+    if (*logical < inside) {
+        start = *logical;
+        end = inside;
+    }
     if (start == UINT64_MAX)
         return 0;
     if (start > *logical)
@@ -267,7 +358,10 @@ static int compare_window(rep_ext_delta *delta, uint64_t logical, uint64_t count
     uint64_t offset = logical * block_bytes;
     int code = read_wanted(delta, logical, count);
 
-    if (code == 0)
+    if (code == 0 && delta->to_inline)
+        copy_inline(delta->held, delta->to_inline, delta->to_blocks * block_bytes,
+                    count * block_bytes, offset);
+    else if (code == 0)
         code = rep_ext_content_read(delta->target, &delta->to, delta->held, count * block_bytes,
                                     offset);
     if (code < 0 || memcmp(delta->wanted, delta->held, (size_t)(count * block_bytes)) == 0)
@@ -331,16 +425,47 @@ static int allocate_all(rep_ext_delta *delta)
     return code == 0 ? load_target(delta) : code;
 }
 
+/* A source inside its inode: its content comes with rep_ext_delta_write, as a whole. */
+static int map_inline(rep_ext_delta *delta)
+{
+    int code = 0;
+
+    if (!delta->to_inline && ext2fs_has_feature_inline_data(delta->target->fs->super))
+        code = rep_ext_inline_enter(delta->target, delta->inode);
+    return code == 0 ? load_target(delta) : code;
+}
+
+static int map_blocks_like_source(rep_ext_delta *delta)
+{
+    int code = 0;
+
+    if (delta->to_inline)
+        code = rep_ext_inline_leave(delta->target, delta->inode);
+    if (code == 0 && delta->to_inline)
+        code = load_target(delta);
+    if (code == 0)
+        code = release_all(delta);
+    if (code == 0)
+        code = rep_ext_size_set(delta->target, delta->inode, delta->size);
+    return code == 0 ? allocate_all(delta) : code;
+}
+
+static int check_sealed(const rep_ext_delta *delta)
+{
+    struct ext2_inode small = {0};
+    int code = rep_ext_inode_get(delta->target, delta->inode, LINUX_S_IFREG, &small);
+
+    return code == 0 ? rep_ext_check_content(delta->target, delta->inode, &small) : code;
+}
+
 int rep_ext_delta_map(rep_ext_delta *delta)
 {
     int code = rep_ext_check_change(delta->target);
 
     if (code == 0)
-        code = release_all(delta);
+        code = check_sealed(delta);
     if (code == 0)
-        code = rep_ext_size_set(delta->target, delta->inode, delta->size);
-    if (code == 0)
-        code = allocate_all(delta);
+        code = delta->from_inline ? map_inline(delta) : map_blocks_like_source(delta);
     delta->at = 0;
     return rep_ext_end_change(delta->target, code);
 }
@@ -365,6 +490,19 @@ static int write_window(rep_ext_delta *delta, uint64_t logical, uint64_t count)
     return code;
 }
 
+/* 0 at the end: such a file is written in one go. */
+static int write_inline(rep_ext_delta *delta, uint64_t *compared)
+{
+    uint64_t changed = 0;
+    int code = rep_ext_truncate(delta->target, delta->inode, delta->size);
+
+    if (code == 0)
+        code = rep_ext_write(delta->target, delta->inode, delta->from_inline, delta->size, 0,
+                             &changed);
+    *compared += delta->size;
+    return code;
+}
+
 int rep_ext_delta_write(rep_ext_delta *delta, uint64_t budget, uint64_t *written,
                         uint64_t *compared)
 {
@@ -375,6 +513,10 @@ int rep_ext_delta_write(rep_ext_delta *delta, uint64_t budget, uint64_t *written
 
     if (code == 0)
         code = get_windows(delta);
+    if (code == 0 && delta->from_inline) {
+        code = write_inline(delta, compared);
+        more = 0;
+    }
     for (uint64_t done = 0; code == 0 && more && done < budget;) {
         uint64_t count = next_window(delta, &delta->at);
         more = count > 0;

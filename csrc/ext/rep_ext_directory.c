@@ -14,6 +14,12 @@ int rep_ext_name_check(rep_ext *ext, const char *name)
     return 0;
 }
 
+/* The index of a casefolded directory is made from other names than those on disk. */
+static int is_indexed(const struct ext2_inode *small)
+{
+    return (small->i_flags & EXT2_INDEX_FL) && !(small->i_flags & EXT4_CASEFOLD_FL);
+}
+
 int rep_ext_lookup(rep_ext *ext, uint32_t directory, const char *name, size_t length,
                    uint32_t *inode)
 {
@@ -25,9 +31,11 @@ int rep_ext_lookup(rep_ext *ext, uint32_t directory, const char *name, size_t le
 
     if (code < 0)
         return code;
+    if (small.i_flags & EXT4_ENCRYPT_FL)
+        return rep_ext_coded_lookup(ext, directory, name, length, inode);
     if (length > NAME_MAX_BYTES)
         return rep_ext_refuse(ext, -ENAMETOOLONG, "a name is longer than 255 bytes");
-    if (small.i_flags & EXT2_INDEX_FL) {
+    if (is_indexed(&small)) {
         index_place at = {.block = malloc(ext->fs->blocksize)};
         answer = rep_ext_index_find(ext, directory, name, length, &at);
         if (answer == INDEX_FOUND)
@@ -70,7 +78,9 @@ int rep_ext_name_remove(rep_ext *ext, uint32_t directory, const char *name, uint
     index_answer answer = INDEX_UNSURE;
     errcode_t failure = ext2fs_read_inode(ext->fs, directory, &small);
 
-    if (!failure && small.i_flags & EXT2_INDEX_FL) {
+    if (!failure && small.i_flags & EXT4_ENCRYPT_FL)
+        return rep_ext_check_names(ext, directory, &small);
+    if (!failure && is_indexed(&small)) {
         index_place at = {.block = malloc(ext->fs->blocksize)};
         answer = rep_ext_index_find(ext, directory, name, strlen(name), &at);
         if (answer == INDEX_FOUND)
@@ -109,8 +119,10 @@ int rep_ext_name_add(rep_ext *ext, uint32_t directory, const char *name, uint32_
 {
     struct ext2_inode small = {0};
     errcode_t failure = EXT2_ET_DIR_NO_SPACE;
-    int code = 0;
+    int code = rep_ext_inode_get(ext, directory, LINUX_S_IFDIR, &small);
 
+    if (code == 0)
+        code = rep_ext_check_names(ext, directory, &small);
     /* The index may have to grow by a level, then by a leaf, before the name fits. */
     for (int attempt = 0; code == 0 && failure == EXT2_ET_DIR_NO_SPACE && attempt < 4; attempt++) {
         failure = ext2fs_link(ext->fs, directory, name, inode, rep_ext_file_type(mode));

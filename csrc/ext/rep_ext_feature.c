@@ -3,77 +3,95 @@
 
 #include "rep_ext_internal.h"
 
-typedef enum handling {
-    HANDLED,
-    READ_ONLY, /* can be read; writing would have to keep something up to date that isn't */
-    REFUSED
-} handling;
+#define OF(family, bit, handling, name) {REP_EXT_##family, bit, REP_EXT_##handling, name}
+#define COMPAT(bit, name) OF(COMPATIBLE, bit, HANDLED, name)
+#define INCOMPAT(bit, handling, name) OF(INCOMPATIBLE, bit, handling, name)
+#define RO_COMPAT(bit, handling, name) OF(READ_ONLY_COMPATIBLE, bit, handling, name)
 
-typedef struct feature {
-    uint32_t bit;
-    handling handling;
-    const char *name; /* as mke2fs and tune2fs spell it */
-} feature;
-
-/* Unknown compatible features are harmless by definition; they aren't listed. */
-static const feature incompatible[] = {
-    {0x00001, REFUSED, "compression"},
-    {0x00002, HANDLED, "filetype"},
-    {0x00008, REFUSED, "journal_dev"},
-    {0x00010, HANDLED, "meta_bg"},
-    {0x00040, HANDLED, "extent"},
-    {0x00080, HANDLED, "64bit"},
-    {0x00100, REFUSED, "mmp"},
-    {0x00200, HANDLED, "flex_bg"},
-    {0x00400, READ_ONLY, "ea_inode"},
-    {0x01000, REFUSED, "dirdata"},
-    {0x02000, HANDLED, "metadata_csum_seed"},
-    {0x04000, HANDLED, "large_dir"},
-    {0x08000, READ_ONLY, "inline_data"},
-    {0x10000, REFUSED, "encrypt"},
-    {0x20000, REFUSED, "casefold"},
+static const rep_ext_feature features[] = {
+    COMPAT(0x0001, "dir_prealloc"),
+    COMPAT(0x0002, "imagic_inodes"),
+    COMPAT(0x0004, "has_journal"),
+    COMPAT(0x0008, "ext_attr"),
+    COMPAT(0x0010, "resize_inode"),
+    COMPAT(0x0020, "dir_index"),
+    COMPAT(0x0040, "lazy_bg"),
+    COMPAT(0x0200, "sparse_super2"),
+    COMPAT(0x0400, "fast_commit"),
+    COMPAT(0x0800, "stable_inodes"),
+    COMPAT(0x1000, "orphan_file"),
+    INCOMPAT(0x00001, REFUSED, "compression"),
+    INCOMPAT(0x00002, HANDLED, "filetype"),
+    INCOMPAT(0x00004, REFUSED, "needs_recovery"), /* told as a need, not as a feature */
+    INCOMPAT(0x00008, REFUSED, "journal_dev"),
+    INCOMPAT(0x00010, HANDLED, "meta_bg"),
+    INCOMPAT(0x00040, HANDLED, "extent"),
+    INCOMPAT(0x00080, HANDLED, "64bit"),
+    INCOMPAT(0x00100, HANDLED, "mmp"),
+    INCOMPAT(0x00200, HANDLED, "flex_bg"),
+    INCOMPAT(0x00400, HANDLED, "ea_inode"),
+    INCOMPAT(0x01000, REFUSED, "dirdata"),
+    INCOMPAT(0x02000, HANDLED, "metadata_csum_seed"),
+    INCOMPAT(0x04000, HANDLED, "large_dir"),
+    INCOMPAT(0x08000, HANDLED, "inline_data"),
+    INCOMPAT(0x10000, HANDLED, "encrypt"),
+    INCOMPAT(0x20000, HANDLED, "casefold"),
+    RO_COMPAT(0x00001, HANDLED, "sparse_super"),
+    RO_COMPAT(0x00002, HANDLED, "large_file"),
+    RO_COMPAT(0x00008, HANDLED, "huge_file"),
+    RO_COMPAT(0x00010, HANDLED, "uninit_bg"),
+    RO_COMPAT(0x00020, HANDLED, "dir_nlink"),
+    RO_COMPAT(0x00040, HANDLED, "extra_isize"),
+    RO_COMPAT(0x00080, REFUSED, "snapshot"),
+    RO_COMPAT(0x00100, READS, "quota"),
+    RO_COMPAT(0x00200, HANDLED, "bigalloc"),
+    RO_COMPAT(0x00400, HANDLED, "metadata_csum"),
+    RO_COMPAT(0x00800, REFUSED, "replica"),
+    RO_COMPAT(0x01000, READS, "read-only"),
+    RO_COMPAT(0x02000, HANDLED, "project"),
+    RO_COMPAT(0x04000, READS, "shared_blocks"),
+    RO_COMPAT(0x08000, HANDLED, "verity"),
+    RO_COMPAT(0x10000, REFUSED, "orphan_present"), /* told as a need, not as a feature */
 };
 
-static const feature read_only_compatible[] = {
-    {0x00001, HANDLED, "sparse_super"}, {0x00002, HANDLED, "large_file"},
-    {0x00008, HANDLED, "huge_file"},    {0x00010, HANDLED, "uninit_bg"},
-    {0x00020, HANDLED, "dir_nlink"},    {0x00040, HANDLED, "extra_isize"},
-    {0x00080, REFUSED, "snapshot"},     {0x00100, READ_ONLY, "quota"},
-    {0x00200, READ_ONLY, "bigalloc"},   {0x00400, HANDLED, "metadata_csum"},
-    {0x00800, REFUSED, "replica"},      {0x01000, READ_ONLY, "read-only"},
-    {0x02000, READ_ONLY, "project"},    {0x04000, READ_ONLY, "shared_blocks"},
-    {0x08000, REFUSED, "verity"},
-};
+int rep_ext_feature_get(size_t index, rep_ext_feature *out)
+{
+    if (index >= sizeof features / sizeof *features)
+        return 0;
+    *out = features[index];
+    return 1;
+}
 
 /* Told as a need of recovery, not as a feature. */
 #define INCOMPAT_RECOVER 0x00004U
 #define RO_COMPAT_ORPHAN_PRESENT 0x10000U
 
+static const rep_ext_feature *find_feature(rep_ext_family family, uint32_t bit)
+{
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        if (features[i].family == (uint32_t)family && features[i].bit == bit)
+            return &features[i];
+    return NULL;
+}
+
 /* Appends the names of the bits of `set` that can't be handled; returns how many. */
-static unsigned name_refused(uint32_t set, const feature *table, size_t count, const char *family,
+static unsigned name_refused(uint32_t set, rep_ext_family family, const char *family_name,
                              rep_ext_access access, char *text, size_t text_size)
 {
     unsigned refused = 0;
 
     for (uint32_t bit = 1; bit != 0; bit <<= 1U) {
-        const char *name = NULL;
-        handling handled = REFUSED;
+        const rep_ext_feature *known = find_feature(family, bit);
+        uint32_t handling = known ? known->handling : (uint32_t)REP_EXT_REFUSED;
         size_t used = strlen(text);
-        if (!(set & bit))
+        if (!(set & bit) || handling == REP_EXT_HANDLED
+            || (handling == REP_EXT_READS && access == REP_EXT_READ_ONLY))
             continue;
-        for (size_t i = 0; i < count; i++) {
-            if (table[i].bit == bit) {
-                name = table[i].name;
-                handled = table[i].handling;
-            }
-        }
-        if (handled == HANDLED || (handled == READ_ONLY && access == REP_EXT_READ_ONLY))
-            continue;
-        if (name)
-            snprintf(text + used, text_size - used, "%s%s", used ? ", " : "", name);
+        if (known)
+            snprintf(text + used, text_size - used, "%s%s", used ? ", " : "", known->name);
         else
             snprintf(text + used, text_size - used, "%sunknown %s feature 0x%x", used ? ", " : "",
-                     family, bit);
+                     family_name, bit);
         refused++;
     }
     return refused;
@@ -87,10 +105,9 @@ int rep_ext_check_features(const struct ext2_super_block *super, rep_ext_access 
     unsigned refused = 0;
 
     *text = '\0';
-    refused += name_refused(incompat, incompatible, sizeof incompatible / sizeof *incompatible,
-                            "incompatible", access, text, text_size);
-    refused += name_refused(ro_compat, read_only_compatible,
-                            sizeof read_only_compatible / sizeof *read_only_compatible,
-                            "read-only compatible", access, text, text_size);
+    refused +=
+        name_refused(incompat, REP_EXT_INCOMPATIBLE, "incompatible", access, text, text_size);
+    refused += name_refused(ro_compat, REP_EXT_READ_ONLY_COMPATIBLE, "read-only compatible", access,
+                            text, text_size);
     return refused ? -ENOTSUP : 0;
 }

@@ -7,7 +7,7 @@
 #define USER_FLAGS                                                                                 \
     (EXT2_SECRM_FL | EXT2_UNRM_FL | EXT2_SYNC_FL | EXT2_IMMUTABLE_FL | EXT2_APPEND_FL              \
      | EXT2_NODUMP_FL | EXT2_NOATIME_FL | EXT3_JOURNAL_DATA_FL | EXT2_NOTAIL_FL | EXT2_DIRSYNC_FL  \
-     | EXT2_TOPDIR_FL)
+     | EXT2_TOPDIR_FL | EXT4_PROJINHERIT_FL)
 
 #define ATTRIBUTES_MAGIC 0xEA020000U
 
@@ -126,6 +126,17 @@ static uint32_t may_have_xattrs(rep_ext *ext, const inode_buffer *buffer)
     return magic == ATTRIBUTES_MAGIC ? 1U : 0U;
 }
 
+static uint32_t storage_from(uint32_t flags)
+{
+    uint32_t storage = 0;
+
+    storage |= flags & EXT4_INLINE_DATA_FL ? (uint32_t)REP_EXT_INLINE : 0U;
+    storage |= flags & EXT4_ENCRYPT_FL ? (uint32_t)REP_EXT_ENCRYPTED : 0U;
+    storage |= flags & EXT4_VERITY_FL ? (uint32_t)REP_EXT_VERITY : 0U;
+    storage |= flags & EXT4_CASEFOLD_FL ? (uint32_t)REP_EXT_CASEFOLDED : 0U;
+    return storage;
+}
+
 void rep_ext_stat_from(rep_ext *ext, uint32_t inode, const inode_buffer *buffer, rep_ext_stat *out)
 {
     const struct ext2_inode_large *large = &buffer->large;
@@ -154,6 +165,8 @@ void rep_ext_stat_from(rep_ext *ext, uint32_t inode, const inode_buffer *buffer,
         time_from(large->i_crtime, HAS(ext, large, i_crtime_extra) ? large->i_crtime_extra : 0,
                   &out->crtime_s, &out->crtime_ns);
     device_from(small, out);
+    out->project = HAS(ext, large, i_projid) ? large->i_projid : 0;
+    out->storage = storage_from(large->i_flags);
     out->has_xattrs = may_have_xattrs(ext, buffer);
 }
 
@@ -179,6 +192,8 @@ int rep_ext_stat_into(rep_ext *ext, const rep_ext_stat *stat, inode_buffer *buff
     large->i_gid = (uint16_t)stat->gid;
     large->osd2.linux2.l_i_gid_high = (uint16_t)(stat->gid >> 16);
     large->i_flags = (large->i_flags & ~(uint32_t)USER_FLAGS) | (stat->flags & USER_FLAGS);
+    if (HAS(ext, large, i_projid))
+        large->i_projid = stat->project;
     device_into(stat, rep_ext_small(buffer));
     return 0;
 }
@@ -264,8 +279,13 @@ int rep_ext_inode_release(rep_ext *ext, uint32_t inode)
     inode_buffer buffer;
     int is_directory;
     errcode_t failure;
-    int code = rep_ext_inode_read(ext, inode, &buffer);
+    int code = 0;
 
+    /* Values in inodes of their own go with the attribute that names them. */
+    if (ext2fs_has_feature_ea_inode(ext->fs->super))
+        code = rep_ext_xattrs_set(ext, inode, "", 0);
+    if (code == 0)
+        code = rep_ext_inode_read(ext, inode, &buffer);
     if (code == 0)
         code = release_blocks(ext, inode, rep_ext_small(&buffer));
     if (code == 0)

@@ -76,6 +76,8 @@ typedef struct block_map {
 } block_map;
 int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out);
 void rep_ext_map_free(block_map *map);
+/* Gives an inode an empty tree of extents. */
+void rep_ext_map_begin(struct ext2_inode *small);
 int rep_ext_map_add(block_map *map, uint64_t logical, uint64_t physical, uint64_t count,
                     run_state state);
 /* The run that holds `logical`, or the first one after it; NULL when none follows. */
@@ -106,6 +108,38 @@ int rep_ext_content_read(rep_ext *ext, const block_map *map, unsigned char *buff
 /* All of the range must be mapped and written. */
 int rep_ext_content_write(rep_ext *ext, const block_map *map, const unsigned char *buffer,
                           uint64_t length, uint64_t offset);
+
+/* rep_ext_inline.c: files inside their inodes. The content as a buffer of the caller's (free it). */
+int rep_ext_inline_load(rep_ext *ext, uint32_t inode, unsigned char **out, size_t *size);
+int rep_ext_inline_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length,
+                        uint64_t offset);
+/* -ENOSPC: it doesn't fit the inode; nothing is changed. */
+int rep_ext_inline_store(rep_ext *ext, uint32_t inode, const unsigned char *bytes, size_t size);
+/* An empty file that maps blocks; an empty one inside the inode, if there is room for that. */
+int rep_ext_inline_leave(rep_ext *ext, uint32_t inode);
+int rep_ext_inline_enter(rep_ext *ext, uint32_t inode);
+/* All of the content, the size and a part of the content: the file leaves its inode when it no
+ * longer fits. */
+int rep_ext_inline_replace(rep_ext *ext, uint32_t inode, const unsigned char *bytes, size_t size);
+int rep_ext_inline_resize(rep_ext *ext, uint32_t inode, uint64_t size);
+int rep_ext_inline_write(rep_ext *ext, uint32_t inode, const unsigned char *buffer, uint64_t length,
+                         uint64_t offset, uint64_t *changed);
+
+/* rep_ext_sealed.c: 0, or -ENOTSUP with what stands in the way: encrypted, sealed by verity. */
+int rep_ext_check_readable(rep_ext *ext, uint32_t inode, const struct ext2_inode *small);
+int rep_ext_check_content(rep_ext *ext, uint32_t inode, const struct ext2_inode *small);
+/* Whether names may be added to a directory: not to encrypted and casefolded ones. */
+int rep_ext_check_names(rep_ext *ext, uint32_t directory, const struct ext2_inode *small);
+/* An encrypted name as text: base64url without padding. `out` has REP_EXT_CODED_MAX bytes. */
+#define REP_EXT_CODED_MAX 344U
+size_t rep_ext_name_code(const char *name, size_t length, char *out);
+int rep_ext_coded_lookup(rep_ext *ext, uint32_t directory, const char *coded, size_t length,
+                         uint32_t *inode);
+
+/* rep_ext_value.c: around a change of an inode's attributes, for those that have inodes of their own.
+ * -ENOTSUP before the change: they are shared with other files. */
+int rep_ext_values_begin(rep_ext *ext, uint32_t inode, uint64_t *clusters);
+int rep_ext_values_end(rep_ext *ext, uint32_t inode, uint64_t before);
 
 /* rep_ext_index.c: finding a name through a directory's index. */
 typedef enum index_answer { INDEX_FOUND, INDEX_ABSENT, INDEX_UNSURE } index_answer;

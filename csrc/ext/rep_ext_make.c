@@ -44,6 +44,8 @@ int rep_ext_link(rep_ext *ext, uint32_t directory, const char *name, uint32_t in
         code = rep_ext_name_check(ext, name);
     if (code == 0)
         code = rep_ext_inode_get(ext, directory, LINUX_S_IFDIR, &small);
+    if (code == 0)
+        code = rep_ext_check_names(ext, directory, &small);
     if (code == 0 && !name_is_new)
         code = check_absent(ext, directory, name);
     if (code == 0)
@@ -91,13 +93,8 @@ static int fill_inode(rep_ext *ext, const rep_ext_making *making, inode_buffer *
     if (kind == LINUX_S_IFDIR)
         large->i_size = ext->fs->blocksize;
     if (ext2fs_has_feature_extents(ext->fs->super)
-        && (kind == LINUX_S_IFREG || kind == LINUX_S_IFDIR || is_slow_link)) {
-        /* An empty tree, in the form in which the kernel leaves it. */
-        struct ext3_extent_header *header = (struct ext3_extent_header *)(void *)large->i_block;
-        large->i_flags |= EXT4_EXTENTS_FL;
-        header->eh_magic = ext2fs_cpu_to_le16(EXT3_EXT_MAGIC);
-        header->eh_max = ext2fs_cpu_to_le16(4);
-    }
+        && (kind == LINUX_S_IFREG || kind == LINUX_S_IFDIR || is_slow_link))
+        rep_ext_map_begin(rep_ext_small(buffer));
     return rep_ext_stat_into(ext, &making->stat, buffer);
 }
 
@@ -140,6 +137,9 @@ static int make_inode(rep_ext *ext, const rep_ext_making *making, inode_buffer *
         && (kind == LINUX_S_IFDIR
             || (kind == LINUX_S_IFLNK && buffer->large.i_size >= sizeof buffer->large.i_block)))
         code = fill_block(ext, making, inode);
+    if (code == 0 && kind == LINUX_S_IFREG && making->stat.storage & REP_EXT_INLINE
+        && ext2fs_has_feature_inline_data(ext->fs->super))
+        code = rep_ext_inline_enter(ext, inode);
     if (code == 0)
         code = rep_ext_name_add(ext, making->directory, making->name, inode, kind);
     if (code < 0 && rep_ext_inode_release(ext, inode) < 0)
@@ -163,6 +163,8 @@ int rep_ext_make(rep_ext *ext, const rep_ext_making *making, uint32_t *inode)
         code = rep_ext_refuse(ext, -EINVAL, "not a kind of file that can be made so");
     if (code == 0)
         code = rep_ext_inode_get(ext, making->directory, LINUX_S_IFDIR, &small);
+    if (code == 0)
+        code = rep_ext_check_names(ext, making->directory, &small);
     if (code == 0 && !making->name_is_new)
         code = check_absent(ext, making->directory, making->name);
     if (code == 0)

@@ -32,6 +32,16 @@ void rep_ext_map_free(block_map *map)
     memset(map, 0, sizeof *map);
 }
 
+void rep_ext_map_begin(struct ext2_inode *small)
+{
+    /* In the form in which the kernel leaves it. */
+    struct ext3_extent_header *header = (struct ext3_extent_header *)(void *)small->i_block;
+
+    small->i_flags |= EXT4_EXTENTS_FL;
+    header->eh_magic = ext2fs_cpu_to_le16(EXT3_EXT_MAGIC);
+    header->eh_max = ext2fs_cpu_to_le16(4);
+}
+
 const run *rep_ext_map_find(const block_map *map, uint64_t logical)
 {
     size_t low = 0;
@@ -181,8 +191,9 @@ static errcode_t insert_pointers(rep_ext *ext, uint32_t inode, struct ext2_inode
     return 0;
 }
 
+/* `clusters` is how many were newly taken for the run; without bigalloc as many as blocks. */
 static errcode_t insert_run(rep_ext *ext, uint32_t inode, struct ext2_inode *small,
-                            uint64_t logical, uint64_t physical, uint64_t count)
+                            uint64_t logical, uint64_t physical, uint64_t count, uint64_t clusters)
 {
     ext2_extent_handle_t handle = NULL;
     errcode_t failure;
@@ -194,7 +205,7 @@ static errcode_t insert_run(rep_ext *ext, uint32_t inode, struct ext2_inode *sma
         failure = insert_extent(handle, logical, physical, count);
     if (handle)
         ext2fs_extent_free(handle);
-    return failure ? failure : ext2fs_iblk_add_blocks(ext->fs, small, count);
+    return failure ? failure : ext2fs_iblk_add_blocks(ext->fs, small, clusters);
 }
 
 /* Whether a file can't have a block so far from its start. */
@@ -209,36 +220,97 @@ static int is_too_far(const rep_ext *ext, const struct ext2_inode *small, uint64
                              + pointers * pointers * pointers;
 }
 
+/* Blocks for the start of a range: where they are, how many, and what was taken for them. */
+typedef struct taking {
+    uint64_t physical;
+    uint64_t count;
+    uint64_t taken; /* first block taken */
+    uint64_t taken_count;
+} taking;
+
+/* With bigalloc a block lies in the cluster that its neighbours in the file have, at the same
+ * distance from its start; only clusters of which the file has nothing are taken. */
+static int take_clusters(rep_ext *ext, uint32_t inode, struct ext2_inode *small, uint64_t logical,
+                         uint64_t count, uint64_t goal, place wanted, taking *out)
+{
+    uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(ext->fs);
+    uint64_t within = logical % ratio;
+    uint64_t last = logical + count - 1;
+    blk64_t found = 0;
+    errcode_t failure = ext2fs_map_cluster_block(ext->fs, inode, small, logical, &found);
+    int code;
+
+    if (!failure && found != 0) {
+        *out =
+            (taking){.physical = found, .count = count < ratio - within ? count : ratio - within};
+        return 0;
+    }
+    /* What comes behind the range may have its last cluster already. */
+    if (!failure && last / ratio != logical / ratio)
+        failure = ext2fs_map_cluster_block(ext->fs, inode, small, last, &found);
+    if (failure)
+        return rep_ext_failed(ext, "clusters of inode", inode, failure);
+    if (found != 0)
+        count = last / ratio * ratio - logical;
+    goal = goal > within ? (goal - within) / ratio * ratio : 0;
+    code = rep_ext_find_blocks(ext, goal, wanted, (within + count + ratio - 1) / ratio * ratio,
+                               &out->taken, &out->taken_count);
+    if (code < 0)
+        return code;
+    out->physical = out->taken + within;
+    out->count = count < out->taken_count - within ? count : out->taken_count - within;
+    return 0;
+}
+
+static int take(rep_ext *ext, uint32_t inode, struct ext2_inode *small, uint64_t logical,
+                uint64_t count, uint64_t goal, place wanted, taking *out)
+{
+    uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(ext->fs);
+    int code;
+
+    memset(out, 0, sizeof *out);
+    if (count > EXTENT_BLOCKS_MAX)
+        count = EXTENT_BLOCKS_MAX;
+    if (ratio > 1)
+        return take_clusters(ext, inode, small, logical, count, goal, wanted, out);
+    code = rep_ext_find_blocks(ext, goal, wanted, count, &out->taken, &out->taken_count);
+    out->physical = out->taken;
+    out->count = out->taken_count;
+    return code;
+}
+
 int rep_ext_map_allocate(rep_ext *ext, uint32_t inode, uint64_t logical, uint64_t count,
                          uint64_t goal, place wanted)
 {
+    uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(ext->fs);
     struct ext2_inode small = {0};
     errcode_t failure = ext2fs_read_inode(ext->fs, inode, &small);
 
     if (!failure && count > 0 && is_too_far(ext, &small, logical + count - 1))
         failure = EXT2_ET_FILE_TOO_BIG;
+    if (!failure && ratio > 1 && !(small.i_flags & EXT4_EXTENTS_FL))
+        failure = EXT2_ET_OP_NOT_SUPPORTED;
     if (!failure && goal == 0)
         goal = ext2fs_find_inode_goal(ext->fs, inode, &small, logical);
     while (!failure && count > 0) {
-        uint64_t physical = 0;
-        uint64_t got = 0;
-        int code = rep_ext_find_blocks(ext, goal, wanted,
-                                       count < EXTENT_BLOCKS_MAX ? count : EXTENT_BLOCKS_MAX,
-                                       &physical, &got);
+        taking got;
+        int code = take(ext, inode, &small, logical, count, goal, wanted, &got);
         if (code < 0)
             return code;
-        ext2fs_block_alloc_stats_range(ext->fs, physical, (blk_t)got, +1);
-        failure = insert_run(ext, inode, &small, logical, physical, got);
+        if (got.taken_count)
+            ext2fs_block_alloc_stats_range(ext->fs, got.taken, (blk_t)got.taken_count, +1);
+        failure = insert_run(ext, inode, &small, logical, got.physical, got.count,
+                             got.taken_count / ratio);
         if (!failure)
             failure = ext2fs_write_inode(ext->fs, inode, &small);
-        else if (small.i_flags & EXT4_EXTENTS_FL)
-            ext2fs_block_alloc_stats_range(ext->fs, physical, (blk_t)got, -1);
-        else
+        else if (!(small.i_flags & EXT4_EXTENTS_FL))
             ext->broken = 1; /* part of the run may be in use */
-        logical += got;
-        count -= got;
+        else if (got.taken_count)
+            ext2fs_block_alloc_stats_range(ext->fs, got.taken, (blk_t)got.taken_count, -1);
+        logical += got.count;
+        count -= got.count;
         /* Its own place goes on beside a piece that had to be found elsewhere. */
-        goal = wanted == PLACE_OWN ? goal + got : physical + got;
+        goal = wanted == PLACE_OWN ? goal + got.count : got.physical + got.count;
     }
     return failure ? rep_ext_failed(ext, "new blocks of inode", inode, failure) : 0;
 }

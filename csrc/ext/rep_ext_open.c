@@ -33,6 +33,33 @@ static int refuse_code(rep_ext *ext, rep_ext_error *error, const char *what, err
                   *transfer ? transfer : error_message(failure));
 }
 
+/* Whether another host has the file system mounted, or had when it went down. Only asked when we
+ * would write: what is only read can't clash. */
+static int check_mount_protection(rep_ext *ext, struct ext2_super_block *super,
+                                  uint64_t block_bytes, rep_ext_error *error)
+{
+    struct mmp_struct block;
+    int code;
+
+    if (!ext->writable || !ext2fs_has_feature_mmp(super))
+        return 0;
+    if (super->s_mmp_block >= ext2fs_blocks_count(super)
+        || super->s_mmp_block < super->s_first_data_block)
+        return refuse(error, REP_EXT_DAMAGED, -EUCLEAN, "multiple mount protection: block %" PRIu64,
+                      (uint64_t)super->s_mmp_block);
+    code = rep_ext_cache_read(ext->cache, &block, sizeof block, super->s_mmp_block * block_bytes);
+    if (code < 0)
+        return refuse(error, REP_EXT_UNREADABLE, code, "%s", rep_ext_cache_failure(ext->cache));
+    if (block.mmp_magic != EXT4_MMP_MAGIC)
+        return refuse(error, REP_EXT_DAMAGED, -EUCLEAN, "multiple mount protection: wrong magic");
+    if (block.mmp_seq != EXT4_MMP_SEQ_CLEAN)
+        return refuse(
+            error, REP_EXT_NEEDS_RECOVERY, -EUCLEAN,
+            "multiple mount protection (mmp): it is in use by %.32s, or was not unmounted",
+            (const char *)block.mmp_nodename);
+    return 0;
+}
+
 /* Looks at the superblock alone, so that each refusal has its own name. */
 static int check_super(rep_ext *ext, rep_ext_access access, rep_ext_error *error)
 {
@@ -74,7 +101,7 @@ static int check_super(rep_ext *ext, rep_ext_access access, rep_ext_error *error
     if (!(super.s_state & EXT2_VALID_FS))
         return refuse(error, REP_EXT_NEEDS_RECOVERY, -EUCLEAN,
                       "it is mounted, or wasn't unmounted");
-    return 0;
+    return check_mount_protection(ext, &super, block_bytes, error);
 }
 
 /* Descriptors and, for writing, bitmaps: damage is found before the first change. */
@@ -98,7 +125,8 @@ static int check_groups(rep_ext *ext, rep_ext_error *error)
 static int open_all(rep_ext *ext, rep_ext_access access, rep_ext_error *error)
 {
     /* The extents of the system's own library may carry checksums it verifies itself. */
-    int flags = EXT2_FLAG_64BITS | (access == REP_EXT_READ_WRITE ? EXT2_FLAG_RW : 0);
+    int flags =
+        EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP | (access == REP_EXT_READ_WRITE ? EXT2_FLAG_RW : 0);
     errcode_t failure;
     int code = check_super(ext, access, error);
 
@@ -192,5 +220,7 @@ void rep_ext_info_get(rep_ext *ext, rep_ext_info *out)
     out->free_inodes = super->s_free_inodes_count;
     out->inode_bytes = (uint32_t)EXT2_INODE_SIZE(super);
     out->has_extents = ext2fs_has_feature_extents(ext->fs->super) ? 1U : 0U;
+    out->cluster_blocks = (uint32_t)EXT2FS_CLUSTER_RATIO(ext->fs);
+    out->has_value_inodes = ext2fs_has_feature_ea_inode(ext->fs->super) ? 1U : 0U;
     memcpy(out->uuid, super->s_uuid, sizeof out->uuid);
 }

@@ -5,6 +5,7 @@ typedef struct walk {
     rep_ext *ext;
     rep_ext_listing *out;
     uint32_t parent;
+    int is_encrypted;
     int code;
 } walk;
 
@@ -65,6 +66,12 @@ static int visit_name(ext2_ino_t directory, int kind, struct ext2_dir_entry *ent
     (void)block;
     if (kind == DIRENT_DOT_FILE || kind == DIRENT_DOT_DOT_FILE || entry->inode == 0)
         return 0;
+    if (at->is_encrypted && length > 0 && entry->inode <= super->s_inodes_count) {
+        char coded[REP_EXT_CODED_MAX];
+        at->code =
+            add_entry(at, entry->inode, coded, rep_ext_name_code(entry->name, length, coded));
+        return at->code < 0 ? DIRENT_ABORT : 0;
+    }
     if (length == 0 || memchr(entry->name, '/', length) || memchr(entry->name, '\0', length)
         || entry->inode > super->s_inodes_count
         || (length <= 2 && memcmp(entry->name, "..", length) == 0))
@@ -77,7 +84,12 @@ static int visit_name(ext2_ino_t directory, int kind, struct ext2_dir_entry *ent
 static int list_directory(rep_ext *ext, uint32_t directory, uint32_t parent, rep_ext_listing *out)
 {
     walk at = {.ext = ext, .out = out, .parent = parent};
-    errcode_t failure = ext2fs_dir_iterate2(ext->fs, directory, 0, NULL, visit_name, &at);
+    struct ext2_inode small = {0};
+    errcode_t failure = ext2fs_read_inode(ext->fs, directory, &small);
+
+    at.is_encrypted = (small.i_flags & EXT4_ENCRYPT_FL) != 0;
+    if (!failure)
+        failure = ext2fs_dir_iterate2(ext->fs, directory, 0, NULL, visit_name, &at);
 
     if (failure || at.code == -EUCLEAN)
         return rep_ext_failed(ext, "directory", directory,

@@ -214,6 +214,7 @@ int rep_ext_xattrs_set(rep_ext *ext, uint32_t inode, const char *packed, size_t 
     struct ext2_xattr_handle *handle = NULL;
     char *held = NULL;
     size_t held_length = 0;
+    uint64_t clusters = 0;
     int changed = 0;
     errcode_t failure;
     int code = rep_ext_check_change(ext);
@@ -223,6 +224,11 @@ int rep_ext_xattrs_set(rep_ext *ext, uint32_t inode, const char *packed, size_t 
     if (code == 0)
         code = rep_ext_xattrs_get(ext, inode, &held, &held_length);
     if (code < 0 || (length == 0 && held_length == 0)) {
+        free(held);
+        return code;
+    }
+    code = rep_ext_values_begin(ext, inode, &clusters);
+    if (code < 0) {
         free(held);
         return code;
     }
@@ -238,5 +244,10 @@ int rep_ext_xattrs_set(rep_ext *ext, uint32_t inode, const char *packed, size_t 
         code = rep_ext_failed(ext, "attributes of inode", inode, failure);
     else if (changed)
         code = drop_empty_block(ext, inode);
+    /* After a lack of room too: what was to go is gone. */
+    if ((code == 0 || code == -ENOSPC) && changed) {
+        int counted = rep_ext_values_end(ext, inode, clusters);
+        code = counted < 0 ? counted : code;
+    }
     return rep_ext_end_change(ext, code);
 }

@@ -39,6 +39,7 @@ class Aspect(enum.Enum):
     CONTENT = "content"
     MODE = "mode"
     OWNER = "owner"
+    PROJECT = "project"
     MTIME = "mtime"
     FLAGS = "flags"
     DEVICE = "device"
@@ -105,7 +106,7 @@ def compare_all(delta: Delta, cancel: Cancel | None = None) -> int:
 def differing_aspects(
     source: ExtFileSystem, one: FileStat, target: ExtFileSystem, other: FileStat
 ) -> list[Aspect]:
-    """Return what of mode, owner, time of change, flags and attributes differs.
+    """Return what of mode, owner, project, time of change, flags and attributes differs.
 
     Times of access and of the inode's own change aren't compared: reading and linking move them.
     """
@@ -114,6 +115,8 @@ def differing_aspects(
         found.append(Aspect.MODE)
     if (one.uid, one.gid) != (other.uid, other.gid):
         found.append(Aspect.OWNER)
+    if one.project != other.project:
+        found.append(Aspect.PROJECT)
     if one.mtime_ns != other.mtime_ns:
         found.append(Aspect.MTIME)
     if one.flags != other.flags:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pyrep.engine.cancel import Cancel
+from pyrep.errors import UnsupportedFeatureError
 from pyrep.fs.compare import compare_all, differing_aspects
-from pyrep.fs.entries import FileKind, FileStat
+from pyrep.fs.entries import FileKind, FileStat, Storage, show
 from pyrep.fs.ext import ExtFileSystem
 from pyrep.fs.ext_delta import Delta, Needs
 from pyrep.fs.plan import (
@@ -153,9 +154,10 @@ class _Planner:
             self._note(wanted.path, ChangeKind.ATTRIBUTES, FileKind.DIRECTORY)
         if existing is None:
             self._add_name(wanted.path)
-            self.room.make(wanted, None)
+            _check_makes(self.source, wanted)
+            self.room.make(wanted, None, self._values(wanted))
         elif differs and wanted.may_have_xattrs:
-            self.room.add_xattrs()
+            self.room.add_xattrs(self._values(wanted))
         self.directories.append(
             DirectoryStep(
                 source=wanted,
@@ -265,24 +267,37 @@ class _Planner:
         """Return what the content needs, None if nothing, and the bytes of blocks that differ."""
         if wanted.size == stat.size == wanted.blocks == stat.blocks == 0:
             return None, 0
+        _check_content(self.source, wanted, Storage.ENCRYPTED)
+        _check_content(self.target, stat, Storage.ENCRYPTED)
         with Delta(self.source.handle, wanted.inode, self.target.handle, stat.inode) as delta:
             needs = delta.needs()
             differ = compare_all(delta, self.cancel)
         same_map = not (needs.blocks_to_map or needs.blocks_to_unmap or needs.size_differs)
-        return (None if same_map and not differ else needs), differ
+        if same_map and not differ:
+            return None, 0
+        _check_content(self.source, wanted)
+        _check_content(self.target, stat)
+        return needs, differ
 
     def _take_room(self, wanted: FileStat, found: _Wanted) -> None:
         if found.needs is not None:
             self.room.change(wanted, found.needs)
         if found.takes_attributes and wanted.may_have_xattrs:
-            self.room.add_xattrs()
+            self.room.add_xattrs(self._values(wanted))
+
+    def _values(self, wanted: FileStat) -> Iterable[bytes]:
+        """Return the values of a file's attributes, where they may take inodes of their own."""
+        if not (self.room.has_value_inodes and wanted.may_have_xattrs):
+            return ()
+        return self.source.handle.xattrs(wanted.inode).values()
 
     def _plan_new(self, wanted: FileStat) -> _Wanted:
         needs = None
+        _check_makes(self.source, wanted)
         if wanted.kind is FileKind.REGULAR and wanted.size > 0:
             with Delta(self.source.handle, wanted.inode, self.target.handle, 0) as delta:
                 needs = delta.needs()
-        self.room.make(wanted, needs)
+        self.room.make(wanted, needs, self._values(wanted))
         differ = needs.blocks_to_map * self.room.block_bytes if needs is not None else 0
         return _Wanted(reused=None, needs=needs, bytes_differ=differ, takes_attributes=True)
 
@@ -316,3 +331,37 @@ class _Planner:
 def _bytes_of(stats: Iterable[FileStat]) -> int:
     sizes = {stat.inode: stat.size for stat in stats if stat.kind is FileKind.REGULAR}
     return sum(sizes.values())
+
+
+def _check_content(
+    fs: ExtFileSystem, stat: FileStat, kinds: Storage = Storage.ENCRYPTED | Storage.VERITY
+) -> None:
+    """Refuse to read or change content that is kept from us.
+
+    Raises:
+        UnsupportedFeatureError: it is encrypted or sealed by verity.
+    """
+    found = stat.storage & kinds
+    if not found:
+        return
+    names = {Storage.ENCRYPTED: "encrypted (encrypt)", Storage.VERITY: "sealed (verity)"}
+    said = " and ".join(text for bit, text in names.items() if bit & found)
+    raise UnsupportedFeatureError(
+        f"{show(stat.path)} in {fs.name} is {said}: it can't be restored as a file",
+        hint="choose files without it, or restore the whole volume",
+    )
+
+
+def _check_makes(fs: ExtFileSystem, stat: FileStat) -> None:
+    """Refuse to make what only the kernel can make.
+
+    Raises:
+        UnsupportedFeatureError: encrypted, sealed, or a directory with names alike in any case.
+    """
+    _check_content(fs, stat)
+    if stat.storage & Storage.CASEFOLDED:
+        raise UnsupportedFeatureError(
+            f"the directory {show(stat.path)} in {fs.name} has names alike in any case (casefold):"
+            " it can't be made anew",
+            hint="make it at the host with chattr +F, or restore the whole volume",
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyrep.errors import InvalidArgumentError
 
-__all__ = ["Access", "FileKind", "FileStat", "PathLike", "join", "normalize", "show"]
+__all__ = ["Access", "FileKind", "FileStat", "PathLike", "Storage", "join", "normalize", "show"]
 
 PathLike = bytes | str
 
@@ -38,6 +38,23 @@ class FileKind(enum.Enum):
         return self in {FileKind.CHARACTER_DEVICE, FileKind.BLOCK_DEVICE}
 
 
+class Storage(enum.IntFlag):
+    """How a file is stored, as far as it matters to who reads or restores it.
+
+    INLINE: inside its inode. ENCRYPTED: names and content need its host's key. VERITY: its content
+    is sealed. CASEFOLDED: a directory whose names are alike in any case.
+    """
+
+    INLINE = 1
+    ENCRYPTED = 2
+    VERITY = 4
+    CASEFOLDED = 8
+
+
+PLAIN = Storage(0)
+"""Stored like any file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStat:
     """One file, or one of its names.
@@ -54,6 +71,9 @@ class FileStat:
         generation: the inode's number among those that used its place.
         blocks: file system blocks allocated, those of the file's map included.
         may_have_xattrs: False says that there are surely none.
+        project: the number that project quotas count it for; 0 where inodes have none.
+        storage: encrypted, sealed, casefolded, inside its inode. In an encrypted directory the
+            names are base64url of what is on disk.
     """
 
     path: bytes
@@ -73,6 +93,8 @@ class FileStat:
     generation: int
     blocks: int
     may_have_xattrs: bool
+    project: int = 0
+    storage: Storage = PLAIN
 
     @property
     def name(self) -> bytes:

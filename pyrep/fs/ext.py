@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pyrep.errors import InvalidArgumentError, PathNotInFileSystemError, PyrepError
-from pyrep.fs.entries import Access, FileKind, FileStat, PathLike, normalize, show
+from pyrep.fs.entries import Access, FileKind, FileStat, PathLike, Storage, normalize, show
 from pyrep.fs.ext_native import ROOT_INODE, ExtHandle, ExtInfo, Making
 
 __all__ = ["ExtFileSystem"]
@@ -321,4 +321,6 @@ def _new_stat(kind: FileKind, mode: int, uid: int, gid: int) -> FileStat:
         generation=0,
         blocks=0,
         may_have_xattrs=False,
+        # As the kernel does it, where the file system can.
+        storage=Storage.INLINE,
     )

@@ -17,12 +17,14 @@ class Needs:
     """What making one file's content like another's takes, in blocks.
 
     Attributes:
+        blocks_to_take: whole clusters, in blocks; as many as blocks_to_map without bigalloc.
         map_blocks: metadata that the new blocks may take, at most.
         own_places_free: the new blocks can be where the source has them.
     """
 
     blocks_to_map: int
     blocks_to_unmap: int
+    blocks_to_take: int
     map_blocks: int
     own_places_free: bool
     size_differs: bool
@@ -66,6 +68,7 @@ class Delta:
         return Needs(
             blocks_to_map=out.blocks_to_map,
             blocks_to_unmap=out.blocks_to_unmap,
+            blocks_to_take=out.blocks_to_take,
             map_blocks=out.map_blocks,
             own_places_free=bool(out.own_places_free),
             size_differs=bool(out.size_differs),

@@ -15,7 +15,7 @@ __all__ = ["ENTRY_FORMAT", "STAT_FORMAT", "Native", "library"]
 Native = Any
 
 # As rep_ext_stat and rep_ext_entry in csrc/ext/rep_ext.h; their sizes are compared when loading.
-STAT_FORMAT = "=QQqqqq14I"
+STAT_FORMAT = "=QQqqqq16I"
 ENTRY_FORMAT = f"{STAT_FORMAT}QII"
 
 

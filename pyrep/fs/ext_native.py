@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyrep.errors import DamagedFileSystemError, InvalidArgumentError
-from pyrep.fs.entries import Access, FileKind, FileStat
+from pyrep.fs.entries import Access, FileKind, FileStat, Storage
 from pyrep.fs.ext_errors import make_error, make_refusal
 from pyrep.fs.ext_library import ENTRY_FORMAT, STAT_FORMAT, Native, library
 
@@ -32,7 +32,12 @@ _NS = 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtInfo:
-    """Sizes and room of a file system."""
+    """Sizes and room of a file system.
+
+    Attributes:
+        cluster_blocks: blocks that are taken and freed together; 1 without bigalloc.
+        has_value_inodes: large values of attributes lie in inodes of their own (ea_inode).
+    """
 
     uuid: bytes
     blocks: int
@@ -42,6 +47,8 @@ class ExtInfo:
     free_inodes: int
     inode_bytes: int
     has_extents: bool
+    cluster_blocks: int
+    has_value_inodes: bool
     bytes_written: int
     bytes_dirty: int
 
@@ -73,6 +80,7 @@ def _to_stat(values: tuple[int, ...], path: bytes) -> FileStat:
         :10
     ]
     (inode, mode, uid, gid, links, generation, flags, major, minor, has_xattrs) = values[10:20]
+    project, storage = values[20:22]
     try:
         kind = FileKind(mode & 0o170000)
     except ValueError:
@@ -95,6 +103,8 @@ def _to_stat(values: tuple[int, ...], path: bytes) -> FileStat:
         generation=generation,
         blocks=blocks,
         may_have_xattrs=bool(has_xattrs),
+        project=project,
+        storage=Storage(storage),
     )
 
 
@@ -106,6 +116,8 @@ def _stat_values(stat: FileStat) -> dict[str, int]:
         "gid": stat.gid,
         "flags": stat.flags,
         "generation": stat.generation,
+        "project": stat.project,
+        "storage": int(stat.storage),
         "device_major": stat.rdev[0],
         "device_minor": stat.rdev[1],
     }
@@ -198,6 +210,8 @@ class ExtHandle:
             free_inodes=out.free_inodes,
             inode_bytes=out.inode_bytes,
             has_extents=bool(out.has_extents),
+            cluster_blocks=out.cluster_blocks,
+            has_value_inodes=bool(out.has_value_inodes),
             bytes_written=out.bytes_written,
             bytes_dirty=out.bytes_dirty,
         )
@@ -237,7 +251,7 @@ class ExtHandle:
         top = b"" if path == b"/" else path
         found: list[FileStat] = []
         for values in _ENTRY.iter_unpack(entries):
-            offset, length, parent = values[20:]
+            offset, length, parent = values[22:]
             above = top if parent == _NO_PARENT else found[parent].path
             found.append(_to_stat(values, above + b"/" + names[offset : offset + length]))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from pyrep.errors import NoSpaceError
 from pyrep.fs.entries import FileKind, FileStat
@@ -33,36 +34,48 @@ class Room:
         self._name_bytes: dict[bytes, int] = defaultdict(int)
         self._removed_names: dict[int, int] = defaultdict(int)
 
-    def make(self, stat: FileStat, needs: Needs | None) -> None:
+    def make(self, stat: FileStat, needs: Needs | None, values: Iterable[bytes] = ()) -> None:
         """Count a new file like this one, without its name.
 
         Args:
             stat: of the source.
             needs: of a regular file's content, else None.
+            values: of its extended attributes, where large ones take inodes.
         """
         self._inodes += 1
         if needs is not None and needs.own_places_free:
             # It becomes what it is in the source, block by block: data, map and attributes.
-            self._blocks += max(stat.blocks, needs.blocks_to_map)
+            self._blocks += max(stat.blocks, needs.blocks_to_take)
+            self._inodes += sum(1 for _ in values)
             return
         is_slow_link = stat.kind is FileKind.SYMLINK and stat.size >= _FAST_LINK_BYTES
         if stat.kind is FileKind.DIRECTORY or is_slow_link:
-            self._blocks += 1
+            self._blocks += self._info.cluster_blocks
         if needs is not None:
-            self._blocks += needs.blocks_to_map + needs.map_blocks
+            self._blocks += needs.blocks_to_take + needs.map_blocks
         if stat.may_have_xattrs:
-            self.add_xattrs()
+            self.add_xattrs(values)
 
     def change(self, stat: FileStat, needs: Needs) -> None:
         """Count the new blocks of a file that is changed in place."""
         map_blocks = needs.map_blocks
         if needs.own_places_free:
             map_blocks = min(map_blocks, stat.blocks)
-        self._blocks += needs.blocks_to_map + map_blocks
+        self._blocks += needs.blocks_to_take + map_blocks
 
-    def add_xattrs(self) -> None:
-        """Count the block that attributes may need which don't fit the inode."""
-        self._blocks += 1
+    def add_xattrs(self, values: Iterable[bytes] = ()) -> None:
+        """Count the block that attributes may need which don't fit the inode, and more inodes.
+
+        Args:
+            values: where large ones take inodes, those there will be.
+        """
+        cluster = self._info.cluster_blocks
+        self._blocks += cluster
+        if self._info.has_value_inodes:
+            for value in values:
+                blocks = -(-len(value) // self._info.block_bytes)
+                self._blocks += -(-blocks // cluster) * cluster
+                self._inodes += 1
 
     def add_name(self, directory: bytes, name: bytes) -> None:
         """Count a new name in a directory."""
@@ -74,6 +87,11 @@ class Room:
         if stat.kind is FileKind.DIRECTORY or self._removed_names[stat.inode] == stat.nlink:
             self._freed_inodes += 1
             self._freed_blocks += stat.blocks
+
+    @property
+    def has_value_inodes(self) -> bool:
+        """Whether large values of attributes take inodes of the target."""
+        return self._info.has_value_inodes
 
     @property
     def block_bytes(self) -> int:
@@ -90,7 +108,7 @@ class Room:
             2 * length // usable + (2 if length > usable // 4 else 1)
             for length in self._name_bytes.values()
         )
-        return self._blocks + names
+        return self._blocks + names * self._info.cluster_blocks
 
     @property
     def inodes_needed(self) -> int:

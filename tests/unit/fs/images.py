@@ -22,6 +22,21 @@ KINDS = [
     ("ext2", ()),
     ("ext2", ("-b", "4096")),
 ]
+# What mke2fs makes when it is asked to: every feature that changes how files are stored.
+FEATURES = [
+    ("ext4", ("-O", "inline_data")),
+    ("ext4", ("-b", "4096", "-O", "inline_data", "-I", "512")),
+    ("ext4", ("-O", "bigalloc")),
+    ("ext4", ("-b", "4096", "-O", "bigalloc,^resize_inode", "-C", "65536")),
+    ("ext4", ("-O", "ea_inode")),
+    ("ext4", ("-O", "ea_inode,inline_data,bigalloc")),
+    ("ext4", ("-O", "^metadata_csum,uninit_bg")),
+    ("ext4", ("-O", "metadata_csum_seed,large_dir,orphan_file,project,stable_inodes")),
+    ("ext4", ("-O", "^64bit,^flex_bg,meta_bg,^resize_inode", "-b", "2048")),
+    ("ext4", ("-O", "sparse_super2,mmp,fast_commit", "-I", "128")),
+    ("ext4", ("-O", "casefold,encrypt,verity", "-b", "4096")),
+    ("ext4", ("-b", "65536")),
+]
 KIND_NAMES = [f"{kind}{''.join(options)}" for kind, options in KINDS]
 
 

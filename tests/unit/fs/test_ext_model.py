@@ -20,9 +20,16 @@ from pyrep.fs import (
     compare_trees,
     plan_restore,
 )
-from unit.fs.images import KINDS, MIB, Image, ImageMaker
+from unit.fs.images import FEATURES, KINDS, MIB, Image, ImageMaker
 
-SEEDS = range(12)
+CASES = [(seed, KINDS[seed % len(KINDS)]) for seed in range(12)]
+CASES += [(seed, kind) for seed, kind in enumerate(FEATURES)]
+cases = pytest.mark.parametrize(
+    ("seed", "made_as"),
+    CASES,
+    ids=[f"{seed}-{' '.join((kind, *opts))}" for seed, (kind, opts) in CASES],
+)
+Kind = tuple[str, tuple[str, ...]]
 
 
 class Author:
@@ -74,7 +81,8 @@ class Author:
                 fs.link(self._random.choice(files), path)
             case 8:
                 sizes = self._random.sample([0, 10, 300], 2)
-                attributes = {b"user.%d" % size: b"v" * size for size in sizes}
+                times = 60 if fs.info.has_value_inodes else 1
+                attributes = {b"user.%d" % size: b"v" * size * times for size in sizes}
                 fs.set_xattrs(self._random.choice(files), attributes)
             case _:
                 self._remove(fs, self._random.choice(found))
@@ -86,10 +94,10 @@ class Author:
             fs.unlink(stat.path)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_content_is_what_the_model_says(seed: int, images: ImageMaker) -> None:
+@cases
+def test_content_is_what_the_model_says(seed: int, made_as: Kind, images: ImageMaker) -> None:
     rng = random.Random(seed)
-    kind, options = KINDS[seed % len(KINDS)]
+    kind, options = made_as
     image = images.make(kind, options, size_bytes=16 * MIB)
     model: dict[bytes, bytearray] = {}
     for _ in range(3):
@@ -130,10 +138,12 @@ def restore_all(generation: Image, volume: Image) -> None:
         assert plan_restore(source, target, Selection(("/",)), delete_extra=True).is_empty
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_any_later_state_is_restored_to_the_generation(seed: int, images: ImageMaker) -> None:
+@cases
+def test_any_later_state_is_restored_to_the_generation(
+    seed: int, made_as: Kind, images: ImageMaker
+) -> None:
     author = Author(seed)
-    kind, options = KINDS[seed % len(KINDS)]
+    kind, options = made_as
     volume = images.make(kind, options, size_bytes=16 * MIB)
     with volume.opened() as fs:
         author.change(fs, 120)
@@ -143,10 +153,12 @@ def test_any_later_state_is_restored_to_the_generation(seed: int, images: ImageM
     restore_all(generation, volume)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_part_is_restored_and_the_rest_is_as_it_was(seed: int, images: ImageMaker) -> None:
+@pytest.mark.parametrize(("seed", "made_as"), CASES[:12])
+def test_a_part_is_restored_and_the_rest_is_as_it_was(
+    seed: int, made_as: Kind, images: ImageMaker
+) -> None:
     author = Author(seed)
-    kind, options = KINDS[seed % len(KINDS)]
+    kind, options = made_as
     volume = images.make(kind, options, size_bytes=16 * MIB)
     with volume.opened() as fs:
         author.change(fs, 120)
