@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from pyrep._core.link import LinkCore
-from pyrep._core.native import Buffer, Owned, check, error_of, ffi, lib
+from pyrep._core.native import Buffer, Owned, check, error_of, ffi, held, lib
 from pyrep._core.wake import Wake
 from pyrep.errors import RefusedError, WireError
 
@@ -43,16 +43,19 @@ class Apply(Owned):
 
     def bind(self, channel: int, link: LinkCore) -> None:
         """Let records of `channel` come through `link`."""
-        code = lib.rep_apply_bind(self.pointer, channel, link.pointer)
-        if code == -errno.EEXIST:
-            raise RefusedError(f"channel {channel} is bound already")
-        check(code, f"binding channel {channel}")
+        with held(link):
+            code = lib.rep_apply_bind(self.pointer, channel, link.pointer)
+            if code == -errno.EEXIST:
+                raise RefusedError(f"channel {channel} is bound already")
+            check(code, f"binding channel {channel}")
+            self.handle.keep(channel, link.handle)
         self._links[channel] = link
 
     def unbind(self, channel: int) -> None:
         """Take no more records of `channel`; waits for a frame in progress."""
         lib.rep_apply_unbind(self.pointer, channel)
         self._links.pop(channel, None)
+        self.handle.keep(channel, None)
 
     def unbind_all(self) -> None:
         """Unbind every channel."""

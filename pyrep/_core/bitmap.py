@@ -16,10 +16,11 @@ __all__ = [
 class Bitmap(Owned):
     """One bit per chunk. Borrowed ones belong to a link or a volume, kept alive by `keep`."""
 
-    def __init__(self, bit_count: int, *, pointer: Pointer = None, keep: object = None) -> None:
-        self._keep = keep
+    def __init__(
+        self, bit_count: int, *, pointer: Pointer = None, keep: Owned | None = None
+    ) -> None:
         if pointer is not None:
-            super().__init__(pointer, lambda _pointer: None)
+            super().__init__(pointer, lambda _pointer: None, needs=[keep] if keep else [])
             return
         out = ffi.new("rep_bitmap **")
         code = lib.rep_bitmap_new(bit_count, out)

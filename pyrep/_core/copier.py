@@ -28,7 +28,7 @@ class Copier(Owned):
     def __init__(self, link: LinkCore) -> None:
         out = ffi.new("rep_copier **")
         check(lib.rep_copier_new(link.pointer, out), "making a copier")
-        super().__init__(out[0], lib.rep_copier_free)
+        super().__init__(out[0], lib.rep_copier_free, needs=[link])
         self._link = link
         self._progress = ffi.new("rep_copy_progress *")
 
@@ -40,10 +40,10 @@ class Copier(Owned):
             CancelledError: `wake` was raised.
             DeviceError: the source couldn't be read; the chunk is pending again.
         """
-        pointer, handle, progress = self.pointer, wake.pointer, self._progress
 
         def call(deadline: int) -> int:
-            return int(lib.rep_copier_run(pointer, most_bytes, deadline, handle, progress))
+            handle, progress = wake.pointer, self._progress
+            return int(lib.rep_copier_run(self.pointer, most_bytes, deadline, handle, progress))
 
         return bool(check(in_slices(call, None), f"copying volume {self._link.volume.name}"))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pyrep._core.apply import Apply
 from pyrep._core.link import LinkCore
-from pyrep._core.native import check, ffi, in_slices, lib
+from pyrep._core.native import check, ffi, held, in_slices, lib
 from pyrep._core.stream import Stream
 from pyrep._core.volume import VolumeCore
 from pyrep._core.wake import Wake
@@ -71,7 +71,8 @@ def group_cut(items: Sequence[CutItem], *, timeout_s: float, wake: Wake) -> tupl
     def call(deadline: int) -> int:
         return int(lib.rep_group_cut(native, len(items), deadline, wake.pointer, closed, failed))
 
-    code = in_slices(call, timeout_s)
+    with held(*(item.on for item in items)):
+        code = in_slices(call, timeout_s)
     if code in {-errno.EBUSY, -errno.EALREADY, -errno.EAGAIN}:
         name = items[failed[0]].verb.name if failed[0] >= 0 else "GATE"
         raise RefusedError(

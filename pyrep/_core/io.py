@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,16 @@ class FileIdentity:
 class Io(Owned):
     """A piece of storage. Offsets and lengths in bytes; a range past the end is refused."""
 
-    def __init__(self, pointer: Pointer, name: str, keep: object = None) -> None:
+    def __init__(
+        self,
+        pointer: Pointer,
+        name: str,
+        *,
+        free: Callable[[Pointer], None] = lib.rep_io_free,
+        keep: Sequence[Owned] = (),
+    ) -> None:
         self.name = name
-        self._keep = keep
-        super().__init__(pointer, lib.rep_io_free)
+        super().__init__(pointer, free, needs=keep)
 
     @property
     def address(self) -> int:
@@ -130,7 +136,7 @@ class OverlayIo(Io):
     def __init__(self, base: Io) -> None:
         out = ffi.new("rep_io **")
         check(lib.rep_overlay_new(base.pointer, out), f"making a view of {base.name}")
-        super().__init__(out[0], f"view of {base.name}", keep=base)
+        super().__init__(out[0], f"view of {base.name}", keep=[base])
 
     @property
     def dirty_bytes(self) -> int:
@@ -147,7 +153,7 @@ class VolatileIo(Io):
     def __init__(self, base: Io) -> None:
         out = ffi.new("rep_io **")
         check(lib.rep_volatile_new(base.pointer, out), f"making {base.name} volatile")
-        super().__init__(out[0], base.name, keep=base)
+        super().__init__(out[0], base.name, keep=[base])
 
     def lose(self, *, seed: int, keep_one_in: int = 0, tear: bool = False) -> None:
         """Lose power: unflushed writes are kept or lost, decided by `seed`."""

@@ -7,7 +7,7 @@ import errno
 from dataclasses import dataclass
 
 from pyrep._core.bitmap import Bitmap
-from pyrep._core.native import Owned, check, ffi, lib
+from pyrep._core.native import Owned, check, ffi, held, lib
 from pyrep._core.stream import Ack, Stream
 from pyrep._core.volume import VolumeCore
 from pyrep.errors import InvalidArgumentError
@@ -61,11 +61,10 @@ class LinkCore(Owned):
                 hint="all local pairs of one source volume use one chunk size",
             )
         check(code, f"opening a pair of volume {volume.name}")
-        super().__init__(out[0], lib.rep_link_free)
+        super().__init__(out[0], lib.rep_link_free, needs=[volume])
         self.volume = volume
         self.chunk_bytes = chunk_bytes
         self._what = f"switching a pair of volume {volume.name}"
-        self._keep: object = None
 
     @property
     def chunk_count(self) -> int:
@@ -121,6 +120,7 @@ class LinkCore(Owned):
     def idle(self) -> None:
         """Do nothing with writes: the volume is a target."""
         check(lib.rep_link_idle(self.pointer), self._what)
+        self._works_on(None)
 
     def mark(self) -> None:
         """Mark writes as pending."""
@@ -132,14 +132,21 @@ class LinkCore(Owned):
 
     def forward(self, target: LinkCore) -> None:
         """Write everything to the volume of `target`, its row at the other side, too."""
-        code = lib.rep_link_forward(self.pointer, target.volume.pointer, target.pointer)
-        check(code, self._what)
-        self._keep = target
+        with held(target):
+            code = lib.rep_link_forward(self.pointer, target.volume.pointer, target.pointer)
+            check(code, self._what)
+            self._works_on(target)
 
     def ship(self, stream: Stream, channel: int, ack: Ack) -> None:
         """Append everything to `stream`."""
-        check(lib.rep_link_ship(self.pointer, stream.pointer, channel, int(ack)), self._what)
-        self._keep = stream
+        with held(stream):
+            code = lib.rep_link_ship(self.pointer, stream.pointer, channel, int(ack))
+            check(code, self._what)
+            self._works_on(stream)
+
+    def _works_on(self, target: LinkCore | Stream | None) -> None:
+        """Keep alive what the link passes writes on to; one that marks may have it to settle."""
+        self.handle.keep("work", target.handle if target else None)
 
     def clean(self) -> None:
         """Forget everything pending: both sides are known to be equal."""

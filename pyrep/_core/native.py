@@ -3,18 +3,19 @@
 Every call into C releases the GIL. A negative errno becomes an exception here, once. Waits are cut
 into slices of `SLICE_S`, so that Ctrl-C, a cancel and a close get through.
 
-Objects own their C counterpart and free it in `close()` (idempotent) or when collected; each keeps
-what its counterpart points to alive.
+Objects own their C counterpart and give it up in `close()` (idempotent) or when collected; it is
+freed when no call is inside any more and no other C object points to it (`_Handle`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ __all__ = [
     "deadline_of",
     "error_of",
     "ffi",
+    "held",
     "in_slices",
     "lib",
 ]
@@ -104,37 +106,98 @@ def in_slices(call: Callable[[int], int], timeout_s: float | None) -> int:
             return code
 
 
-class Owned:
-    """A C object, freed once."""
+class _Handle:
+    """Counts who needs a C object; the last one frees it, and then lets go of what that pointed to.
 
-    def __init__(self, pointer: Pointer, free: Callable[[Pointer], None]) -> None:
+    Its owner is one, a call that is inside is one, each C object that points to it is one. So a
+    parent outlives its children in whatever order they are closed, or collected: a cycle's objects
+    are finalized in any order.
+    """
+
+    __slots__ = ("_free", "_needs", "_pointer", "_users")
+
+    def __init__(
+        self, pointer: Pointer, free: Callable[[Pointer], None], needs: Iterable[_Handle]
+    ) -> None:
         self._pointer = pointer
         self._free = free
-        self._freeing = threading.Lock()
+        self._needs: dict[object, _Handle] = {one: one.take() for one in needs}
+        self._users = 1
+
+    def take(self) -> _Handle:
+        """Count one more in. InvalidArgumentError: it is freed already."""
+        with _counting:
+            if not self._users:
+                raise InvalidArgumentError("what this needs is closed")
+            self._users += 1
+            return self
+
+    def drop(self, _pointer: Pointer = None) -> None:
+        """Count one out. At the interpreter's end the process frees everything, at once."""
+        if sys.is_finalizing():
+            return
+        with _counting:
+            self._users -= 1
+            if self._users:
+                return
+        self._free(self._pointer)
+        for one in self._needs.values():
+            one.drop()
+
+    def keep(self, role: object, need: _Handle | None) -> None:
+        """Keep this alive too from now on, in place of what had the role before."""
+        taken = need.take() if need else None
+        old = self._needs.pop(role, None)
+        if taken:
+            self._needs[role] = taken
+        if old:
+            old.drop()
+
+
+# A collection may finalize an object in the midst of a count of the same thread: an RLock.
+_counting = threading.RLock()
+
+
+class Owned:
+    """A C object, freed once nobody needs it: closed, no call inside, no other object on it.
+
+    Args:
+        pointer: the C object.
+        free: frees it.
+        needs: what its C object points to as long as it lives.
+    """
+
+    def __init__(
+        self,
+        pointer: Pointer,
+        free: Callable[[Pointer], None],
+        *,
+        needs: Iterable[Owned] = (),
+    ) -> None:
+        self.handle: _Handle = _Handle(pointer, free, [one.handle for one in needs])
+        # Whoever passes this to a call holds a reference to it until the call returns.
+        self._pointer = ffi.gc(pointer, self.handle.drop)
 
     @property
     def pointer(self) -> Pointer:
-        """The C pointer; using a closed object is a mistake of the caller's."""
-        if self._pointer is None:
+        """The C pointer; using a closed object is a mistake of the caller's.
+
+        Pass the very object on to the call: a copy (in an array, a struct) keeps nothing alive, a
+        local variable too much, when an exception keeps the frame (`held`).
+        """
+        pointer = self._pointer
+        if pointer is None:
             raise InvalidArgumentError(f"{type(self).__name__} is closed")
-        return self._pointer
+        return pointer
 
     @property
     def closed(self) -> bool:
-        """Whether it was freed."""
+        """Whether it was closed."""
         return self._pointer is None
 
     def close(self) -> None:
-        """Free the C object. Harmless when done before."""
-        with self._freeing:
-            pointer, self._pointer = self._pointer, None
-        if pointer is not None:
-            self._free(pointer)
-
-    def __del__(self) -> None:
-        # At the interpreter's end objects go in any order, and one may be freed before its user.
-        if getattr(self, "_pointer", None) is not None and not sys.is_finalizing():
-            self.close()
+        """Give it up: it is freed now, or when the last one who needs it has gone. Idempotent."""
+        self._pointer = None
 
     def __enter__(self) -> Self:
         return self
@@ -146,3 +209,14 @@ class Owned:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def held(*things: Owned) -> Iterator[None]:
+    """Free none of these inside the block, for calls that take copies of their pointers."""
+    handles = [one.handle.take() for one in things]
+    try:
+        yield
+    finally:
+        for one in handles:
+            one.drop()

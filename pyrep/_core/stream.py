@@ -95,10 +95,10 @@ class Stream(Owned):
         Raises:
             TimedOutError, CancelledError, PathLostError.
         """
-        pointer, handle = self.pointer, pointer_of(wake)
 
         def call(deadline: int) -> int:
-            return int(lib.rep_stream_wait(pointer, number, int(ack), deadline, handle))
+            handle = pointer_of(wake)
+            return int(lib.rep_stream_wait(self.pointer, number, int(ack), deadline, handle))
 
         check(in_slices(call, timeout_s), f"waiting for record {number}")
 

@@ -19,6 +19,7 @@ from pyrep._core.native import (
     check,
     error_of,
     ffi,
+    held,
     in_slices,
     lib,
 )
@@ -60,14 +61,13 @@ class VolumeCore(Owned):
     def __init__(self, io: Io, tree: Tree, *, name: str, wake: Wake) -> None:
         out = ffi.new("rep_volume **")
         check(lib.rep_volume_new(io.pointer, tree.pointer, out), f"opening volume {name}")
-        super().__init__(out[0], lib.rep_volume_free)
+        super().__init__(out[0], lib.rep_volume_free, needs=[io, tree])
         door = ffi.new("rep_door **")
         check(lib.rep_door_new(out[0], door), f"opening volume {name}")
         self.name = name
         self.io = io
         self.tree = tree
         self.wake = wake
-        self._trees = [tree]
         # Kept when the volume is closed: whoever comes too late finds it shut.
         self._door = ffi.gc(door[0], lib.rep_door_free)
 
@@ -286,7 +286,7 @@ class VolumeCore(Owned):
 
     def moved_to(self, tree: Tree) -> None:
         """Remember the tree that `Tree` moves have put it in; the old one stays alive with it."""
-        self._trees.append(tree)
+        self.handle.keep(tree.handle, tree.handle)
         self.tree = tree
 
 
@@ -294,8 +294,9 @@ def move_volumes(volumes: Sequence[VolumeCore], source: Tree, target: Tree) -> N
     """Move volumes between trees with both gates closed."""
     if source is target:
         return
-    array = ffi.new("rep_volume *[]", [volume.pointer for volume in volumes])
-    code = lib.rep_volumes_move(array, len(volumes), source.pointer, target.pointer)
+    with held(*volumes):
+        array = ffi.new("rep_volume *[]", [volume.pointer for volume in volumes])
+        code = lib.rep_volumes_move(array, len(volumes), source.pointer, target.pointer)
     check(code, "joining trees")
     for volume in volumes:
         volume.moved_to(target)
@@ -315,10 +316,9 @@ class VolumeIo(Io):
         except BaseException:
             volume.leave()
             raise
-        super().__init__(out[0], f"volume {volume.name}", keep=volume)
 
         def free(pointer: Pointer) -> None:
             lib.rep_io_free(pointer)
             volume.leave()
 
-        self._free = free
+        super().__init__(out[0], f"volume {volume.name}", free=free, keep=[volume, volume.wake])

@@ -42,8 +42,10 @@ class RemoteResumes:
                     mirror.job.cancel(PathLostError("the path was lost", hint="restore the path"))
             if row.direction is Direction.REVERSE and row.status is PairStatus.COPY:
                 continue
-            mirror.link.mark()
             with state.control:
+                if state.mirrors.get(mirror.key) is not mirror:
+                    continue  # dissolved meanwhile: no operation is held here
+                mirror.link.mark()
                 if mirror.row.status is PairStatus.DUPLEX:
                     state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
 

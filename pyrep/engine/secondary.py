@@ -384,8 +384,10 @@ class SecondarySide:
             self._end_job(mirror)
             if row.status is PairStatus.COPY and row.direction is Direction.FORWARD:
                 continue
-            mirror.link.mark()
             with state.control:
+                if state.mirrors.get(mirror.key) is not mirror:
+                    continue  # forgotten meanwhile
+                mirror.link.mark()
                 if mirror.row.status is PairStatus.DUPLEX:
                     state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
 

@@ -35,4 +35,6 @@ class Watchdog:
     def end(self) -> None:
         """The hold is over."""
         self._timer.cancel()
+        if self._timer.ident is not None:
+            self._timer.join()  # nobody knows of it: the streams could be gone when it uncorks
         self._uncork()
