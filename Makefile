@@ -1,6 +1,7 @@
 # Each target makes .venv ready first (scripts/setup.sh: quick when nothing has changed).
 #   PYTHON=python3.12  the interpreter for .venv      ARGS=...  goes to pytest, or to pyrep demo
 PYTHON ?= python3
+PREFIX ?= /usr/local
 BIN := .venv/bin
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 # One process per CPU; each takes work from another's end, since the longest tests are most of the time.
@@ -11,10 +12,10 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-c test-python lint fmt check sanitize fuzz bench wheel soak clean
+.PHONY: help install-core demo test test-c test-python lint fmt check sanitize fuzz bench wheel soak clean
 
 help:  ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
 demo:  ## set up and run the main job on two systems: mirror, back up, restore files and volumes
 	@scripts/setup.sh run
@@ -56,6 +57,9 @@ bench:  ## measure, each rate beside its C ceiling; results in benchmarks/result
 	@scripts/setup.sh test
 	@mkdir -p benchmarks/results
 	@$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=benchmarks/results/latest.json $(ARGS)
+
+install-core:  ## the C core for C programs: libraries, headers, pyrep-core.pc (PREFIX=/usr/local DESTDIR=)
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-core.sh
 
 wheel:  ## build the wheel and run the unit tests on it, without the source tree
 	@scripts/setup.sh test

@@ -18,6 +18,9 @@ END = "/* cdef:end */"
 
 INCLUDE = re.compile(r'^#include "(rep_\w+\.h)"', re.MULTILINE)
 
+WITHOUT_CDEF = {"rep_api.h"}
+"""Headers of macros alone: nothing that Python could call."""
+
 LANGUAGE_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-pthread"]
 
 
@@ -63,7 +66,8 @@ def ordered_headers(directory: Path) -> list[str]:
         for header in sorted(directory.glob("rep_*.h"))
     }
     try:
-        return list(TopologicalSorter(includes).static_order())
+        ordered = TopologicalSorter(includes).static_order()
+        return [name for name in ordered if name not in WITHOUT_CDEF]
     except CycleError as error:
         raise SystemExit(f"headers include each other: {' -> '.join(error.args[1])}") from error
 

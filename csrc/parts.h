@@ -10,8 +10,8 @@
 #include "rep_io.h"
 #include "rep_link.h"
 #include "rep_ship.h"
-#include "rep_tree.h"
 #include "rep_volume.h"
+#include "tree_parts.h"
 
 #define REP_PIECE_BYTES (1ULL << 20)
 #define REP_ZERO_PIECE_BYTES (64ULL << 20)

@@ -14,8 +14,11 @@
 
 #include <stdbool.h>
 
+#include "rep_api.h"
 #include "rep_link.h"
 #include "rep_wait.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_apply rep_apply;
@@ -49,5 +52,7 @@ int rep_apply_take_error(rep_apply *apply, uint32_t number);
 /* For rep_group_cut, gates closed: true when everything up to `number` has been applied and nothing
  * of a later record has. */
 bool rep_apply_stands_at(rep_apply *apply, uint64_t number);
+
+REP_API_END
 
 #endif

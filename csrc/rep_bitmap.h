@@ -19,6 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rep_api.h"
+
+REP_API_BEGIN
+
 /* cdef:begin */
 typedef struct rep_bitmap rep_bitmap;
 
@@ -64,5 +68,7 @@ int rep_bitmap_words_get(const rep_bitmap *bitmap, uint64_t first_word, uint64_t
                          uint64_t *words);
 int rep_bitmap_words_or(rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count,
                         const uint64_t *words);
+
+REP_API_END
 
 #endif

@@ -19,7 +19,10 @@
 #ifndef REP_BITMAP_FILE_H
 #define REP_BITMAP_FILE_H
 
+#include "rep_api.h"
 #include "rep_bitmap.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_bitmap_file rep_bitmap_file;
@@ -56,5 +59,7 @@ int rep_bitmap_file_mark_open(rep_bitmap_file *file);
 int rep_bitmap_file_mark_closed(rep_bitmap_file *file, uint64_t data_id);
 void rep_bitmap_file_free(rep_bitmap_file *file);
 /* cdef:end */
+
+REP_API_END
 
 #endif

@@ -12,8 +12,11 @@
 #ifndef REP_COPY_H
 #define REP_COPY_H
 
+#include "rep_api.h"
 #include "rep_link.h"
 #include "rep_wait.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_copier rep_copier;
@@ -31,5 +34,7 @@ void rep_copier_free(rep_copier *copier);
 int rep_copier_run(rep_copier *copier, uint64_t most_bytes, uint64_t deadline_ns, rep_wake *wake,
                    rep_copy_progress *progress);
 /* cdef:end */
+
+REP_API_END
 
 #endif

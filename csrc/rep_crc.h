@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rep_api.h"
+
+REP_API_BEGIN
+
 /* cdef:begin */
 /* Goes on from `crc`, the answer for the bytes before (0 at the start). */
 uint32_t rep_crc32c(uint32_t crc, const void *data, size_t length);
@@ -14,5 +18,7 @@ uint32_t rep_crc32c(uint32_t crc, const void *data, size_t length);
 
 /* The same by tables, as it is done without SSE4.2. */
 uint32_t rep_crc32c_by_table(uint32_t crc, const void *data, size_t length);
+
+REP_API_END
 
 #endif

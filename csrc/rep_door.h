@@ -12,7 +12,10 @@
 
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_volume.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_door rep_door;
@@ -37,5 +40,7 @@ int rep_door_pread(rep_door *door, void *buffer, uint64_t length, uint64_t offse
 int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
                     uint64_t token);
 /* cdef:end */
+
+REP_API_END
 
 #endif

@@ -5,10 +5,13 @@
 #ifndef REP_GROUP_H
 #define REP_GROUP_H
 
+#include "rep_api.h"
 #include "rep_apply.h"
 #include "rep_link.h"
 #include "rep_ship.h"
 #include "rep_volume.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 enum rep_cut_verb {
@@ -36,5 +39,7 @@ typedef struct rep_cut_item {
 int rep_group_cut(rep_cut_item *items, int count, uint64_t deadline_ns, rep_wake *wake,
                   uint64_t *closed_ns, int *failed);
 /* cdef:end */
+
+REP_API_END
 
 #endif

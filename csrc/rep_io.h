@@ -14,6 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rep_api.h"
+
+REP_API_BEGIN
+
 /* cdef:begin */
 typedef struct rep_io rep_io;
 typedef struct rep_extent {
@@ -64,5 +68,7 @@ struct rep_io {
 int rep_io_check(const rep_io *io, uint64_t offset, uint64_t length);
 /* The descriptor below, or -ENOTSUP. */
 int rep_io_descriptor(rep_io *io);
+
+REP_API_END
 
 #endif

@@ -8,7 +8,10 @@
 #ifndef REP_IO_FILE_H
 #define REP_IO_FILE_H
 
+#include "rep_api.h"
 #include "rep_io.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 /* Opens an existing regular file read-write. -ENOENT, -EACCES, -EROFS, -EWOULDBLOCK (locked),
@@ -28,5 +31,7 @@ typedef struct rep_io_file_identity {
 } rep_io_file_identity;
 int rep_io_file_identify(rep_io *io, rep_io_file_identity *out);
 /* cdef:end */
+
+REP_API_END
 
 #endif

@@ -23,8 +23,11 @@
 
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_bitmap.h"
 #include "rep_wait.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_link rep_link;
@@ -97,5 +100,7 @@ void rep_link_break(rep_link *link, int cause);
  * what was unsettled is pending. Waits for another settle of the same link. */
 int rep_link_settle(rep_link *link);
 /* cdef:end */
+
+REP_API_END
 
 #endif

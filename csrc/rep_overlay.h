@@ -8,7 +8,10 @@
 #ifndef REP_OVERLAY_H
 #define REP_OVERLAY_H
 
+#include "rep_api.h"
 #include "rep_io.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 /* -ENOMEM, -EINVAL (`base` is empty). */
@@ -16,5 +19,7 @@ int rep_overlay_new(rep_io *base, rep_io **out);
 /* Bytes held privately so far: whole pages. */
 uint64_t rep_overlay_dirty_bytes(rep_io *io);
 /* cdef:end */
+
+REP_API_END
 
 #endif

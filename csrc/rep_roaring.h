@@ -8,7 +8,10 @@
 #ifndef REP_ROARING_H
 #define REP_ROARING_H
 
+#include "rep_api.h"
 #include "rep_bitmap.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_roaring {
@@ -28,5 +31,7 @@ void rep_roaring_release(rep_roaring *roaring);
 int rep_roaring_decode(const uint8_t *bytes, uint64_t byte_count, rep_bitmap *bitmap,
                        uint64_t *highest);
 /* cdef:end */
+
+REP_API_END
 
 #endif

@@ -18,9 +18,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_link.h"
 #include "rep_wait.h"
 #include "rep_wire.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_stream_info {
@@ -92,5 +95,7 @@ int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t numbe
 void rep_stream_break_attempt(rep_stream *stream, uint64_t attempt, int cause);
 /* 1 when open. */
 int rep_stream_is_open(rep_stream *stream);
+
+REP_API_END
 
 #endif

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "tree_parts.h"
+
 struct rep_tree {
     uint64_t tree_id;
     pthread_mutex_t mutex;

@@ -16,11 +16,12 @@
 #ifndef REP_TREE_H
 #define REP_TREE_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_wait.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_tree rep_tree;
@@ -30,28 +31,6 @@ int rep_tree_new(uint64_t tree_id, rep_tree **out);
 void rep_tree_free(rep_tree *tree);
 /* cdef:end */
 
-/* A place inside a tree. Lives on the caller's stack from enter to exit. */
-typedef struct rep_pass {
-    rep_tree *tree;
-    uint64_t first; /* bytes [first, end) */
-    uint64_t end;
-    bool inside;
-    struct rep_pass *previous;
-    struct rep_pass *next;
-} rep_pass;
-
-uint64_t rep_tree_id(const rep_tree *tree);
-
-/* Enters the tree that `where` points to (it may change while waiting, when trees are joined) on
- * the bytes [offset, offset+length). 0; -ETIMEDOUT or -ECANCELED: not inside, nothing changed. */
-int rep_tree_enter(_Atomic(rep_tree *) *where, rep_pass *pass, uint64_t offset, uint64_t length,
-                   uint64_t deadline_ns, rep_wake *wake);
-void rep_tree_exit(rep_pass *pass);
-
-/* Closes the gates of `count` distinct trees in the order of their ids and waits until nobody is
- * inside. On failure (-ETIMEDOUT, -ECANCELED) none is left closed. `trees` is sorted and made
- * unique in place; the number of distinct ones is returned. */
-int rep_tree_close_all(rep_tree **trees, int count, uint64_t deadline_ns, rep_wake *wake);
-void rep_tree_open_all(rep_tree *const *trees, int count);
+REP_API_END
 
 #endif

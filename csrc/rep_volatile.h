@@ -20,7 +20,10 @@
 #ifndef REP_VOLATILE_H
 #define REP_VOLATILE_H
 
+#include "rep_api.h"
 #include "rep_io.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 /* -ENOMEM, -EINVAL (`base` is empty). */
@@ -34,5 +37,7 @@ void rep_volatile_fail_reads(rep_io *io, int error);
 uint64_t rep_volatile_unflushed_count(rep_io *io);
 uint64_t rep_volatile_flush_count(rep_io *io);
 /* cdef:end */
+
+REP_API_END
 
 #endif

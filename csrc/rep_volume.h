@@ -19,11 +19,14 @@
 
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_bitmap.h"
 #include "rep_io.h"
 #include "rep_link.h"
 #include "rep_tree.h"
 #include "rep_wait.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 enum rep_fence { REP_FENCE_NONE = 0, REP_FENCE_WRITES = 1, REP_FENCE_READS = 2 };
@@ -87,5 +90,7 @@ int rep_volume_epoch_push(rep_volume *volume, uint64_t chunk_bytes, uint64_t seq
 int rep_volume_io_new(rep_volume *volume, uint64_t token, uint64_t ack_timeout_ns, rep_wake *wake,
                       rep_io **out);
 /* cdef:end */
+
+REP_API_END
 
 #endif

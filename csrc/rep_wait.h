@@ -10,6 +10,10 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "rep_api.h"
+
+REP_API_BEGIN
+
 #define REP_NO_DEADLINE UINT64_MAX
 
 /* cdef:begin */
@@ -36,5 +40,7 @@ int rep_wait_cond_init(pthread_cond_t *cond);
  * 0 when woken (perhaps spuriously: the caller tests its condition again), -ETIMEDOUT past the
  * deadline, -ECANCELED when `wake` (may be NULL) is raised. */
 int rep_wait_on(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_ns, rep_wake *wake);
+
+REP_API_END
 
 #endif

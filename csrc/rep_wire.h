@@ -18,6 +18,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rep_api.h"
+
+REP_API_BEGIN
+
 /* cdef:begin */
 #define REP_FRAME_BYTES 1048576
 #define REP_FRAME_HEADER_BYTES 64
@@ -64,5 +68,7 @@ void rep_frame_put_header(void *frame, const rep_frame_info *info);
 void rep_record_put_header(void *at, const rep_record *record);
 /* Reads one record at body[0..available): its whole size in bytes, or -EBADMSG. */
 int rep_record_get(const uint8_t *body, uint64_t available, rep_record *out);
+
+REP_API_END
 
 #endif

@@ -36,7 +36,16 @@ clang_tidy() {
         # csrc/ext isn't in CMake's build: it takes the flags after --.
         printf '%s\0' csrc/ext/*.c | xargs -0 -I{} -P 2 "$bin/clang-tidy" --quiet {} \
             -- -std=c11 -D_GNU_SOURCE -Icsrc 2>&1
+        "$bin/clang-tidy" --quiet examples/*.c -- -std=c11 -D_GNU_SOURCE -Icsrc 2>&1
     )
+    ! grep -E '(error|warning): ' <<<"$complaints" | sort -u | grep .
+}
+
+# The public headers as a C++ program takes them.
+cxx_headers() {
+    local complaints
+    complaints=$("$bin/clang-tidy" --quiet --checks='-*,clang-diagnostic-*,misc-definitions-in-headers' csrc/rep_*.h \
+        -- -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Icsrc 2>&1)
     ! grep -E '(error|warning): ' <<<"$complaints" | sort -u | grep .
 }
 
@@ -49,6 +58,7 @@ step "mypy benchmarks" env MYPYPATH=benchmarks "$bin/mypy" benchmarks
 step "import-linter" "$bin/lint-imports" --no-cache
 step "clang-format" clang_format "${c_files[@]}"
 step "clang-tidy" clang_tidy
+step "headers in C++" cxx_headers
 if [ ${#failed[@]} -gt 0 ]; then
     echo "lint: failed: ${failed[*]}" >&2
     exit 1
