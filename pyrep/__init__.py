@@ -1,7 +1,8 @@
 """Mirrored block volumes with point-in-time backup and restore, in user space.
 
 The embedding API: `StorageSystem` with volumes and pairs, `connect` for two systems of one process,
-and the workflows `backup`, `restore`, `dry_run_restore`, `resume`, `abandon`.
+and the workflows `backup`, `restore`, `dry_run_restore`, `resume`, `abandon`;
+`browse`, `history`, `diff`, `changed_files` and `pending_files` look into generations and volumes.
 """
 
 from pyrep.engine import (
@@ -27,11 +28,17 @@ from pyrep.workflows import (
     BackupSides,
     Estimate,
     HoldAck,
+    PathVersion,
     RestoreReport,
     abandon,
     backup,
+    browse,
+    changed_files,
+    diff,
     dry_run_restore,
+    history,
     list_workflows,
+    pending_files,
     restore,
     resume,
 )
@@ -54,6 +61,7 @@ __all__ = [
     "Pair",
     "PairState",
     "PairStatus",
+    "PathVersion",
     "Progress",
     "ProgressCallback",
     "PyrepError",
@@ -64,10 +72,15 @@ __all__ = [
     "__version__",
     "abandon",
     "backup",
+    "browse",
+    "changed_files",
     "connect",
+    "diff",
     "dry_run_restore",
     "format_error",
+    "history",
     "list_workflows",
+    "pending_files",
     "restore",
     "resume",
 ]

@@ -20,8 +20,9 @@ def make_builder() -> FFI:
         SystemExit: the header marks no region.
     """
     builder = FFI()
-    # Of rep_io.h only the name: its functions are in the core, and a pointer comes from there.
+    # Of rep_io.h only the names: its functions are in the core, and a pointer comes from there.
     builder.cdef("typedef struct rep_io rep_io;")
+    builder.cdef("typedef struct rep_extent { uint64_t offset; uint64_t length; } rep_extent;")
     declare(builder, HERE / "rep_ext.h")
     builder.set_source(
         "pyrep._ext_native",

@@ -128,6 +128,8 @@ typedef struct rep_ext_entry {
     uint64_t name_offset; /* into the names */
     uint32_t name_length; /* bytes; an encrypted name is base64url of what is on disk */
     uint32_t parent;      /* index of the directory's entry; UINT32_MAX: the start of the walk */
+    uint32_t is_wanted;   /* of rep_ext_owners_names; 0: it is only on the way to one that is */
+    uint32_t unused;
 } rep_ext_entry;
 
 typedef struct rep_ext_listing {
@@ -172,6 +174,25 @@ int rep_ext_readlink(rep_ext *ext, uint32_t inode, char *buffer, size_t capacity
 /* Reads a regular file; *got < length only at its end. Holes read as zeros. */
 int rep_ext_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t length, uint64_t offset,
                  uint64_t *got);
+
+/* Which files hold bytes of the volume. */
+typedef struct rep_ext_owners {
+    uint32_t
+        *inodes; /* ascending: files that have some of the bytes as content, map or attributes */
+    size_t count;
+    uint64_t file_bytes;     /* of the extents, in such files */
+    uint64_t free_bytes;     /* in no use, or behind the file system */
+    uint64_t metadata_bytes; /* the rest: tables, bitmaps, the journal */
+} rep_ext_owners;
+
+/* `extents` are of the volume, ascending, not overlapping (-EINVAL). Each inode is read once. Files
+ * inside their inodes are named when the block of their inode is touched. Free the result with
+ * rep_ext_owners_free. */
+int rep_ext_owners_get(rep_ext *ext, const rep_extent *extents, size_t count, rep_ext_owners *out);
+void rep_ext_owners_free(rep_ext_owners *owners);
+/* All names of these inodes below the root, and the directories on the way to them. The root isn't
+ * listed. Free with rep_ext_listing_free, after a failure too. */
+int rep_ext_owners_names(rep_ext *ext, const rep_ext_owners *owners, rep_ext_listing *out);
 
 /* Extended attributes, packed: for each {uint32 name length, uint32 value length, name, value},
  * in host order. POSIX ACLs have the form they have on disk. Free *packed with
@@ -239,6 +260,10 @@ int rep_ext_delta_new(rep_ext *source, uint32_t source_inode, rep_ext *target, u
                       rep_ext_delta **out);
 void rep_ext_delta_free(rep_ext_delta *delta);
 void rep_ext_delta_needs(const rep_ext_delta *delta, rep_ext_needs *out);
+/* Whether the two have the same size and lie in the same blocks of their volumes, none of which is
+ * in `changed`: extents in which the two volumes may differ, ascending. Then their content is the
+ * same, and isn't read to say so. */
+int rep_ext_delta_is_untouched(const rep_ext_delta *delta, const rep_extent *changed, size_t count);
 /* Compares about `budget` bytes from where the last call ended. 1 when there is more, 0 at the end.
  * *differ grows by the bytes of blocks whose content differs, *compared by those read. */
 int rep_ext_delta_compare(rep_ext_delta *delta, uint64_t budget, uint64_t *differ,

@@ -278,6 +278,44 @@ void rep_ext_delta_needs(const rep_ext_delta *delta, rep_ext_needs *out)
     out->map_blocks = map_blocks(delta, out->blocks_to_map) * ratio;
 }
 
+static int is_touched(const run *at, uint64_t block_bytes, const rep_extent *changed, size_t count)
+{
+    uint64_t start = at->physical * block_bytes;
+    uint64_t end = start + at->count * block_bytes;
+    size_t low = 0;
+    size_t high = count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (changed[middle].offset + changed[middle].length <= start)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && changed[low].offset < end;
+}
+
+int rep_ext_delta_is_untouched(const rep_ext_delta *delta, const rep_extent *changed, size_t count)
+{
+    const block_map *from = &delta->from;
+    const block_map *to = &delta->to;
+
+    if (delta->inode == 0 || delta->size != delta->target_size || delta->from_inline
+        || delta->to_inline || from->count != to->count
+        || !rep_ext_is_same_layout(delta->source, delta->target))
+        return 0;
+    for (size_t i = 0; i < from->count; i++) {
+        const run *a = &from->runs[i];
+        const run *b = &to->runs[i];
+        if (a->logical != b->logical || a->physical != b->physical || a->count != b->count
+            || a->state != b->state
+            || (a->state == RUN_DATA
+                && is_touched(a, delta->source->fs->blocksize, changed, count)))
+            return 0;
+    }
+    return 1;
+}
+
 static int get_windows(rep_ext_delta *delta)
 {
     if (!delta->wanted)

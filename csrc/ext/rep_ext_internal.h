@@ -75,6 +75,8 @@ typedef struct block_map {
     int damaged; /* a block outside the file system */
 } block_map;
 int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out);
+/* With the blocks of the map itself among the runs, whose order then says nothing. */
+int rep_ext_map_load_all(rep_ext *ext, uint32_t inode, block_map *out);
 void rep_ext_map_free(block_map *map);
 /* Gives an inode an empty tree of extents. */
 void rep_ext_map_begin(struct ext2_inode *small);

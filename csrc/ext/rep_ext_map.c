@@ -66,7 +66,7 @@ int rep_ext_is_inside(const rep_ext *ext, uint64_t physical, uint64_t count)
            && count <= blocks - physical;
 }
 
-static int load_extents(rep_ext *ext, uint32_t inode, block_map *out)
+static int load_extents(rep_ext *ext, uint32_t inode, int all, block_map *out)
 {
     ext2_extent_handle_t handle = NULL;
     struct ext2fs_extent extent;
@@ -78,7 +78,15 @@ static int load_extents(rep_ext *ext, uint32_t inode, block_map *out)
     while (!failure && code == 0) {
         failure = ext2fs_extent_get(handle, operation, &extent);
         operation = EXT2_EXTENT_NEXT;
-        if (failure || !(extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) || extent.e_len == 0)
+        if (failure)
+            continue;
+        if (!(extent.e_flags & EXT2_EXTENT_FLAGS_LEAF)) {
+            if (all && !(extent.e_flags & EXT2_EXTENT_FLAGS_SECOND_VISIT)
+                && rep_ext_is_inside(ext, extent.e_pblk, 1))
+                code = rep_ext_map_add(out, extent.e_lblk, extent.e_pblk, 1, RUN_DATA);
+            continue;
+        }
+        if (extent.e_len == 0)
             continue;
         if (extent.e_lblk < next || !rep_ext_is_inside(ext, extent.e_pblk, extent.e_len))
             failure = EXT2_ET_EXTENT_INVALID_LENGTH;
@@ -98,6 +106,7 @@ static int load_extents(rep_ext *ext, uint32_t inode, block_map *out)
 typedef struct block_visit {
     rep_ext *ext;
     block_map *map;
+    int all; /* the pointer blocks too */
     int code;
 } block_visit;
 
@@ -110,18 +119,20 @@ static int visit_block(ext2_filsys fs, blk64_t *physical, e2_blkcnt_t logical, b
     (void)fs;
     (void)reference;
     (void)offset;
-    if (*physical == 0 || logical < 0)
+    if (*physical == 0 || (logical < 0 && !visit->all))
         return 0;
     visit->code = rep_ext_is_inside(visit->ext, *physical, 1)
-                      ? rep_ext_map_add(visit->map, (uint64_t)logical, *physical, 1, RUN_DATA)
+                      ? rep_ext_map_add(visit->map, logical < 0 ? 0 : (uint64_t)logical, *physical,
+                                        1, RUN_DATA)
                       : -EUCLEAN;
     return visit->code < 0 ? BLOCK_ABORT : 0;
 }
 
-int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out)
+static int load(rep_ext *ext, uint32_t inode, int all, block_map *out)
 {
     struct ext2_inode small = {0};
-    block_visit visit = {.ext = ext, .map = out};
+    block_visit visit = {.ext = ext, .map = out, .all = all};
+    int flags = BLOCK_FLAG_READ_ONLY | (all ? 0 : BLOCK_FLAG_DATA_ONLY);
     errcode_t failure = ext2fs_read_inode(ext->fs, inode, &small);
 
     memset(out, 0, sizeof *out);
@@ -131,13 +142,22 @@ int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out)
         || !ext2fs_inode_has_valid_blocks2(ext->fs, &small))
         return 0;
     if (small.i_flags & EXT4_EXTENTS_FL)
-        return load_extents(ext, inode, out);
-    failure = ext2fs_block_iterate3(ext->fs, inode, BLOCK_FLAG_READ_ONLY | BLOCK_FLAG_DATA_ONLY,
-                                    NULL, visit_block, &visit);
+        return load_extents(ext, inode, all, out);
+    failure = ext2fs_block_iterate3(ext->fs, inode, flags, NULL, visit_block, &visit);
     if (failure || visit.code == -EUCLEAN)
         return rep_ext_failed(ext, "blocks of inode", inode,
                               failure ? failure : EXT2_ET_BAD_BLOCK_NUM);
     return visit.code;
+}
+
+int rep_ext_map_load(rep_ext *ext, uint32_t inode, block_map *out)
+{
+    return load(ext, inode, 0, out);
+}
+
+int rep_ext_map_load_all(rep_ext *ext, uint32_t inode, block_map *out)
+{
+    return load(ext, inode, 1, out);
 }
 
 /* Enters one run of blocks, already claimed, into the extents. */

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyrep.engine.cancel import Cancel
@@ -82,12 +82,20 @@ def content_differs(
     one: FileStat,
     target: ExtFileSystem,
     other: FileStat,
+    *,
     cancel: Cancel | None = None,
+    changed: Sequence[tuple[int, int]] | None = None,
 ) -> int:
-    """Return the bytes of the blocks in which two regular files' content differs."""
+    """Return the bytes of the blocks in which two regular files' content differs.
+
+    Args:
+        changed: (offset, length), ascending: outside, the two volumes are known to be the same.
+    """
     if one.size == other.size == one.blocks == other.blocks == 0:
         return 0
     with Delta(source.handle, one.inode, target.handle, other.inode) as delta:
+        if changed is not None and delta.is_untouched(changed):
+            return 0
         return compare_all(delta, cancel)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -73,6 +73,13 @@ class Delta:
             own_places_free=bool(out.own_places_free),
             size_differs=bool(out.size_differs),
         )
+
+    def is_untouched(self, changed: Sequence[tuple[int, int]]) -> bool:
+        """Whether both files have the same size and blocks, none in `changed` (offset, length)."""
+        extents = self._ffi.new("rep_extent[]", [*changed])
+        with locked_both(self._source, self._target):
+            answer = self._lib.rep_ext_delta_is_untouched(self._pointer, extents, len(changed))
+        return bool(answer)
 
     def _step(self, function: Callable[..., int], doing: str, budget: int) -> tuple[bool, int, int]:
         counted = self._ffi.new("uint64_t[2]")

@@ -16,7 +16,7 @@ Native = Any
 
 # As rep_ext_stat and rep_ext_entry in csrc/ext/rep_ext.h; their sizes are compared when loading.
 STAT_FORMAT = "=QQqqqq16I"
-ENTRY_FORMAT = f"{STAT_FORMAT}QII"
+ENTRY_FORMAT = f"{STAT_FORMAT}QIIII"
 
 
 def _load() -> tuple[Native, Native]:

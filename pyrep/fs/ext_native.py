@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from pyrep.fs.entries import Access, FileKind, FileStat, Storage
 from pyrep.fs.ext_errors import make_error, make_refusal
 from pyrep.fs.ext_library import ENTRY_FORMAT, STAT_FORMAT, Native, library
 
-__all__ = ["ROOT_INODE", "ExtHandle", "ExtInfo", "Making", "locked_both"]
+__all__ = ["ROOT_INODE", "ExtHandle", "ExtInfo", "Making", "Owners", "locked_both"]
 
 ROOT_INODE = 2
 
@@ -51,6 +51,23 @@ class ExtInfo:
     has_value_inodes: bool
     bytes_written: int
     bytes_dirty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owners:
+    """Whose some bytes of the volume are.
+
+    Attributes:
+        stats: every name of the files and directories that hold some, without the root.
+        holds_root: the root directory holds some.
+        file_bytes, free_bytes, metadata_bytes: in files, in no use, the rest.
+    """
+
+    stats: tuple[FileStat, ...]
+    holds_root: bool
+    file_bytes: int
+    free_bytes: int
+    metadata_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +260,37 @@ class ExtHandle:
         finally:
             self._lib.rep_ext_listing_free(listing)
 
+    def owners(self, extents: Sequence[tuple[int, int]]) -> Owners:
+        """Return whose the bytes of (offset, length) are: ascending, not overlapping."""
+        array = self._ffi.new("rep_extent[]", [*extents])
+        owners = self._ffi.new("rep_ext_owners *")
+        listing = self._ffi.new("rep_ext_listing *")
+        names = self._lib.rep_ext_owners_names
+        try:
+            self._call(
+                "find files by their blocks",
+                self._lib.rep_ext_owners_get,
+                array,
+                len(extents),
+                owners,
+            )
+            inodes = self._ffi.unpack(owners.inodes, owners.count) if owners.count else []
+            self._call("find names", names, owners, listing)
+            stats = self._unpack_listing(listing, b"/")
+            wanted = self._ffi.unpack(listing.entries, listing.count) if listing.count else []
+            return Owners(
+                stats=tuple(
+                    stat for stat, entry in zip(stats, wanted, strict=True) if entry.is_wanted
+                ),
+                holds_root=ROOT_INODE in inodes,
+                file_bytes=owners.file_bytes,
+                free_bytes=owners.free_bytes,
+                metadata_bytes=owners.metadata_bytes,
+            )
+        finally:
+            self._lib.rep_ext_listing_free(listing)
+            self._lib.rep_ext_owners_free(owners)
+
     def _unpack_listing(self, listing: Native, path: bytes) -> list[FileStat]:
         if listing.count == 0:
             return []
@@ -251,7 +299,7 @@ class ExtHandle:
         top = b"" if path == b"/" else path
         found: list[FileStat] = []
         for values in _ENTRY.iter_unpack(entries):
-            offset, length, parent = values[22:]
+            offset, length, parent = values[22:25]
             above = top if parent == _NO_PARENT else found[parent].path
             found.append(_to_stat(values, above + b"/" + names[offset : offset + length]))
         return found

@@ -10,7 +10,7 @@ from pyrep.errors import InvalidArgumentError, PathNotInFileSystemError
 from pyrep.fs.entries import FileKind, FileStat, PathLike, join, normalize, show
 from pyrep.fs.tree import FileTree
 
-__all__ = ["Chosen", "Selection"]
+__all__ = ["Chosen", "Selection", "find_paths"]
 
 _ANY_DEPTH = b"**"
 _WILD = frozenset(b"*?[")
@@ -87,6 +87,20 @@ class Selection:
                 raise _nothing(tree, pattern, part, list(matches.values()))
             matches = following
         return list(matches.values())
+
+
+def find_paths(tree: FileTree, pattern: bytes) -> list[FileStat]:
+    """Return what a normalized pattern means, each once; nothing is no error."""
+    matches = {tree.root.path: tree.root}
+    parts = [part for part in pattern.split(b"/") if part]
+    for number, part in enumerate(parts):
+        following: dict[bytes, FileStat] = {}
+        for directory in matches.values():
+            if directory.kind is FileKind.DIRECTORY:
+                last = number == len(parts) - 1
+                following.update((s.path, s) for s in _step(tree, directory, part, last=last))
+        matches = following
+    return list(matches.values())
 
 
 def _step(tree: FileTree, directory: FileStat, part: bytes, *, last: bool) -> list[FileStat]:

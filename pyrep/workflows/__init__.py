@@ -2,6 +2,14 @@
 
 from pyrep.engine import StorageSystem
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
+from pyrep.workflows.browse import (
+    PathVersion,
+    browse,
+    changed_files,
+    diff,
+    history,
+    pending_files,
+)
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (
@@ -20,13 +28,19 @@ __all__ = [
     "BackupSides",
     "Estimate",
     "HoldAck",
+    "PathVersion",
     "RestoreReport",
     "RestoreRequest",
     "abandon",
     "attach",
     "backup",
+    "browse",
+    "changed_files",
+    "diff",
     "dry_run_restore",
+    "history",
     "list_workflows",
+    "pending_files",
     "restore",
     "resume",
 ]

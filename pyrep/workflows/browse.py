@@ -1,0 +1,276 @@
+"""Looking into generations: browse one, the history of a path, what differs between two."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyrep._core import OverlayIo
+from pyrep.engine import Cancel, StorageSystem
+from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
+from pyrep.fs import (
+    ChangedFiles,
+    ExtFileSystem,
+    FileBrowser,
+    FileStat,
+    PathChange,
+    content_changed,
+    diff_trees,
+    files_of_extents,
+    merged,
+)
+from pyrep.fs.entries import PathLike, normalize
+from pyrep.model import Generation, GenerationId, GenerationMember, VolumeId
+from pyrep.workflows.estimate import open_view
+
+__all__ = ["PathVersion", "browse", "changed_files", "diff", "history", "pending_files"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathVersion:
+    """One path as one generation has it.
+
+    Attributes:
+        stat: None: the generation doesn't have the path.
+        content_changed: whether it holds something else than in the generation before; None where
+            there is nothing to compare with: the first one, or one of the two doesn't have it.
+    """
+
+    generation_id: GenerationId
+    taken_at: datetime
+    stat: FileStat | None
+    content_changed: bool | None
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the generation has the path."""
+        return self.stat is not None
+
+
+def _member(
+    system: StorageSystem, generation_id: str, volume: str | None
+) -> tuple[Generation, GenerationMember]:
+    generation = system.generations.get(GenerationId(generation_id))
+    if generation.home != system.system_id:
+        raise RefusedError(
+            f"generation {generation_id} is held by system {generation.home}",
+            hint="look into it at that system",
+        )
+    if volume is not None:
+        return generation, system.generations.member(generation, VolumeId(volume))
+    if len(generation.members) != 1:
+        known = ", ".join(sorted(one.source for one in generation.members))
+        raise InvalidArgumentError(
+            f"generation {generation_id} has several volumes: {known}", hint="name one: volume=..."
+        )
+    return generation, generation.members[0]
+
+
+@contextlib.contextmanager
+def _open(
+    system: StorageSystem, generation: Generation, member: GenerationMember
+) -> Iterator[ExtFileSystem]:
+    name = f"generation {generation.generation_id}"
+    with system.state.at_work():
+        system.state.check_open()
+        with (
+            system.generations.view(generation.generation_id, member.source) as view,
+            open_view(view, name) as fs,
+        ):
+            yield fs
+
+
+@contextlib.contextmanager
+def browse(
+    system: StorageSystem, generation: str, volume: str | None = None
+) -> Iterator[FileBrowser]:
+    """Look at the files of a generation: ls, cat, stat, find.
+
+    It goes through a copy-on-write view: nothing is written to the generation, which is pinned
+    until the `with` ends (INV-4). No root, no mount.
+
+    Args:
+        system: the system that holds the generation.
+        generation: its id.
+        volume: which of its volumes, by its id at either system; may be left out if it has one.
+
+    Raises:
+        NotFoundError, RefusedError: there is none, it isn't complete, another system holds it.
+        FileSystemError: its file system can't be read.
+    """
+    found, member = _member(system, generation, volume)
+    with _open(system, found, member) as fs:
+        yield FileBrowser(fs)
+
+
+def _changed_between(
+    system: StorageSystem, a: GenerationMember, b: GenerationMember
+) -> list[tuple[int, int]] | None:
+    """Return where two generations of one volume may differ, by their mirrors' marks; or None."""
+    state = system.state
+    if a.source != b.source:
+        return None
+    with state.control:
+        try:
+            one, other = state.mirror(a.pair_id, a.source), state.mirror(b.pair_id, b.source)
+        except NotFoundError:
+            return None
+        if {one.row.volume_id, other.row.volume_id} != {a.source}:
+            return None
+        chunks = one.link.marks_between(other.link)
+        chunk_bytes = one.row.chunk_bytes
+        size = state.volume(a.source).record.size_bytes
+    if chunks is None:
+        return None
+    return merged(chunks.extents(chunk_bytes=chunk_bytes, size_bytes=size))
+
+
+def diff(
+    system: StorageSystem,
+    generation_a: str,
+    generation_b: str,
+    volume: str | None = None,
+    *,
+    cancel: Cancel | None = None,
+) -> tuple[PathChange, ...]:
+    """Return what is different in generation b, by path: created, removed, content, attributes.
+
+    Where the mirrors' marks tell which chunks changed between the two, files that lie in none of
+    them aren't read.
+
+    Args:
+        generation_a: the earlier one.
+        generation_b: the later one; both held by `system`.
+        volume: may be left out if they have one.
+        cancel: ends it early.
+
+    Raises:
+        NotFoundError, RefusedError, FileSystemError, CancelledError: as they come.
+    """
+    before, one = _member(system, generation_a, volume)
+    after, other = _member(system, generation_b, volume)
+    _check_same_volume(one, other)
+    with _open(system, before, one) as a, _open(system, after, other) as b:
+        changed = _changed_between(system, one, other)
+        return diff_trees(a, b, changed=changed, cancel=cancel)
+
+
+def _check_same_volume(one: GenerationMember, other: GenerationMember) -> None:
+    if one.source != other.source:
+        raise InvalidArgumentError(
+            f"the generations are of two volumes: {one.source} and {other.source}"
+        )
+
+
+def history(system: StorageSystem, volume: str, path: PathLike) -> tuple[PathVersion, ...]:
+    """Return one path as each complete generation of a volume has it, oldest first.
+
+    Args:
+        system: the system that holds the generations; those held elsewhere are left out.
+        volume: its id at either system.
+        path: absolute; a symbolic link on the way isn't followed.
+
+    Raises:
+        FileSystemError: a generation's file system can't be read.
+    """
+    where = normalize(path)
+    found: list[PathVersion] = []
+    last: Generation | None = None
+    for generation in _generations_of(system, volume):
+        before = found[-1].stat if found else None
+        found.append(
+            _version(system, VolumeId(volume), where, generation, last=last, before=before)
+        )
+        last = generation
+    return tuple(found)
+
+
+def _version(
+    system: StorageSystem,
+    volume: VolumeId,
+    path: bytes,
+    generation: Generation,
+    *,
+    last: Generation | None,
+    before: FileStat | None,
+) -> PathVersion:
+    """Return a path as `generation` has it, beside the one before, which has it as `before`."""
+    member = system.generations.member(generation, volume)
+    changed = None
+    with _open(system, generation, member) as fs:
+        stat = fs.stat(path) if fs.exists(path) else None
+        if stat is not None and before is not None and last is not None:
+            other = system.generations.member(last, volume)
+            changed = stat.kind is not before.kind
+            if not changed:
+                ranges = _changed_between(system, other, member)
+                with _open(system, last, other) as earlier:
+                    changed = content_changed(earlier, before, fs, stat, changed=ranges)[0]
+    return PathVersion(
+        generation_id=generation.generation_id,
+        taken_at=generation.taken_at,
+        stat=stat,
+        content_changed=changed,
+    )
+
+
+def _generations_of(system: StorageSystem, volume: str) -> list[Generation]:
+    wanted = VolumeId(volume)
+    return sorted(
+        (
+            one
+            for one in system.list_generations()
+            if one.is_complete
+            and one.home == system.system_id
+            and any(wanted in {member.source, member.origin_volume} for member in one.members)
+        ),
+        key=lambda one: one.taken_at,
+    )
+
+
+def changed_files(
+    system: StorageSystem, generation: str, since: str, volume: str | None = None
+) -> ChangedFiles:
+    """Return the names of the files whose bytes changed since an earlier generation.
+
+    They are those of `generation`, which is the later one; what was removed is `free_bytes`.
+
+    Raises:
+        RefusedError: the mirrors' marks don't tell what changed between the two; `diff` compares.
+        NotFoundError, FileSystemError: as they come.
+    """
+    after, other = _member(system, generation, volume)
+    _, one = _member(system, since, volume)
+    _check_same_volume(one, other)
+    changed = _changed_between(system, one, other)
+    if changed is None:
+        raise RefusedError(
+            f"what changed between generations {since} and {generation} isn't known any more",
+            hint="diff(system, ...) compares them",
+        )
+    with _open(system, after, other) as fs:
+        return files_of_extents(fs, changed)
+
+
+def pending_files(system: StorageSystem, pair_id: str) -> ChangedFiles:
+    """Return the names of the files that a pair's pending chunks belong to.
+
+    An estimate: the volume is looked at through a copy-on-write view while it may be written, and a
+    mounted file system's newest changes may still be in its host's memory.
+
+    Raises:
+        NotFoundError: there is no such pair.
+        FileSystemError: the live file system can't be read.
+    """
+    pair = system.pair(pair_id)
+    volume = pair.row.volume_id
+    with system.state.at_work():
+        system.state.check_open()
+        extents = pair.pending_extents()
+        with (
+            OverlayIo(system.state.volume(volume).io) as view,
+            open_view(view, f"volume {volume}") as fs,
+        ):
+            return files_of_extents(fs, extents, is_estimate=True)
