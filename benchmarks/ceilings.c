@@ -1,6 +1,5 @@
 /* Ceilings: what plain C takes for the same work on the same data, in the same run.
  * Each function returns nanoseconds, or a negative errno. Loaded by ceilings.py through ctypes. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>

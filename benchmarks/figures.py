@@ -1,14 +1,19 @@
-"""What benchmarks share: sizes, and the figure beside its ceiling."""
+"""What benchmarks share: sizes, and figures beside their ceilings and peers."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ceilings import Ceilings
 
-__all__ = ["Beside", "Sizes"]
+__all__ = ["Beside", "Pairs", "Sizes", "interval", "ratios"]
+
+Pairs = list[tuple[float, float]]
+"""What was measured and what it is compared with, each pair from one moment. Nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +24,75 @@ class Sizes:
     volume_bytes: int
     bits: int
     writes: int
+    is_smoke: bool = False
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the median by order statistics; of 11, the 2nd and the 10th.
+
+    With fewer than 6 values no two of them reach 95 %: the answer is then the least and the most.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    below, edge = 0.0, 0
+    for k in range(count // 2):
+        below += math.comb(count, k) / 2**count
+        if below > 0.025:
+            break
+        edge = k
+    return ordered[edge], ordered[-1 - edge]
+
+
+def ratios(pairs: Pairs) -> dict[str, object]:
+    """Return the median ratio of the pairs, its interval, and the two medians in nanoseconds."""
+    each = [measured / other for measured, other in pairs]
+    return {
+        "measured_median_ns": statistics.median(measured for measured, _ in pairs),
+        "other_median_ns": statistics.median(other for _, other in pairs),
+        "ratio_median": statistics.median(each),
+        "ratio_interval": list(interval(each)),
+        "pair_count": len(each),
+    }
 
 
 @dataclass(slots=True)
 class Beside:
-    """Pairs of the measured and its ceiling, interleaved in one run. Nanoseconds."""
+    """Pairs of the measured and its ceiling, interleaved in one run. Nanoseconds.
+
+    `peers` has the same for other programs or earlier ways, by name: `beside.peer("numpy", …)`.
+    """
 
     benchmark: Any
     ceilings: Ceilings
-    pairs: list[tuple[float, float]]
+    pairs: Pairs
+    peers: dict[str, Pairs] = field(default_factory=dict)
 
-    def report(self, **facts: object) -> None:
-        """Put the medians, and the interval of the ratios' median, beside the figure."""
-        ratios = sorted(measured / ceiling for measured, ceiling in self.pairs)
-        # The 95 % interval of the median by order statistics, of 11 pairs: the 2nd and the 10th.
-        edge = max(len(ratios) // 2 - 4, 0)
-        self.benchmark.extra_info.update(
-            facts,
-            measured_median_ns=statistics.median(measured for measured, _ in self.pairs),
-            ceiling_median_ns=statistics.median(ceiling for _, ceiling in self.pairs),
-            ratio_median=statistics.median(ratios),
-            ratio_interval=[ratios[edge], ratios[-1 - edge]],
-        )
+    def peer(self, name: str, measured_ns: float, peer_ns: float) -> None:
+        """Put one more pair beside the peer of that name."""
+        self.peers.setdefault(name, []).append((measured_ns, peer_ns))
+
+    def interleave(
+        self, rounds: int, measure: Callable[[], float], ceiling: Callable[[], float]
+    ) -> None:
+        """Take `rounds` pairs, each side first every other time: what warms or cools hits both."""
+        for index in range(rounds):
+            if index % 2:
+                other = ceiling()
+                self.pairs.append((measure(), other))
+            else:
+                measured = measure()
+                self.pairs.append((measured, ceiling()))
+
+    def report(self, *, at_most: float | None = None, **facts: object) -> None:
+        """Put the medians, and the interval of the ratios' median, beside the figure.
+
+        `at_most` is the bar, if the ratio has one: `bar_met` says whether the median keeps it. It
+        fails nothing, since the machine may be busy; whoever reads the figure judges.
+        """
+        found = ratios(self.pairs)
+        found["ceiling_median_ns"] = found.pop("other_median_ns")
+        if at_most is not None:
+            found["bar"] = at_most
+            found["bar_met"] = statistics.median(a / b for a, b in self.pairs) <= at_most
+        found["peers"] = {name: ratios(pairs) for name, pairs in self.peers.items()}
+        self.benchmark.extra_info.update(facts, **found)
