@@ -100,6 +100,7 @@ class Backup:
         Raises:
             RefusedError: a remote pair isn't DUPLEX, or no SVOL is free.
         """
+        start = time.monotonic()
         run.report()
         run.lease(self._volumes)
         run.note(remote_before=self._statuses())
@@ -127,6 +128,7 @@ class Backup:
             timeout_s = self._state.options.ack_timeout_s
             last = outlet.stream.info().last
             outlet.stream.wait(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
+        run.note(prepare_ms=(time.monotonic() - start) * 1e3)
 
     def _check_duplex(self, mirror: Mirror) -> None:
         status = self._system.pair(mirror.row.pair_id).status()
@@ -186,16 +188,19 @@ class Backup:
         streams: Sequence[Stream],
     ) -> None:
         limit_s = self.request.hold_max_ms / 1e3
-        start = time.monotonic()
         watchdog = Watchdog(streams, limit_s)
+        watchdog.start()
+        start = time.monotonic()
         try:
             numbers, closed_ms = group_cut(items, timeout_s=limit_s, wake=self._state.wake)  # 420
+            self._check_in_time(watchdog)
             points = {
                 outlet.stream_id: number for outlet, number in zip(outlets, numbers, strict=False)
             }
-            watchdog.start()
+            cut = time.monotonic()
             run.tell(410, "send everything written before the point")
-            drained = self._drain(streams, list(points.values()), start + limit_s)  # 410
+            self._drain(streams, list(points.values()), start + limit_s)  # 410
+            drained = time.monotonic()
             if outlets:
                 run.tell(430, "the secondary checks (440), brings in sync (460), splits (450)")
                 self._ask(
@@ -205,25 +210,35 @@ class Backup:
                     points=[[stream, number] for stream, number in points.items()],
                     limit_s=limit_s,
                 )  # 430 to 450
-            split_at = time.monotonic()
-            run.facts["remote_during"] = self._statuses()
-            if watchdog.expired:
-                raise RefusedError(
-                    f"the backup was refused: no answer within {self.request.hold_max_ms} ms",
-                    hint="try again, or allow a longer hold: hold_max_ms",
-                )
+            split = time.monotonic()
+            self._check_in_time(watchdog)
+            watchdog.uncork()  # 470
+            uncorked = time.monotonic()
         finally:
-            watchdog.end()  # 470
+            watchdog.end()
+        # A remote pair that left DUPLEX in the hold hasn't come back yet.
+        run.facts["remote_during"] = self._statuses()
         peak = max((stream.info().queued_peak_bytes for stream in streams), default=0)
         self._timings = {
-            "hold_ms": (time.monotonic() - start) * 1e3 if outlets else 0.0,
+            "hold_ms": (uncorked - start) * 1e3 if outlets else 0.0,
             "closed_ms": closed_ms,
-            "drain_ms": (drained - start) * 1e3,
-            "split_ms": (split_at - drained) * 1e3,
+            "cut_ms": (cut - start) * 1e3,
+            "drain_ms": (drained - cut) * 1e3,
+            "split_ms": (split - drained) * 1e3,
+            "uncork_ms": (uncorked - split) * 1e3,
             "queued_max_bytes": peak,
         }
+        phases = " ".join(f"{name}={value:.3f}" for name, value in self._timings.items())
+        _log.info("backup.hold workflow=%s %s", run.workflow_id, phases)
 
-    def _drain(self, streams: Sequence[Stream], points: Sequence[int], end: float) -> float:
+    def _check_in_time(self, watchdog: Watchdog) -> None:
+        if watchdog.expired:
+            raise RefusedError(
+                f"the backup was refused: no answer within {self.request.hold_max_ms} ms",
+                hint="try again, or allow a longer hold: hold_max_ms",
+            )
+
+    def _drain(self, streams: Sequence[Stream], points: Sequence[int], end: float) -> None:
         for stream, point in zip(streams, points, strict=True):
             left = max(end - time.monotonic(), 0.0)
             try:
@@ -234,7 +249,6 @@ class Backup:
                     f"secondary within {self.request.hold_max_ms} ms",
                     hint="try again, or allow a longer hold: hold_max_ms",
                 ) from error
-        return time.monotonic()
 
     def confirm(self, run: Run) -> None:
         """After the hold: flushed, committed, confirmed; a copy of the row is kept here."""
@@ -273,9 +287,12 @@ class Backup:
             workflow_id=run.workflow_id,
             generations=tuple(self._generations),
             hold_ms=facts.get("hold_ms", 0.0),
+            prepare_ms=facts.get("prepare_ms", 0.0),
             closed_ms=facts.get("closed_ms", 0.0),
+            cut_ms=facts.get("cut_ms", 0.0),
             drain_ms=facts.get("drain_ms", 0.0),
             split_ms=facts.get("split_ms", 0.0),
+            uncork_ms=facts.get("uncork_ms", 0.0),
             queued_max_bytes=facts.get("queued_max_bytes", 0),
         )
 

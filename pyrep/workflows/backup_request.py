@@ -77,19 +77,25 @@ class BackupReport:
     Attributes:
         workflow_id: its id in the journal.
         generations: complete, one per side; the secondary's first.
-        hold_ms: 420 to 470.
+        prepare_ms: 400: all that was done before the hold, while hosts wrote.
+        hold_ms: 420 to 470; the four phases below together.
         closed_ms: of these, how long the gates were closed.
-        drain_ms: of these, 410.
-        split_ms: of these, 430 to 450.
+        cut_ms: 420: until the gates were closed, the point noted, and the gates open again.
+        drain_ms: 410: from the point until it was applied.
+        split_ms: 430 to 450.
+        uncork_ms: 470.
         queued_max_bytes: most bytes queued in the hold.
     """
 
     workflow_id: str
     generations: tuple[Generation, ...]
+    prepare_ms: float = 0.0
     hold_ms: float = 0.0
     closed_ms: float = 0.0
+    cut_ms: float = 0.0
     drain_ms: float = 0.0
     split_ms: float = 0.0
+    uncork_ms: float = 0.0
     queued_max_bytes: int = 0
 
     @property

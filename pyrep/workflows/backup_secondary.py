@@ -11,6 +11,7 @@ from pyrep.engine import StorageSystem
 from pyrep.errors import RefusedError, TimedOutError
 from pyrep.model import (
     Generation,
+    GenerationId,
     GenerationState,
     PairId,
     PairStatus,
@@ -32,6 +33,7 @@ class SecondaryBackup:
         self._system = system
         self._state = system.state
         self._pool = Pool(system)
+        self._prepared: dict[str, GenerationId] = {}
         self._split: dict[str, threading.Event] = {}
 
     def prepare(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class SecondaryBackup:
             reuse_last=body["reuse_last"],
             lease=True,
         )
+        self._prepared[generation.attempt_id] = generation.generation_id
         return {"attempt": generation.attempt_id, "generation": generation.generation_id}
 
     def _spvol(self, peer: str, pair_id: PairId) -> VolumeId:
@@ -54,7 +57,10 @@ class SecondaryBackup:
 
     def _attempt(self, peer: str, attempt_id: str) -> Generation:
         """Return the attempt, which must be of this peer's volumes."""
-        for one in self._state.catalogue.all():
+        # The hold waits for this: not for a walk through the whole catalogue.
+        prepared = self._prepared.get(attempt_id)
+        known = [self._system.generations.get(prepared)] if prepared else None
+        for one in known or self._state.catalogue.all():
             origins = {member.origin_system for member in one.members}
             if (
                 one.attempt_id == attempt_id
@@ -71,7 +77,7 @@ class SecondaryBackup:
             raise RefusedError(
                 f"backup attempt {body['attempt']} is {generation.state}: too late to split"
             )
-        pairs = self._pool.pairs_of(generation.generation_id)
+        pairs = self._pool.sides_of(generation)
         self._tell(generation, 440, "are the local mirrors in sync?")
         for pvol, _ in pairs:
             if pvol.row.status is not PairStatus.DUPLEX:  # 440
@@ -118,11 +124,13 @@ class SecondaryBackup:
             )
         generation = complete_generation(self._system, generation.generation_id, body)
         self._split.pop(generation.generation_id, None)
+        self._prepared.pop(generation.attempt_id, None)
         return {"generation": generation_to(generation)}
 
     def end(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
         """The workflow has ended: an attempt that wasn't split has failed; the lease is free."""
         for one in self._state.catalogue.all():
+            self._prepared.pop(one.attempt_id, None)
             if one.state is GenerationState.TAKING and one.generation_id not in self._split:
                 holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
                 if one.home == self._system.system_id and holder == body["workflow"]:

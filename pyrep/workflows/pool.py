@@ -129,7 +129,10 @@ class Pool:
         """Return both sides of each member's local pair; none without a generation."""
         if not generation_id:
             return []
-        generation = self._system.generations.get(GenerationId(generation_id))
+        return self.sides_of(self._system.generations.get(GenerationId(generation_id)))
+
+    def sides_of(self, generation: Generation) -> list[tuple[Mirror, Mirror]]:
+        """Return both sides of each member's local pair."""
         return [self._state.sides(member.pair_id) for member in generation.members]
 
     def finish(

@@ -11,7 +11,11 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Uncorks when the hold has lasted too long, whatever else is waiting."""
+    """Uncorks when the hold has lasted too long, whatever else is waiting.
+
+    It is started before the streams are corked: making a thread takes longer than the cut. Whoever
+    corks then looks at `expired`: either it is seen there, or uncorking comes after the cork.
+    """
 
     def __init__(self, streams: Sequence[Stream], limit_s: float) -> None:
         self._streams = streams
@@ -26,15 +30,16 @@ class Watchdog:
 
     def _expire(self) -> None:
         self.expired = True
-        self._uncork()
+        self.uncork()
 
-    def _uncork(self) -> None:
+    def uncork(self) -> None:
+        """470: what is queued goes on."""
         for stream in self._streams:
             stream.uncork()
 
     def end(self) -> None:
-        """The hold is over."""
+        """Let everything go on, first of all; then end the timer."""
+        self.uncork()
         self._timer.cancel()
         if self._timer.ident is not None:
             self._timer.join()  # nobody knows of it: the streams could be gone when it uncorks
-        self._uncork()

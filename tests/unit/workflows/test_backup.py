@@ -45,8 +45,10 @@ def test_a_backup_is_recorded_at_both_systems_with_its_hold_and_the_remote_statu
     assert (there.remote_before, there.remote_during, there.remote_after) == (duplex,) * 3
     assert there.hold_ms == report.hold_ms > 0
     assert there.queued_max_bytes == report.queued_max_bytes
-    assert report.closed_ms + report.split_ms <= report.hold_ms
-    assert report.drain_ms + report.split_ms <= report.hold_ms
+    assert report.closed_ms <= report.cut_ms
+    phases = report.cut_ms + report.drain_ms + report.split_ms + report.uncork_ms
+    assert phases == pytest.approx(report.hold_ms)
+    assert report.prepare_ms > 0
 
 
 def test_steps_are_told_and_journalled_by_their_numbers(raw: Sites) -> None:
