@@ -117,6 +117,7 @@ static int enter_one(_Atomic(rep_tree *) *where, rep_tree *tree, rep_pass *pass,
         take_out(tree, pass);
     } else {
         pass->inside = true;
+        pass->others = tree->inside + tree->waiting;
         tree->inside++;
     }
     pthread_mutex_unlock(&tree->mutex);

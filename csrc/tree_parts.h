@@ -17,6 +17,7 @@ typedef struct rep_pass {
     uint64_t first; /* bytes [first, end) */
     uint64_t end;
     bool inside;
+    int others; /* passes inside or asleep when this one entered */
     struct rep_pass *previous;
     struct rep_pass *next;
 } rep_pass;

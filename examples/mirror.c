@@ -82,8 +82,8 @@ static uint64_t copy_pending(side *source, side *target)
     rep_copier *copier;
     rep_copy_progress progress = {0};
     must(rep_link_forward(source->link, target->volume, target->link), "forward");
-    must(rep_copier_new(source->link, &copier), "copier");
-    must(rep_copier_run(copier, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress), "copy");
+    must(rep_copier_new(source->link, 1, &copier), "copier");
+    must(rep_copier_run(copier, 0, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress), "copy");
     rep_copier_free(copier);
     must(rep_link_settle(source->link), "settle");
     return progress.copied_bytes;

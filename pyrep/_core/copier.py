@@ -16,24 +16,43 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyProgress:
-    """Bytes of chunks sent so far, and of these sent as zeros."""
+    """What was copied so far.
+
+    Attributes:
+        copied_bytes: bytes of chunks done, holes included.
+        zero_bytes: of these, not written as data: zeros, and holes at both ends.
+        passes: regions entered.
+        crowded: of these, while somebody else was at work in the tree: hosts, mostly.
+    """
 
     copied_bytes: int
     zero_bytes: int
+    passes: int = 0
+    crowded: int = 0
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes written as data."""
+        return self.copied_bytes - self.zero_bytes
 
 
 class Copier(Owned):
-    """Sends what is pending in a link's row. Used by one thread at a time."""
+    """Sends what is pending in a link's row, with one worker or several.
 
-    def __init__(self, link: LinkCore) -> None:
+    Each worker, a number from 0 on, is used by one thread at a time.
+    """
+
+    def __init__(self, link: LinkCore, *, workers: int = 1) -> None:
         out = ffi.new("rep_copier **")
-        check(lib.rep_copier_new(link.pointer, out), "making a copier")
+        check(lib.rep_copier_new(link.pointer, workers, out), "making a copier")
         super().__init__(out[0], lib.rep_copier_free, needs=[link])
         self._link = link
-        self._progress = ffi.new("rep_copy_progress *")
+        self._progress = [ffi.new("rep_copy_progress *") for _ in range(workers)]
 
-    def run(self, most_bytes: int, wake: Wake) -> bool:
-        """Send about `most_bytes`; return whether more is pending.
+    def run(self, most_bytes: int, wake: Wake, *, worker: int = 0) -> bool:
+        """Send about `most_bytes`; return whether something is left for this worker.
+
+        When every worker was told that nothing is left, nothing is pending.
 
         Raises:
             PathLostError: the link broke (see its info).
@@ -42,14 +61,19 @@ class Copier(Owned):
         """
 
         def call(deadline: int) -> int:
-            handle, progress = wake.pointer, self._progress
-            return int(lib.rep_copier_run(self.pointer, most_bytes, deadline, handle, progress))
+            handle, progress = wake.pointer, self._progress[worker]
+            return int(
+                lib.rep_copier_run(self.pointer, worker, most_bytes, deadline, handle, progress)
+            )
 
         return bool(check(in_slices(call, None), f"copying volume {self._link.volume.name}"))
 
     @property
     def progress(self) -> CopyProgress:
-        """What it has sent."""
+        """What all workers have done."""
         return CopyProgress(
-            copied_bytes=self._progress.copied_bytes, zero_bytes=self._progress.zero_bytes
+            copied_bytes=sum(one.copied_bytes for one in self._progress),
+            zero_bytes=sum(one.zero_bytes for one in self._progress),
+            passes=sum(one.passes for one in self._progress),
+            crowded=sum(one.crowded for one in self._progress),
         )

@@ -331,8 +331,8 @@ static inline int copy_all(rep_link *link)
 {
     rep_copier *copier;
     rep_copy_progress progress = {0};
-    CHECK_EQ(rep_copier_new(link, &copier), 0);
-    int rc = rep_copier_run(copier, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress);
+    CHECK_EQ(rep_copier_new(link, 1, &copier), 0);
+    int rc = rep_copier_run(copier, 0, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress);
     rep_copier_free(copier);
     return rc;
 }

@@ -136,8 +136,8 @@ static void copy_some(rep_link *link, rep_wake *wake)
 {
     rep_copier *copier;
     rep_copy_progress progress = {0};
-    CHECK_EQ(rep_copier_new(link, &copier), 0);
-    int rc = rep_copier_run(copier, SIZE / 8, REP_NO_DEADLINE, wake, &progress);
+    CHECK_EQ(rep_copier_new(link, 1, &copier), 0);
+    int rc = rep_copier_run(copier, 0, SIZE / 8, REP_NO_DEADLINE, wake, &progress);
     CHECK(rc >= 0 || rc == -EPIPE || rc == -ECANCELED || rc == -EIO);
     rep_copier_free(copier);
 }
