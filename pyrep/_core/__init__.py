@@ -36,6 +36,11 @@ from pyrep._core.io import (
     OverlayIo,
     VolatileIo,
 )
+from pyrep._core.journal import (
+    JournalRefusal,
+    JournalReport,
+    replay_journal,
+)
 from pyrep._core.link import (
     LinkCore,
     LinkInfo,
@@ -85,6 +90,8 @@ __all__ = [
     "FileIo",
     "FrameInfo",
     "Io",
+    "JournalRefusal",
+    "JournalReport",
     "LinkCore",
     "LinkInfo",
     "LinkMode",
@@ -102,4 +109,5 @@ __all__ = [
     "group_cut",
     "move_volumes",
     "new_frame_buffer",
+    "replay_journal",
 ]
