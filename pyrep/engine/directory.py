@@ -15,8 +15,10 @@ from pyrep.meta import (
     Catalogue,
     CopyTable,
     Database,
+    DigestTable,
     EpochTable,
     PeerTable,
+    PolicyTable,
     SystemRecord,
     SystemTable,
     VolumeTable,
@@ -118,5 +120,7 @@ def state_of(path: Path, db: Database, options: Options) -> SystemState:
         catalogue=Catalogue(db),
         journal=WorkflowJournal(db),
         peer_table=PeerTable(db),
+        digests=DigestTable(db),
+        policies=PolicyTable(db),
         store=BitmapStore(path / "bitmaps", record.key),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from pyrep._core import OverlayIo
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
-from pyrep.errors import NotFoundError, RefusedError
+from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import (
     Generation,
     GenerationCause,
@@ -20,12 +20,15 @@ from pyrep.model import (
     GenerationMember,
     GenerationState,
     VolumeId,
+    check_id,
 )
 
 __all__ = ["GENERATION_PIN_VIEW", "Generations"]
 
 GENERATION_PIN_VIEW = "view-"
 """Pins of views begin so: they end with the process, and are cleared at open."""
+_PIN_WORKFLOW = "workflow-"
+"""Pins of workflows begin so: they end with the workflow."""
 
 
 class Generations:
@@ -130,9 +133,131 @@ class Generations:
             return
         left = generation.without(svol)
         if left is None:
-            self.change(generation.generation_id, state=GenerationState.GIVEN_UP)
+            self.end(generation.generation_id)
         else:
             self.change(generation.generation_id, members=left)
+
+    def end(self, generation_id: GenerationId) -> Generation:
+        """Say that a generation's content is no longer kept, and forget its digests."""
+        with self._state.db.transaction():
+            self._state.digests.remove(generation_id)
+            return self.change(
+                generation_id, state=GenerationState.GIVEN_UP, given_up_at=datetime.now(UTC)
+            )
+
+    # --- the user's marks ------------------------------------------------------------------------
+
+    def held_here(self, generation_id: GenerationId, doing: str) -> Generation:
+        """Return a generation whose SVOLs this system holds.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            RefusedError: this is a copy of another system's row, or its content is gone.
+        """
+        generation = self.get(generation_id)
+        if generation.home != self._state.system_id:
+            raise RefusedError(
+                f"cannot {doing} generation {generation_id} here: system {generation.home} holds it",
+                hint=f"do it at system {generation.home}",
+            )
+        if generation.state in {GenerationState.GIVEN_UP, GenerationState.FAILED}:
+            raise RefusedError(
+                f"cannot {doing} generation {generation_id}: it is {generation.state}"
+            )
+        return generation
+
+    def protect(self, generation_id: GenerationId) -> Generation:
+        """Keep a generation from reuse and retention until it is unprotected."""
+        with self._state.control:
+            self.held_here(generation_id, "protect")
+            return self.change(generation_id, protected=True)
+
+    def unprotect(self, generation_id: GenerationId) -> Generation:
+        """Let a generation be given up again."""
+        with self._state.control:
+            self.held_here(generation_id, "unprotect")
+            return self.change(generation_id, protected=False)
+
+    def rename(self, generation_id: GenerationId, label: str) -> Generation:
+        """Give a generation another label; an empty one takes it away."""
+        with self._state.control:
+            self.held_here(generation_id, "rename")
+            return self.change(generation_id, label=label)
+
+    def annotate(self, generation_id: GenerationId, values: Mapping[str, str | None]) -> Generation:
+        """Set annotations, or take away those whose value is None.
+
+        Raises:
+            InvalidArgumentError: a key can't be one.
+            NotFoundError: one to be taken away isn't there; nothing has changed.
+        """
+        with self._state.control:
+            generation = self.held_here(generation_id, "annotate")
+            annotations = dict(generation.annotations)
+            for key, value in values.items():
+                check_id("annotation", key)
+                if value is not None:
+                    annotations[key] = value
+                elif annotations.pop(key, None) is None:
+                    known = ", ".join(sorted(annotations)) or "none"
+                    raise NotFoundError(
+                        f"generation {generation_id} has no annotation {key}",
+                        hint=f"its annotations: {known}",
+                    )
+            return self.change(generation_id, annotations=tuple(sorted(annotations.items())))
+
+    def pin(self, generation_id: GenerationId, holder: str) -> Generation:
+        """Keep a generation from being given up while `holder` uses it; also over a restart.
+
+        Raises:
+            InvalidArgumentError: the name is one of those that the system gives its own holders.
+        """
+        with self._state.control:
+            self.held_here(generation_id, "pin")
+            self._state.catalogue.pin(generation_id, _checked_holder(holder))
+            return self.get(generation_id)
+
+    def unpin(self, generation_id: GenerationId, holder: str) -> Generation:
+        """End one holder's pin.
+
+        Raises:
+            NotFoundError: it has none; the hint names those there are.
+            InvalidArgumentError: it is the system's own: a view or a workflow in use.
+        """
+        with self._state.control:
+            generation = self.held_here(generation_id, "unpin")
+            if _checked_holder(holder) not in generation.pins:
+                raise NotFoundError(
+                    f"generation {generation_id} isn't pinned by {holder}",
+                    hint=f"its pins: {', '.join(generation.pins) or 'none'}",
+                )
+            self._state.catalogue.unpin(generation_id, holder)
+            return self.get(generation_id)
+
+    @contextlib.contextmanager
+    def in_use(self, generation_id: GenerationId, doing: str) -> Iterator[Generation]:
+        """Pin a complete generation while the block runs.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            RefusedError: it isn't held here, or isn't complete.
+        """
+        holder = f"{GENERATION_PIN_VIEW}{threading.get_ident()}-{secrets.token_hex(4)}"
+        with self._state.control:  # it may not be given up between the look and the pin
+            self._state.check_open()
+            generation = self.held_here(generation_id, doing)
+            if not generation.is_complete:
+                raise RefusedError(
+                    f"cannot {doing} generation {generation_id}: it is {generation.state}",
+                    hint="use a complete generation",
+                )
+            self._state.catalogue.pin(generation_id, holder)
+        try:
+            yield generation
+        finally:
+            self._state.catalogue.unpin(generation_id, holder)
+
+    # --- looking ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def view(self, generation_id: GenerationId, source: VolumeId) -> Iterator[OverlayIo]:
@@ -145,23 +270,10 @@ class Generations:
         Raises:
             NotFoundError, RefusedError.
         """
-        state = self._state
-        holder = f"{GENERATION_PIN_VIEW}{threading.get_ident()}-{secrets.token_hex(4)}"
-        with state.control:  # it may not be given up between the look and the pin
-            state.check_open()
-            generation = self.get(generation_id)
-            if not generation.is_complete:
-                raise RefusedError(
-                    f"cannot look at generation {generation_id}: it is {generation.state}",
-                    hint="use a complete generation",
-                )
+        with self.in_use(generation_id, "look at") as generation:
             member = self.member(generation, source)
-            state.catalogue.pin(generation_id, holder)
-        try:
-            with OverlayIo(state.volume(member.svol).io) as overlay:
+            with OverlayIo(self._state.volume(member.svol).io) as overlay:
                 yield overlay
-        finally:
-            state.catalogue.unpin(generation_id, holder)
 
     def member(self, generation: Generation, source: VolumeId) -> GenerationMember:
         """Return a generation's member. NotFoundError names those it has."""
@@ -173,3 +285,13 @@ class Generations:
             f"generation {generation.generation_id} has no volume {source}",
             hint=f"its volumes: {known}",
         )
+
+
+def _checked_holder(holder: str) -> str:
+    """Return a pin's holder if it is one that users may name."""
+    if not holder or holder.startswith((GENERATION_PIN_VIEW, _PIN_WORKFLOW)):
+        raise InvalidArgumentError(
+            f"a pin can't be held by {holder!r}",
+            hint=f"any name that doesn't begin with {GENERATION_PIN_VIEW} or {_PIN_WORKFLOW}",
+        )
+    return holder

@@ -90,11 +90,12 @@ def open_volume(state: SystemState, record: VolumeRecord) -> LiveVolume:
 
 @dataclass(slots=True)
 class _Loaded:
-    """A row's file, and the bits that were found in it."""
+    """A row's file, and the bits that were found in it; `unclean`: it was written to since."""
 
     file: BitmapFile
     bits: Bitmap
     all_pending: bool
+    unclean: bool
 
 
 def open_rows(state: SystemState) -> None:
@@ -109,7 +110,8 @@ def open_rows(state: SystemState) -> None:
         loaded = _load_files(state, changed)
         for one in loaded.values():
             undo.callback(one.file.close)
-        epochs = _load_epochs(state, loaded)
+        lost = _lost_marks(state, loaded, changed)
+        epochs = _load_epochs(state, loaded, lost)
         state.catalogue.clear_pins(GENERATION_PIN_VIEW)
         _note_end(state, loaded, changed)
         for one in loaded.values():
@@ -117,7 +119,10 @@ def open_rows(state: SystemState) -> None:
         for row in state.table.rows():
             _open_mirror(state, row, loaded[row.pair_id, row.volume_id])
         _set_modes(state, epochs)
-        state.store.remove_strays({row.row_key for row in state.table.rows()})
+        _fill_marks(state, lost)
+        kept = {row.row_key for row in state.table.rows()}
+        # Closed intervals stay: they say what two generations differ in after an unclean end, too.
+        state.store.remove_strays(kept | {one.row_key for one in state.epochs.all()})
         state.refence(list(state.live))
         undo.pop_all()
 
@@ -169,11 +174,12 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
     bits = Bitmap(chunk_count(size, row.chunk_bytes))
     here = {row.volume_id} if row.is_remote else {row.volume_id, row.mirror_volume_id}
     all_pending = bool(changed & here)
+    unclean = False
     file = None
     try:
         file = state.store.open(row, live.record.key, size)
         if file.marked_open:
-            all_pending = True
+            all_pending = unclean = True
         else:
             file.load(bits)
     except BitmapFileError as error:
@@ -187,16 +193,38 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
             ) from error
         state.store.remove(row.row_key)
         file = state.store.create(row, live.record.key, size)
-        all_pending = True
-    return _Loaded(file, bits, all_pending)
+        all_pending, unclean = True, not state.record.clean
+    return _Loaded(file, bits, all_pending, unclean)
+
+
+def _lost_marks(
+    state: SystemState, loaded: dict[_Key, _Loaded], changed: set[VolumeId]
+) -> set[VolumeId]:
+    """Return the source volumes that may have been written to since their marks were saved.
+
+    All of their rows are pending anyway. A single row whose bitmap file is bad isn't meant: its
+    siblings' marks are whole.
+    """
+    local = [row for row in state.table.rows() if row.is_primary and not row.is_remote]
+    return {
+        row.volume_id
+        for row in local
+        if row.volume_id in changed or loaded[row.pair_id, row.volume_id].unclean
+    }
 
 
 def _load_epochs(
-    state: SystemState, loaded: dict[_Key, _Loaded]
+    state: SystemState, loaded: dict[_Key, _Loaded], lost: set[VolumeId]
 ) -> list[tuple[EpochRecord, Bitmap]]:
-    """Load the shared marks; a volume whose marks can't be used has all of its rows pending."""
+    """Load the shared marks; a volume whose marks can't be used has all of its rows pending.
+
+    An interval whose marks aren't known has all bits: the newest of a volume in `lost`, which took
+    marks since it was saved, and one whose file can't be read.
+    """
     epochs = []
-    for record in state.epochs.all():
+    records = state.epochs.all()
+    newest = {record.volume_id: record.sequence for record in records}  # ascending
+    for record in records:
         live = state.live[record.volume_id]
         bits = Bitmap(chunk_count(live.record.size_bytes, record.chunk_bytes))
         try:
@@ -212,6 +240,9 @@ def _load_epochs(
                 ) from error
             for one in sharing:
                 loaded[one.pair_id, one.volume_id].all_pending = True
+            bits.fill()
+        if record.volume_id in lost and record.sequence == newest[record.volume_id]:
+            bits.fill()
         epochs.append((record, bits))
     return epochs
 
@@ -303,6 +334,13 @@ def _set_modes(state: SystemState, epochs: list[tuple[EpochRecord, Bitmap]]) -> 
             mirror.link.forward(other.link)
         elif row.is_source:
             mirror.link.mark()  # until its copy goes on
+
+
+def _fill_marks(state: SystemState, lost: set[VolumeId]) -> None:
+    """Mark everything in the newest intervals: rows split in the run that ended begin there."""
+    for volume_id in lost:
+        for _, marks in state.live[volume_id].core.epochs()[-1:]:
+            marks.fill()
 
 
 def _set_remote_mode(mirror: Mirror) -> None:

@@ -27,8 +27,10 @@ from pyrep.meta import (
     Catalogue,
     CopyTable,
     Database,
+    DigestTable,
     EpochTable,
     PeerTable,
+    PolicyTable,
     SystemRecord,
     SystemTable,
     VolumeRecord,
@@ -83,6 +85,8 @@ class SystemState:
     catalogue: Catalogue
     journal: WorkflowJournal
     peer_table: PeerTable
+    digests: DigestTable
+    policies: PolicyTable
     store: BitmapStore
     control: threading.Condition = field(default_factory=threading.Condition)
     wake: Wake = field(default_factory=Wake)
