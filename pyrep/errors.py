@@ -16,6 +16,7 @@ __all__ = [
     "BusyError",
     "CancelledError",
     "DamagedFileSystemError",
+    "DamagedGenerationError",
     "DeviceError",
     "ExistsError",
     "FencedError",
@@ -192,6 +193,12 @@ class MissingLibraryError(PyrepError):
     """An optional library is missing; the hint names its package."""
 
     exit_code = 33
+
+
+class DamagedGenerationError(PyrepError):
+    """A generation's bytes aren't those that its digests were computed of."""
+
+    exit_code = 34
 
 
 class FileSystemError(PyrepError):

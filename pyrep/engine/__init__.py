@@ -2,9 +2,11 @@
 
 from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
 from pyrep.engine.copyjob import CopyJob
-from pyrep.engine.options import BadBitmap, ChangedBacking, Options
+from pyrep.engine.kept import KeptGeneration
+from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
 from pyrep.engine.pair import Pair, PairState
 from pyrep.engine.system import StorageSystem, connect
+from pyrep.engine.verify import DamagedExtent, VerifyResult
 from pyrep.engine.volume import Volume
 
 __all__ = [
@@ -12,12 +14,16 @@ __all__ = [
     "Cancel",
     "ChangedBacking",
     "CopyJob",
+    "DamagedExtent",
+    "Digests",
+    "KeptGeneration",
     "Options",
     "Pair",
     "PairState",
     "Progress",
     "ProgressCallback",
     "StorageSystem",
+    "VerifyResult",
     "Volume",
     "connect",
 ]

@@ -157,7 +157,8 @@ class Generations:
         generation = self.get(generation_id)
         if generation.home != self._state.system_id:
             raise RefusedError(
-                f"cannot {doing} generation {generation_id} here: system {generation.home} holds it",
+                f"cannot {doing} generation {generation_id} here: "
+                f"system {generation.home} holds it",
                 hint=f"do it at system {generation.home}",
             )
         if generation.state in {GenerationState.GIVEN_UP, GenerationState.FAILED}:

@@ -119,7 +119,8 @@ def open_rows(state: SystemState) -> None:
         for row in state.table.rows():
             _open_mirror(state, row, loaded[row.pair_id, row.volume_id])
         _set_modes(state, epochs)
-        _fill_marks(state, lost)
+        for volume_id in lost:
+            _fill_newest(state, volume_id)
         kept = {row.row_key for row in state.table.rows()}
         # Closed intervals stay: they say what two generations differ in after an unclean end, too.
         state.store.remove_strays(kept | {one.row_key for one in state.epochs.all()})
@@ -329,6 +330,8 @@ def _set_modes(state: SystemState, epochs: list[tuple[EpochRecord, Bitmap]]) -> 
             _set_remote_mode(mirror)
         elif row.status is PairStatus.SPLIT:
             mirror.link.mark()
+            if row.is_primary:
+                _fill_newest(state, row.volume_id)
         elif row.is_source and row.status is PairStatus.DUPLEX:
             other = state.mirrors[row.pair_id, row.mirror_volume_id]
             mirror.link.forward(other.link)
@@ -336,11 +339,14 @@ def _set_modes(state: SystemState, epochs: list[tuple[EpochRecord, Bitmap]]) -> 
             mirror.link.mark()  # until its copy goes on
 
 
-def _fill_marks(state: SystemState, lost: set[VolumeId]) -> None:
-    """Mark everything in the newest intervals: rows split in the run that ended begin there."""
-    for volume_id in lost:
-        for _, marks in state.live[volume_id].core.epochs()[-1:]:
-            marks.fill()
+def _fill_newest(state: SystemState, volume_id: VolumeId) -> None:
+    """Mark everything in a volume's newest interval; the next row to mark then begins another.
+
+    What was marked between this row's split and now isn't known: it was split in a run that ended
+    unclean. Without this such rows would share an interval as if they had been split together.
+    """
+    for _, marks in state.live[volume_id].core.epochs()[-1:]:
+        marks.fill()
 
 
 def _set_remote_mode(mirror: Mirror) -> None:

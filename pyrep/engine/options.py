@@ -10,7 +10,7 @@ from pyrep._core import Io
 from pyrep.model.ids import VolumeId
 from pyrep.seams import HostAgent
 
-__all__ = ["BadBitmap", "ChangedBacking", "Options"]
+__all__ = ["BadBitmap", "ChangedBacking", "Digests", "Options"]
 
 
 class ChangedBacking(StrEnum):
@@ -28,6 +28,13 @@ class BadBitmap(StrEnum):
     ALL_PENDING = "all_pending"
 
 
+class Digests(StrEnum):
+    """When digests of generations are computed: of backups by itself, or only when asked for."""
+
+    AFTER_BACKUP = "after_backup"
+    WHEN_ASKED = "when_asked"
+
+
 def _plain(_volume_id: VolumeId, io: Io) -> Io:
     return io
 
@@ -43,6 +50,7 @@ class Options:
             as lost.
         queue_bytes: room for records not yet received, per stream; at least 4 MiB.
         hold_max_ms: longest hold of a backup (420 to 470).
+        digests: see `Digests`.
         host_agents: what runs on the hosts, per volume of this system.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -52,5 +60,6 @@ class Options:
     ack_timeout_s: float = 12.0
     queue_bytes: int = 64 << 20
     hold_max_ms: float = 500.0
+    digests: Digests = Digests.AFTER_BACKUP
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     storage: Callable[[VolumeId, Io], Io] = _plain

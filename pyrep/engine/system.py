@@ -10,11 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
+from pyrep.engine.digester import Digester
+from pyrep.engine.digests import DigestStore
 from pyrep.engine.directory import check_directory, fill_directory, open_database, state_of
 from pyrep.engine.ending import Ending
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
+from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.opening import (
     copies_to_resume,
@@ -26,6 +30,7 @@ from pyrep.engine.pair import Pair
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
 from pyrep.engine.state import SystemState
+from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
 from pyrep.engine.volumes import Volumes
 from pyrep.engine.watch import Watch
@@ -69,6 +74,10 @@ class StorageSystem:
         self._state = state
         self._judge = Judge(state)
         self.generations = Generations(state)
+        store = DigestStore(state.directory / "digests", state.record.key)
+        self._changes = Changes(state, self.generations, store)
+        self.digester = Digester(state, self.generations, self._changes, store)
+        self._verifier = Verifier(state, self.generations, self._changes)
         self._local = LocalPairs(state, self.generations, self._judge)
         self._remote = RemotePairs(state, self._local, self._judge)
         self._secondary = SecondarySide(state, self._local, self._remote, self._judge)
@@ -122,6 +131,7 @@ class StorageSystem:
         system._resume()
         for attach in cls.on_open:
             attach(system)
+        system.digester.start()
         system._watch.start()
         _log.info("system.open system=%s directory=%s", state.system_id, path)
         return system
@@ -348,13 +358,22 @@ class StorageSystem:
         """Return the catalogue, oldest first: generations held here, and copies of others' rows."""
         return self._state.catalogue.all()
 
+    def kept(self, generation_id: str) -> KeptGeneration:
+        """Return a generation to work with: marks, digests, verifying, comparing.
+
+        Raises:
+            NotFoundError: there is none of this id; the hint names those there are.
+        """
+        found = self.generations.get(GenerationId(generation_id)).generation_id
+        return KeptGeneration(found, self.generations, self._changes, self.digester, self._verifier)
+
     def protect_generation(self, generation_id: str) -> Generation:
-        """Keep a generation from reuse until it is unprotected."""
-        return self.generations.change(GenerationId(generation_id), protected=True)
+        """Keep a generation from being given up until it is unprotected."""
+        return self.generations.protect(GenerationId(generation_id))
 
     def unprotect_generation(self, generation_id: str) -> Generation:
-        """Let a generation be reused again."""
-        return self.generations.change(GenerationId(generation_id), protected=False)
+        """Let a generation be given up again."""
+        return self.generations.unprotect(GenerationId(generation_id))
 
 
 def connect(one: StorageSystem, other: StorageSystem) -> LoopPath:

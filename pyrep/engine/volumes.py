@@ -14,6 +14,8 @@ from pyrep.model import VolumeId, check_id, new_key
 __all__ = ["Volumes"]
 
 _FILE_BYTES_END = 1 << 63
+_LEAVE_S = 0.5
+"""How long a volume that is deleted waits for readers: the digester leaves soon by itself."""
 
 
 class Volumes:
@@ -98,7 +100,7 @@ class Volumes:
                     f"cannot delete volume {volume_id}: workflow {holder} has it leased",
                     hint=f"wait until {holder} has ended, or abandon it",
                 )
-            if not live.core.shut(0):
+            if not live.core.shut(_LEAVE_S):
                 live.core.let_in()
                 raise BusyError(
                     f"cannot delete volume {volume_id}: somebody is reading or writing it",

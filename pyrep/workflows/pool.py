@@ -175,7 +175,7 @@ def complete_generation(
     system: StorageSystem, generation_id: GenerationId, record: dict[str, Any]
 ) -> Generation:
     """Say that a generation is complete, and what the backup did to the remote mirror (INV-7)."""
-    return system.generations.change(
+    generation = system.generations.change(
         generation_id,
         state=GenerationState.COMPLETE,
         hold_ms=record["hold_ms"],
@@ -184,6 +184,8 @@ def complete_generation(
         remote_during=_pairs_of(record["remote_during"]),
         remote_after=_pairs_of(record["remote_after"]),
     )
+    system.digester.start()
+    return generation
 
 
 def _pairs_of(listed: Sequence[Sequence[str]]) -> tuple[tuple[PairId, str], ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from pyroaring import BitMap
 
 from pyrep._core import (
     Ack,
@@ -22,6 +23,7 @@ from pyrep._core import (
     crc32c,
     new_frame_buffer,
 )
+from pyrep.engine.digests import DigestStore, SpanDigests, span_digest
 from pyrep.engine.outlet import stream_id_of
 from pyrep.interconnect import messages, seal
 from pyrep.model import GroupId, SystemId
@@ -104,6 +106,19 @@ def _page_end(directory: Path) -> bytes:
     return _bitmap_file(directory)[2 * PAGE_BYTES - 16 : 2 * PAGE_BYTES]
 
 
+# --- digest files --------------------------------------------------------------------------------
+
+
+def _digest_file(directory: Path) -> bytes:
+    store = DigestStore(directory / "digests", bytes(range(0x10, 0x20)))
+    key = bytes(range(0x30, 0x40))
+    digests = SpanDigests(
+        size_bytes=3 << 20, done=3, spans=BitMap([1]), values=span_digest(b"pyrep".ljust(1 << 20))
+    )
+    store.save(key, bytes(range(0x20, 0x30)), digests)
+    return store.path_of(key).read_bytes()
+
+
 # --- messages ------------------------------------------------------------------------------------
 
 
@@ -146,6 +161,7 @@ VECTORS: Mapping[str, Callable[[Path], bytes]] = {
     "bitmap header crc": _header_crc,
     "bitmap page": _page,
     "bitmap page end": _page_end,
+    "digest file": _digest_file,
     "frame": lambda _: make_frame(),
     "stream id": lambda _: stream_id_of(SystemId("100a"), GroupId("g")).to_bytes(8, "little"),
     "hello": lambda _: _hello(),
