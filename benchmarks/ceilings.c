@@ -56,6 +56,51 @@ int64_t ceiling_andnot(uint64_t *restrict target, const uint64_t *restrict sourc
     return now_ns() - start;
 }
 
+int64_t ceiling_popcount(const uint64_t *words, uint64_t count, uint64_t *set)
+{
+    int64_t start = now_ns();
+    uint64_t found = 0;
+    for (uint64_t i = 0; i < count; i++)
+        found += (uint64_t)__builtin_popcountll(words[i]);
+    *set = found;
+    return now_ns() - start;
+}
+
+/* Finds all runs, word by word by counting trailing zeros, and hands them out in portions of
+ * `capacity`, which overwrite each other. */
+int64_t ceiling_runs(const uint64_t *words, uint64_t count, uint64_t *firsts, uint64_t *counts,
+                     uint64_t capacity, uint64_t *runs)
+{
+    int64_t start = now_ns();
+    uint64_t found = 0;
+    uint64_t slot = 0;
+    uint64_t first = 0;
+    int open = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t word = words[i];
+        unsigned at = 0;
+        for (;;) {
+            /* The next bit that isn't as those before it, from `at` on. */
+            uint64_t left = (open ? ~word : word) >> at << at;
+            if (!left)
+                break;
+            at = (unsigned)__builtin_ctzll(left);
+            if (open) {
+                firsts[slot] = first;
+                counts[slot] = i * 64 + at - first;
+                found++;
+                if (++slot == capacity)
+                    slot = 0;
+            } else {
+                first = i * 64 + at;
+            }
+            open = !open;
+        }
+    }
+    *runs = found + (uint64_t)open;
+    return now_ns() - start;
+}
+
 /* `count` writes of `length` bytes at the given offsets. */
 int64_t ceiling_pwrites(int target, const void *data, uint64_t length, const uint64_t *offsets,
                         uint64_t count)

@@ -42,7 +42,7 @@ class Ceilings:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(str(_build()))
-        for name in ("copy_runs", "or", "andnot", "pwrites"):
+        for name in ("copy_runs", "or", "andnot", "popcount", "runs", "pwrites"):
             getattr(self._library, f"ceiling_{name}").restype = ctypes.c_int64
 
     @staticmethod
@@ -71,6 +71,27 @@ class Ceilings:
         function = getattr(self._library, f"ceiling_{operation}")
         count = ctypes.c_uint64(len(target))
         return self._checked(function(_pointer(target), _pointer(source), count))
+
+    def popcount(self, source: array[int]) -> tuple[int, int]:
+        """Return the time to count the set bits, and their count."""
+        found = ctypes.c_uint64()
+        count = ctypes.c_uint64(len(source))
+        answer = self._library.ceiling_popcount(_pointer(source), count, ctypes.byref(found))
+        return self._checked(answer), found.value
+
+    def runs(self, source: array[int], capacity: int) -> tuple[int, int]:
+        """Return the time to find all runs by counting trailing zeros, and their count."""
+        found = ctypes.c_uint64()
+        firsts, counts = array("Q", bytes(8 * capacity)), array("Q", bytes(8 * capacity))
+        answer = self._library.ceiling_runs(
+            _pointer(source),
+            ctypes.c_uint64(len(source)),
+            _pointer(firsts),
+            _pointer(counts),
+            ctypes.c_uint64(capacity),
+            ctypes.byref(found),
+        )
+        return self._checked(answer), found.value
 
     def pwrites(self, target: int, data: bytes, offsets: array[int]) -> int:
         """Write `data` at each offset."""

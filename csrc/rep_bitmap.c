@@ -12,19 +12,21 @@ static uint64_t words_for(uint64_t bits)
     return (bits + REP_WORD_BITS - 1) / REP_WORD_BITS;
 }
 
-/* Sizes of all levels; returns their words together. */
+/* Sizes of all levels; returns their words together, those of `full` too. */
 static uint64_t lay_out(rep_bitmap *bitmap)
 {
     uint64_t total = 0;
     uint64_t bits = bitmap->bit_count;
     int level = 0;
     do {
+        unsigned unused = (unsigned)(-bits % REP_WORD_BITS);
+        bitmap->last_words[level] = ~0ULL >> unused;
         bits = words_for(bits);
         bitmap->word_counts[level++] = bits;
         total += bits;
-    } while (bits > 1 || level < 2);
+    } while (bits > 1 || level <= REP_BLOCK_LEVEL);
     bitmap->level_count = level;
-    return total;
+    return total + bitmap->word_counts[REP_BLOCK_LEVEL];
 }
 
 int rep_bitmap_new(uint64_t bit_count, rep_bitmap **out)
@@ -53,6 +55,7 @@ int rep_bitmap_new(uint64_t bit_count, rep_bitmap **out)
         bitmap->levels[level] = next;
         next += bitmap->word_counts[level];
     }
+    bitmap->full = next;
     *out = bitmap;
     return 0;
 }
@@ -87,6 +90,14 @@ static uint64_t mask_of(uint64_t word, uint64_t first, uint64_t last)
     return mask;
 }
 
+/* Whether the whole block of this word, its first one, lies in [first, last]. */
+static bool whole_block(const rep_bitmap *bitmap, uint64_t word, uint64_t first, uint64_t last)
+{
+    uint64_t begin = word * REP_WORD_BITS;
+    return word % REP_BLOCK_WORDS == 0 && begin >= first
+           && rep_block_bits(bitmap, word / REP_BLOCK_WORDS) <= last - begin + 1;
+}
+
 int rep_bitmap_set(rep_bitmap *bitmap, uint64_t first, uint64_t count)
 {
     if (!inside(bitmap, first, count))
@@ -96,6 +107,11 @@ int rep_bitmap_set(rep_bitmap *bitmap, uint64_t first, uint64_t count)
     uint64_t last = first + count - 1;
     uint64_t word = first / REP_WORD_BITS;
     while (word <= last / REP_WORD_BITS) {
+        if (whole_block(bitmap, word, first, last)) {
+            rep_block_fill(bitmap, word / REP_BLOCK_WORDS);
+            word += REP_BLOCK_WORDS;
+            continue;
+        }
         uint64_t operand[REP_WORD_BITS];
         uint64_t group = word / REP_WORD_BITS;
         uint64_t which = 0;
@@ -103,7 +119,7 @@ int rep_bitmap_set(rep_bitmap *bitmap, uint64_t first, uint64_t count)
             operand[word % REP_WORD_BITS] = mask_of(word, first, last);
             which |= rep_bit(word);
         }
-        rep_bitmap_edit(bitmap, REP_BITMAP_OR, group, which, operand);
+        rep_bitmap_edit_or(bitmap, group, which, operand);
     }
     return 0;
 }
@@ -117,6 +133,11 @@ int rep_bitmap_clear(rep_bitmap *bitmap, uint64_t first, uint64_t count)
     uint64_t last = first + count - 1;
     uint64_t word = first / REP_WORD_BITS;
     while (rep_bitmap_find(bitmap, 1, word, &word) && word <= last / REP_WORD_BITS) {
+        uint64_t block = word / REP_BLOCK_WORDS;
+        if (rep_bitmap_is_full(bitmap, block) && whole_block(bitmap, word, first, last)) {
+            rep_block_empty(bitmap, block);
+            continue;
+        }
         uint64_t operand[REP_WORD_BITS];
         uint64_t group = word / REP_WORD_BITS;
         uint64_t which =
@@ -125,7 +146,7 @@ int rep_bitmap_clear(rep_bitmap *bitmap, uint64_t first, uint64_t count)
             unsigned i = rep_take_lowest(&left);
             operand[i] = mask_of(group * REP_WORD_BITS + i, first, last);
         }
-        rep_bitmap_edit(bitmap, REP_BITMAP_ANDNOT, group, which, operand);
+        rep_bitmap_edit_andnot(bitmap, group, which, operand);
         word = (group + 1) * REP_WORD_BITS;
     }
     return 0;
@@ -140,13 +161,14 @@ int rep_bitmap_test(const rep_bitmap *bitmap, uint64_t index)
 
 void rep_bitmap_fill(rep_bitmap *bitmap)
 {
-    uint64_t bits = bitmap->bit_count;
-    for (int level = 0; level < bitmap->level_count; level++) {
-        uint64_t last = bitmap->word_counts[level] - 1;
-        memset((void *)bitmap->levels[level], 0xff, (size_t)last * sizeof(uint64_t));
-        atomic_store(&bitmap->levels[level][last], mask_of(last, 0, bits - 1));
-        bits = last + 1;
-    }
+    pthread_mutex_lock(&bitmap->summary_mutex);
+    /* The summaries first: who sees that a block is full is done with it. */
+    for (int level = bitmap->level_count; level-- > REP_BLOCK_LEVEL;)
+        for (uint64_t i = 0; i < bitmap->word_counts[level]; i++)
+            atomic_store(&bitmap->levels[level][i], rep_bitmap_ones(bitmap, level, i));
+    for (uint64_t i = 0; i < bitmap->word_counts[REP_BLOCK_LEVEL]; i++)
+        atomic_store(&bitmap->full[i], rep_bitmap_ones(bitmap, REP_BLOCK_LEVEL, i));
+    pthread_mutex_unlock(&bitmap->summary_mutex);
 }
 
 void rep_bitmap_reset(rep_bitmap *bitmap)
@@ -173,29 +195,5 @@ int rep_bitmap_words_get(const rep_bitmap *bitmap, uint64_t first_word, uint64_t
         return -ERANGE;
     for (uint64_t i = 0; i < word_count; i++)
         words[i] = rep_bitmap_load(bitmap, 0, first_word + i);
-    return 0;
-}
-
-int rep_bitmap_words_or(rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count,
-                        const uint64_t *words)
-{
-    if (!words_inside(bitmap, first_word, word_count))
-        return -ERANGE;
-    uint64_t last = bitmap->word_counts[0] - 1;
-    if (word_count && first_word + word_count - 1 == last
-        && words[word_count - 1] & ~mask_of(last, 0, bitmap->bit_count - 1))
-        return -ERANGE;
-    for (uint64_t done = 0; done < word_count;) {
-        uint64_t operand[REP_WORD_BITS];
-        uint64_t group = (first_word + done) / REP_WORD_BITS;
-        uint64_t which = 0;
-        for (; done < word_count && (first_word + done) / REP_WORD_BITS == group; done++) {
-            if (!words[done])
-                continue;
-            operand[(first_word + done) % REP_WORD_BITS] = words[done];
-            which |= rep_bit(first_word + done);
-        }
-        rep_bitmap_edit(bitmap, REP_BITMAP_OR, group, which, operand);
-    }
     return 0;
 }

@@ -10,15 +10,24 @@ typedef struct joined {
     bool minus;
 } joined;
 
+/* Whether the summary above says that word `index` of `level` isn't empty. Not asking the memory
+ * of empty words spares it: to read a page is to get it. */
+static inline bool present(const rep_bitmap *bitmap, int level, uint64_t index)
+{
+    return level == bitmap->level_count - 1
+           || rep_bitmap_load(bitmap, level + 1, index / REP_WORD_BITS) & rep_bit(index);
+}
+
 static inline uint64_t joined_load(const joined *j, int level, uint64_t index)
 {
-    uint64_t word = rep_bitmap_load(j->a, level, index);
     if (!j->b)
-        return word;
-    if (!j->minus)
-        return word | rep_bitmap_load(j->b, level, index);
+        return rep_bitmap_load(j->a, level, index);
+    uint64_t word = present(j->a, level, index) ? rep_bitmap_load(j->a, level, index) : 0;
     /* The summary of the difference isn't known: that of `a` leads to every bit of it. */
-    return level ? word : word & ~rep_bitmap_load(j->b, 0, index);
+    if ((j->minus && (level || !word)) || !present(j->b, level, index))
+        return word;
+    uint64_t other = rep_bitmap_load(j->b, level, index);
+    return j->minus ? word & ~other : word | other;
 }
 
 /* Climbs where a word holds nothing more, descends where a summary says there is something; a word
@@ -53,12 +62,23 @@ bool rep_bitmap_find(const rep_bitmap *bitmap, int level, uint64_t from, uint64_
     return find(&alone, level, from, found);
 }
 
-/* The first clear bit after `first`, at most `limit`. */
-static uint64_t run_end(const joined *j, uint64_t first, uint64_t limit)
+/* Whether every bit of the block is in the join, without a look at its words. */
+static bool joined_full(const joined *j, uint64_t block)
 {
-    uint64_t index = first;
+    if (j->b && j->minus)
+        return false;
+    return rep_bitmap_is_full(j->a, block) || (j->b && rep_bitmap_is_full(j->b, block));
+}
+
+/* The first clear bit from `index` on, at most `limit`. */
+static uint64_t run_end(const joined *j, uint64_t index, uint64_t limit)
+{
     while (index < limit) {
         uint64_t word_index = index / REP_WORD_BITS;
+        if (joined_full(j, word_index / REP_BLOCK_WORDS)) {
+            index = (word_index / REP_BLOCK_WORDS + 1) * REP_BLOCK_BITS;
+            continue;
+        }
         uint64_t clear = ~joined_load(j, 0, word_index) & (~0ULL << (index % REP_WORD_BITS));
         if (clear) {
             uint64_t end = word_index * REP_WORD_BITS + (unsigned)__builtin_ctzll(clear);
@@ -67,6 +87,13 @@ static uint64_t run_end(const joined *j, uint64_t first, uint64_t limit)
         index = (word_index + 1) * REP_WORD_BITS;
     }
     return limit;
+}
+
+uint64_t rep_bitmap_next_clear(const rep_bitmap *a, const rep_bitmap *b, uint64_t from,
+                               uint64_t limit)
+{
+    const joined j = {.a = a, .b = b};
+    return run_end(&j, from, limit);
 }
 
 int rep_bitmap_next_run(const rep_bitmap *a, const rep_bitmap *b, int join, uint64_t from,
@@ -91,45 +118,39 @@ int rep_bitmap_next_run(const rep_bitmap *a, const rep_bitmap *b, int join, uint
     return 1;
 }
 
-int rep_bitmap_runs(const rep_bitmap *a, uint64_t from, uint64_t *firsts, uint64_t *counts,
-                    int capacity, uint64_t *resume)
-{
-    if (capacity <= 0)
-        return -EINVAL;
-    if (from > a->bit_count)
-        return -ERANGE;
-    int found = 0;
-    while (found < capacity) {
-        int rc =
-            rep_bitmap_next_run(a, NULL, REP_BITMAP_UNION, from, 0, &firsts[found], &counts[found]);
-        if (!rc) {
-            from = a->bit_count;
-            break;
-        }
-        from = firsts[found] + counts[found];
-        found++;
-    }
-    *resume = from;
-    return found;
-}
-
 int rep_bitmap_any(const rep_bitmap *bitmap)
 {
     return rep_bitmap_load(bitmap, bitmap->level_count - 1, 0) ? 1 : 0;
 }
 
+static inline __attribute__((always_inline)) uint64_t count_group(const rep_bitmap *bitmap,
+                                                                  uint64_t group)
+{
+    const _Atomic uint64_t *words = &bitmap->levels[0][group * REP_WORD_BITS];
+    uint64_t which = atomic_load_explicit(&bitmap->levels[1][group], memory_order_acquire);
+    uint64_t count = 0;
+    if (which == ~0ULL)
+        for (unsigned i = 0; i < REP_WORD_BITS; i++)
+            count += (unsigned)__builtin_popcountll(
+                atomic_load_explicit(&words[i], memory_order_relaxed));
+    else
+        while (which)
+            count += (unsigned)__builtin_popcountll(
+                atomic_load_explicit(&words[rep_take_lowest(&which)], memory_order_relaxed));
+    return count;
+}
+
 static inline __attribute__((always_inline)) uint64_t count_all(const rep_bitmap *bitmap)
 {
     uint64_t count = 0;
-    uint64_t word = 0;
-    while (rep_bitmap_find(bitmap, 1, word, &word)) {
-        uint64_t group = word / REP_WORD_BITS;
-        uint64_t which = rep_bitmap_load(bitmap, 1, group);
-        while (which) {
-            uint64_t index = group * REP_WORD_BITS + rep_take_lowest(&which);
-            count += (unsigned)__builtin_popcountll(rep_bitmap_load(bitmap, 0, index));
+    for (uint64_t block = 0; rep_bitmap_find(bitmap, REP_BLOCK_LEVEL, block, &block); block++) {
+        if (rep_bitmap_is_full(bitmap, block)) {
+            count += rep_block_bits(bitmap, block);
+            continue;
         }
-        word = (group + 1) * REP_WORD_BITS;
+        uint64_t which = atomic_load_explicit(&bitmap->levels[2][block], memory_order_acquire);
+        while (which)
+            count += count_group(bitmap, block * REP_WORD_BITS + rep_take_lowest(&which));
     }
     return count;
 }

@@ -193,8 +193,8 @@ void rep_link_give_up_unsettled(rep_link *link)
 {
     pthread_mutex_lock(&link->mutex);
     /* Equal sizes: can't fail. */
-    rep_bitmap_or(link->pending, link->unsettled[0]);
-    rep_bitmap_or(link->pending, link->unsettled[1]);
+    rep_bitmap_merge(link->pending, link->unsettled[0]);
+    rep_bitmap_merge(link->pending, link->unsettled[1]);
     pthread_mutex_unlock(&link->mutex);
 }
 
@@ -254,7 +254,7 @@ static int fold_marks(rep_link *link)
     int rc = 0;
     for (int i = 0; link->epoch_start && !rc && i < volume->epoch_count; i++)
         if (volume->epochs[i].sequence >= link->epoch_start)
-            rc = rep_bitmap_or(link->pending, volume->epochs[i].bitmap);
+            rc = rep_bitmap_merge(link->pending, volume->epochs[i].bitmap);
     if (!rc) {
         link->epoch_start = 0;
         rep_volume_prune_epochs(volume);

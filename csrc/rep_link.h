@@ -60,9 +60,10 @@ int rep_link_new(rep_volume *volume, uint64_t chunk_bytes, int shares_marks, rep
 void rep_link_free(rep_link *link);
 void rep_link_info_get(rep_link *link, rep_link_info *out);
 uint64_t rep_link_chunk_count(const rep_link *link);
-/* The link's own P, for set, clear, or, and reading; borrowed. */
+/* The link's own P, for set, clear, fill, merge and reading; borrowed. */
 rep_bitmap *rep_link_pending(rep_link *link);
-/* into |= P | U | shared marks: all of the cover. -EINVAL (sizes). */
+/* into |= P | U | shared marks: all of the cover. -EINVAL (sizes). `into`, here and below, is the
+ * caller's alone. */
 int rep_link_collect(rep_link *link, rep_bitmap *into);
 /* into |= the shared marks made between the splits of two links of one volume: what their targets
  * may differ in, as long as both hold what they were split with. Of links that share one interval:

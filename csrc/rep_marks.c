@@ -69,7 +69,7 @@ void rep_volume_prune_epochs(rep_volume *volume)
             i++;
             continue;
         }
-        /* Equal sizes: can't fail. */
+        /* Nobody marks while the gate is closed. Equal sizes: can't fail. */
         rep_bitmap_or(volume->epochs[i - 1].bitmap, volume->epochs[i].bitmap);
         drop(volume, i);
     }

@@ -9,7 +9,10 @@
 #define REP_ROARING_H
 
 #include "rep_api.h"
+#include "rep_api.h"
 #include "rep_bitmap.h"
+
+REP_API_BEGIN
 
 REP_API_BEGIN
 

@@ -13,12 +13,20 @@ __all__ = [
 ]
 
 
+_Operation = Callable[[Pointer, Pointer], int]
+
+
 class Bitmap(Owned):
-    """One bit per chunk. Borrowed ones belong to a link or a volume, kept alive by `keep`."""
+    """One bit per chunk. Borrowed ones belong to a link or a volume, kept alive by `keep`.
+
+    Threads: set, clear, fill, update of a borrowed one, and whatever only reads may run beside each
+    other; other changes need the bitmap for themselves.
+    """
 
     def __init__(
         self, bit_count: int, *, pointer: Pointer = None, keep: Owned | None = None
     ) -> None:
+        self._borrowed = pointer is not None
         if pointer is not None:
             super().__init__(pointer, lambda _pointer: None, needs=[keep] if keep else [])
             return
@@ -57,36 +65,71 @@ class Bitmap(Owned):
         return int(lib.rep_bitmap_count(self.pointer))
 
     def update(self, other: Bitmap) -> None:
-        """OR `other` in."""
-        self._operate(lib.rep_bitmap_or, other)
+        """OR `other` in. A borrowed bitmap may be in use meanwhile."""
+        self._operate(lib.rep_bitmap_merge if self._borrowed else lib.rep_bitmap_or, other)
 
     def intersection_update(self, other: Bitmap) -> None:
-        """AND with `other`."""
-        self._operate(lib.rep_bitmap_and, other)
+        """AND with `other`. As `difference_update`."""
+        self._operate(self._alone(lib.rep_bitmap_and), other)
 
     def difference_update(self, other: Bitmap) -> None:
-        """Clear what is set in `other` (ANDNOT)."""
-        self._operate(lib.rep_bitmap_andnot, other)
+        """Clear what is set in `other` (ANDNOT).
+
+        Nobody may use this bitmap meanwhile. InvalidArgumentError: it is borrowed, or of another
+        size; nothing has changed.
+        """
+        self._operate(self._alone(lib.rep_bitmap_andnot), other)
 
     def symmetric_difference_update(self, other: Bitmap) -> None:
-        """XOR with `other`."""
-        self._operate(lib.rep_bitmap_xor, other)
+        """XOR with `other`. As `difference_update`."""
+        self._operate(self._alone(lib.rep_bitmap_xor), other)
 
-    def _operate(self, operation: Callable[[Pointer, Pointer], int], other: Bitmap) -> None:
+    def _alone(self, operation: _Operation) -> _Operation:
+        if self._borrowed:
+            raise InvalidArgumentError("cannot do set algebra in a bitmap that is in use")
+        return operation
+
+    def _operate(self, operation: _Operation, other: Bitmap) -> None:
         if operation(self.pointer, other.pointer):
             raise InvalidArgumentError(f"bitmaps of {len(self)} and {len(other)} bits don't match")
 
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """Yield (first, count) of every run of set bits, ascending."""
-        capacity = 1024
+    def run_arrays(
+        self, *, union: Bitmap | None = None, minus: Bitmap | None = None, capacity: int = 4096
+    ) -> Iterator[tuple[memoryview, memoryview]]:
+        """Yield runs in bulk, ascending: their firsts and their counts, unsigned 64-bit numbers.
+
+        Each pair is good until the next is asked for; it may be empty.
+
+        Args:
+            union: another bitmap that counts too.
+            minus: or one whose bits don't count.
+            capacity: of one pair, at most.
+
+        Raises:
+            InvalidArgumentError: both are given, or one of another size.
+        """
+        other = minus if union is None else union
+        both = union is not None and minus is not None
+        if both or (other is not None and len(other) != len(self)):
+            raise InvalidArgumentError(f"no runs of a bitmap of {len(self)} bits and others")
+        join = lib.REP_BITMAP_UNION if minus is None else lib.REP_BITMAP_DIFFERENCE
+        joined = ffi.NULL if other is None else other.pointer
         firsts = ffi.new("uint64_t[]", capacity)
         counts = ffi.new("uint64_t[]", capacity)
+        views = [memoryview(ffi.buffer(one)).cast("B").cast("Q") for one in (firsts, counts)]
         resume = ffi.new("uint64_t *", 0)
         size = len(self)
         while resume[0] < size:
-            got = lib.rep_bitmap_runs(self.pointer, resume[0], firsts, counts, capacity, resume)
-            for index in range(check(got, "reading runs")):
-                yield int(firsts[index]), int(counts[index])
+            got = lib.rep_bitmap_runs(
+                self.pointer, joined, join, resume[0], firsts, counts, capacity, resume
+            )
+            check(got, "reading runs")
+            yield views[0][:got], views[1][:got]
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yield (first, count) of every run of set bits, ascending."""
+        for firsts, counts in self.run_arrays():
+            yield from zip(firsts, counts, strict=True)
 
     def extents(self, *, chunk_bytes: int, size_bytes: int) -> Iterator[tuple[int, int]]:
         """Yield the bytes (offset, length) of every run, ascending.
@@ -131,6 +174,10 @@ class Bitmap(Owned):
         Raises:
             WireError: malformed, or a bit past the end; nothing was set.
         """
+        if self._borrowed:
+            with Bitmap.from_roaring(data, len(self)) as taken:
+                self.update(taken)
+            return
         highest = ffi.new("uint64_t *")
         source = ffi.from_buffer(data)
         code = lib.rep_roaring_decode(

@@ -44,12 +44,40 @@ static inline uint64_t bitmap_model_find(const char *bits, uint64_t from, uint64
     return found ? (uint64_t)(found - bits) : size;
 }
 
+/* Runs in bulk, from `from` on, are those of `bits`. */
+static inline void bitmap_model_check_bulk(const rep_bitmap *a, const rep_bitmap *b, int join,
+                                           uint64_t from, int capacity, const char *bits)
+{
+    uint64_t size = rep_bitmap_size(a);
+    uint64_t *firsts = check_alloc((size_t)capacity * sizeof *firsts);
+    uint64_t *counts = check_alloc((size_t)capacity * sizeof *counts);
+    uint64_t at = from;
+    while (at < size) {
+        uint64_t resume;
+        int found = rep_bitmap_runs(a, b, join, at, firsts, counts, capacity, &resume);
+        CHECK(found >= 0 && found <= capacity && resume > at);
+        for (int i = 0; i < found; i++) {
+            CHECK_EQ(firsts[i], bitmap_model_find(bits, at, size, 1));
+            at = bitmap_model_find(bits, firsts[i], size, 0);
+            CHECK_EQ(counts[i], at - firsts[i]);
+        }
+        CHECK(resume >= at);
+        CHECK_EQ(bitmap_model_find(bits, at, size, 1), bitmap_model_find(bits, resume, size, 1));
+        at = resume;
+    }
+    free(firsts);
+    free(counts);
+}
+
 /* Runs of a, or of a joined with b, are those of `bits`. */
 static inline void bitmap_model_check_runs(const rep_bitmap *a, const rep_bitmap *b, int join,
                                            uint64_t most, const char *bits)
 {
     uint64_t size = rep_bitmap_size(a);
     uint64_t from = 0;
+    const int capacities[] = {1, 63, 64, 100, 5000};
+    for (size_t i = 0; i < sizeof capacities / sizeof *capacities; i++)
+        bitmap_model_check_bulk(a, b, join, i * size / 7, capacities[i], bits);
     for (;;) {
         uint64_t first;
         uint64_t count;

@@ -1,6 +1,8 @@
+#include <sys/mman.h>
+
 #include "bitmap_model.h"
 
-/* Sizes around words and around each further summary level; the last needs four. */
+/* Sizes around words and around each further summary level, of which there are three at least. */
 static const uint64_t sizes[] = {1,    63,   64,    65,     100,    4095,
                                  4096, 4097, 10000, 262144, 262145, 16777217};
 #define SIZES (sizeof sizes / sizeof *sizes)
@@ -18,7 +20,7 @@ static void it_is_empty_at_first(void)
 
 static void sizes_need_the_summary_levels_they_should(void)
 {
-    const int levels[SIZES] = {2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 5};
+    const int levels[SIZES] = {4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5};
     for (size_t i = 0; i < SIZES; i++) {
         rep_bitmap *bitmap;
         CHECK_OK(rep_bitmap_new(sizes[i], &bitmap));
@@ -125,6 +127,50 @@ static void fill_sets_every_bit_and_none_past_the_end(void)
     }
 }
 
+/* Pages of level 0, where nearly all of a bitmap lies, that have memory. */
+static uint64_t resident_pages(const rep_bitmap *bitmap)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages = bitmap->word_counts[0] * sizeof(uint64_t) / page;
+    unsigned char *there = check_alloc(pages);
+    uint64_t count = 0;
+    CHECK_OK(mincore(bitmap->mapping, pages * page, there));
+    for (size_t i = 0; i < pages; i++)
+        count += there[i] & 1;
+    free(there);
+    return count;
+}
+
+static void all_bits_set_cost_next_to_no_memory_until_some_are_cleared(void)
+{
+    const uint64_t size = 1ULL << 31;
+    /* A block, or where the system gives huge pages one of these. */
+    const uint64_t touched_pages = (2U << 20) / (uint64_t)sysconf(_SC_PAGESIZE);
+    rep_bitmap *bitmap;
+    rep_bitmap *other;
+    CHECK_OK(rep_bitmap_new(size, &bitmap));
+    CHECK_OK(rep_bitmap_new(size, &other));
+    rep_bitmap_fill(bitmap);
+    CHECK_OK(rep_bitmap_merge(other, bitmap));
+    CHECK_OK(rep_bitmap_or(other, bitmap));
+    CHECK_OK(rep_bitmap_set(other, 0, size));
+    CHECK_EQ(rep_bitmap_count(other), size);
+    CHECK_EQ(resident_pages(bitmap) + resident_pages(other), 0);
+    CHECK_OK(rep_bitmap_clear(bitmap, 12345678, 1));
+    CHECK_OK(rep_bitmap_clear(bitmap, size - 1, 1));
+    CHECK_EQ(rep_bitmap_count(bitmap), size - 2);
+    CHECK(resident_pages(bitmap) <= 2 * touched_pages);
+    CHECK_OK(rep_bitmap_andnot(other, bitmap));
+    CHECK_EQ(rep_bitmap_count(other), 2);
+    CHECK(resident_pages(other) <= 2 * touched_pages);
+    CHECK_OK(rep_bitmap_clear(bitmap, 0, size));
+    CHECK_EQ(rep_bitmap_any(bitmap), 0);
+    /* What was spread stays until it is freed. */
+    CHECK(resident_pages(bitmap) <= 2 * touched_pages);
+    rep_bitmap_free(bitmap);
+    rep_bitmap_free(other);
+}
+
 static void reset_clears_every_bit(void)
 {
     for (size_t i = 0; i < SIZES; i++) {
@@ -187,6 +233,7 @@ int main(void)
     RUN(a_range_it_can_not_mark_is_an_error_and_changes_nothing);
     RUN(an_empty_range_changes_nothing);
     RUN(fill_sets_every_bit_and_none_past_the_end);
+    RUN(all_bits_set_cost_next_to_no_memory_until_some_are_cleared);
     RUN(reset_clears_every_bit);
     RUN(words_go_out_and_come_in);
     RUN(words_with_bits_past_the_end_are_refused_whole);

@@ -23,16 +23,26 @@ static char xor_rule(char target, char source)
     return (char)(target ^ source);
 }
 
+/* Runs of bits, and now and then everything, so that there are full blocks too. */
+static void change(bitmap_model m, uint64_t *random, int round)
+{
+    if (check_random(random) % 5 == 0) {
+        rep_bitmap_fill(m.bitmap);
+        memset(m.bits, 1, m.size);
+    }
+    bitmap_model_scatter(m, random, round);
+}
+
 static void check_operation(operation run, bit_rule rule)
 {
-    const uint64_t sizes[] = {1, 64, 100, 5000, 300000};
+    const uint64_t sizes[] = {1, 64, 100, 5000, 300000, 3 * REP_BLOCK_BITS};
     uint64_t random = 1;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bitmap_model target = bitmap_model_new(sizes[i]);
         bitmap_model source = bitmap_model_new(sizes[i]);
         for (int round = 0; round < 20; round++) {
-            bitmap_model_scatter(target, &random, round);
-            bitmap_model_scatter(source, &random, round);
+            change(target, &random, round / 2);
+            change(source, &random, round / 2);
             CHECK_OK(run(target.bitmap, source.bitmap));
             for (uint64_t bit = 0; bit < target.size; bit++)
                 target.bits[bit] = rule(target.bits[bit], source.bits[bit]);
@@ -47,6 +57,11 @@ static void check_operation(operation run, bit_rule rule)
 static void or_keeps_what_either_has(void)
 {
     check_operation(rep_bitmap_or, or_rule);
+}
+
+static void merge_keeps_what_either_has(void)
+{
+    check_operation(rep_bitmap_merge, or_rule);
 }
 
 static void and_keeps_what_both_have(void)
@@ -90,6 +105,7 @@ static void unequal_sizes_are_refused(void)
     uint64_t count;
     bitmap_model_set(b, 0, 101);
     CHECK_ERRNO(rep_bitmap_or(a.bitmap, b.bitmap), EINVAL);
+    CHECK_ERRNO(rep_bitmap_merge(a.bitmap, b.bitmap), EINVAL);
     CHECK_ERRNO(rep_bitmap_and(b.bitmap, a.bitmap), EINVAL);
     CHECK_ERRNO(rep_bitmap_andnot(b.bitmap, a.bitmap), EINVAL);
     CHECK_ERRNO(rep_bitmap_xor(a.bitmap, b.bitmap), EINVAL);
@@ -104,6 +120,7 @@ static void unequal_sizes_are_refused(void)
 int main(void)
 {
     RUN(or_keeps_what_either_has);
+    RUN(merge_keeps_what_either_has);
     RUN(and_keeps_what_both_have);
     RUN(andnot_takes_away_what_the_source_has);
     RUN(xor_keeps_what_only_one_has);

@@ -74,9 +74,9 @@ static void looking_past_the_end_is_refused_and_at_the_end_finds_nothing(void)
     CHECK_ERRNO(rep_bitmap_next_run(m.bitmap, NULL, REP_BITMAP_UNION, 101, 0, &first, &count),
                 ERANGE);
     CHECK_ERRNO(rep_bitmap_next_run(m.bitmap, NULL, 2, 0, 0, &first, &count), EINVAL);
-    CHECK_ERRNO(rep_bitmap_runs(m.bitmap, 101, &first, &count, 1, &resume), ERANGE);
-    CHECK_ERRNO(rep_bitmap_runs(m.bitmap, 0, &first, &count, 0, &resume), EINVAL);
-    CHECK_EQ(rep_bitmap_runs(m.bitmap, 100, &first, &count, 1, &resume), 0);
+    CHECK_ERRNO(rep_bitmap_runs(m.bitmap, NULL, 0, 101, &first, &count, 1, &resume), ERANGE);
+    CHECK_ERRNO(rep_bitmap_runs(m.bitmap, NULL, 0, 0, &first, &count, 0, &resume), EINVAL);
+    CHECK_EQ(rep_bitmap_runs(m.bitmap, NULL, 0, 100, &first, &count, 1, &resume), 0);
     CHECK_EQ(resume, 100);
     CHECK_EQ(first, 77);
     CHECK_EQ(count, 78);
@@ -94,7 +94,7 @@ static void runs_come_in_portions_that_resume(void)
         uint64_t expected = 0;
         uint64_t from = 0;
         while (from < m.size) {
-            int found = rep_bitmap_runs(m.bitmap, from, firsts, counts, capacity, &from);
+            int found = rep_bitmap_runs(m.bitmap, NULL, 0, from, firsts, counts, capacity, &from);
             CHECK(found >= 0 && found <= capacity);
             CHECK(found == capacity || from == m.size);
             for (int i = 0; i < found; i++) {

@@ -35,6 +35,15 @@ static bool leads_to(const rep_bitmap *bitmap, uint64_t index)
     return false;
 }
 
+/* Whether a search from `index`, which climbs and descends, finds it. */
+static bool leads_to_from(const rep_bitmap *bitmap, uint64_t index)
+{
+    uint64_t first;
+    uint64_t count;
+    int rc = rep_bitmap_next_run(bitmap, NULL, REP_BITMAP_UNION, index, 1, &first, &count);
+    return rc == 1 && first == index;
+}
+
 static void *toggle_one_bit(void *argument)
 {
     const worker *w = argument;
@@ -158,19 +167,18 @@ static void readers_see_what_stays_set_while_all_around_changes(void)
     bitmap_model_free(m);
 }
 
-static void *combine_with_other(void *argument)
+static void *merge_and_clear_other(void *argument)
 {
     const worker *w = argument;
     for (int i = 0; i < w->rounds; i++) {
-        CHECK_OK(rep_bitmap_or(w->bitmap, w->other));
-        CHECK_OK(rep_bitmap_andnot(w->bitmap, w->other));
-        CHECK_OK(rep_bitmap_xor(w->bitmap, w->other));
-        CHECK_OK(rep_bitmap_xor(w->bitmap, w->other));
+        CHECK_OK(rep_bitmap_merge(w->bitmap, w->other));
+        for (uint64_t bit = 0; bit < rep_bitmap_size(w->bitmap); bit += WORKERS)
+            CHECK_OK(rep_bitmap_clear(w->bitmap, bit, 1));
     }
     return NULL;
 }
 
-static void whole_bitmap_operations_lose_no_bit_set_beside_them(void)
+static void a_merge_loses_no_bit_set_beside_it(void)
 {
     bitmap_model m = bitmap_model_new(60000);
     rep_bitmap *other;
@@ -181,7 +189,7 @@ static void whole_bitmap_operations_lose_no_bit_set_beside_them(void)
     worker workers[2];
     for (uint64_t i = 0; i < 2; i++)
         workers[i] = (worker){.bitmap = m.bitmap, .index = i + 1, .rounds = 40000, .bits = m.bits};
-    CHECK_OK(pthread_create(&combiner.thread, NULL, combine_with_other, &combiner));
+    CHECK_OK(pthread_create(&combiner.thread, NULL, merge_and_clear_other, &combiner));
     run_workers(workers, 2, scatter_own_bits);
     CHECK_OK(pthread_join(combiner.thread, NULL));
     bitmap_model_check(m);
@@ -189,24 +197,89 @@ static void whole_bitmap_operations_lose_no_bit_set_beside_them(void)
     bitmap_model_free(m);
 }
 
-static void *set_words(void *argument)
+/* Block 1 becomes full and empty again and again; block 0 and 2 are this worker's alone. */
+static void *fill_and_empty_a_block(void *argument)
 {
     const worker *w = argument;
-    uint64_t words[4] = {1ULL << w->index, 0, 1ULL << w->index, 1ULL << w->index};
-    for (uint64_t i = 0; i + 4 <= rep_bitmap_word_count(w->bitmap); i += 4)
-        CHECK_OK(rep_bitmap_words_or(w->bitmap, i, 4, words));
+    for (int i = 0; i < w->rounds; i++) {
+        CHECK_OK(rep_bitmap_set(w->bitmap, REP_BLOCK_BITS - 3, REP_BLOCK_BITS + 6));
+        CHECK_OK(rep_bitmap_clear(w->bitmap, REP_BLOCK_BITS - 3, REP_BLOCK_BITS + 6));
+    }
+    atomic_store(w->stop, true);
     return NULL;
 }
 
-static void words_come_in_beside_each_other(void)
+/* Where others fill and empty the block around it: what is certain is what it sees while none of
+ * them clears. */
+static void *set_in_the_block(void *argument)
 {
-    worker workers[WORKERS];
+    const worker *w = argument;
+    uint64_t random = w->index;
+    while (!atomic_load(w->stop)) {
+        uint64_t bit = REP_BLOCK_BITS + check_below(&random, REP_BLOCK_BITS);
+        CHECK_OK(rep_bitmap_set(w->bitmap, bit, 1 + check_below(&random, 3)));
+        CHECK_OK(rep_bitmap_clear(w->bitmap, bit + 1, check_below(&random, 100)));
+        rep_bitmap_count(w->bitmap);
+    }
+    return NULL;
+}
+
+static void a_block_is_filled_and_emptied_beside_edits(void)
+{
+    atomic_bool stop = false;
+    worker workers[2];
     rep_bitmap *bitmap;
-    CHECK_OK(rep_bitmap_new(640000, &bitmap));
-    for (uint64_t i = 0; i < WORKERS; i++)
-        workers[i] = (worker){.bitmap = bitmap, .index = 20 * i};
-    run_workers(workers, WORKERS, set_words);
-    CHECK_EQ(rep_bitmap_count(bitmap), WORKERS * 7500);
+    CHECK_OK(rep_bitmap_new(3 * REP_BLOCK_BITS, &bitmap));
+    worker filler = {.bitmap = bitmap, .rounds = 2000, .stop = &stop};
+    for (uint64_t i = 0; i < 2; i++)
+        workers[i] = (worker){.bitmap = bitmap, .index = i + 1, .stop = &stop};
+    CHECK_OK(pthread_create(&filler.thread, NULL, fill_and_empty_a_block, &filler));
+    run_workers(workers, 2, set_in_the_block);
+    CHECK_OK(pthread_join(filler.thread, NULL));
+    bitmap_model_check_summary(bitmap);
+    rep_bitmap_free(bitmap);
+}
+
+/* Bits that stay set, in a block that is filled, spread and filled again around them. */
+static void *check_own_bits(void *argument)
+{
+    const worker *w = argument;
+    uint64_t random = w->index;
+    while (!atomic_load(w->stop)) {
+        uint64_t bit = check_below(&random, REP_BLOCK_BITS / 2) * 2;
+        CHECK_OK(rep_bitmap_set(w->bitmap, bit, 1));
+        CHECK_EQ(rep_bitmap_test(w->bitmap, bit), 1);
+        CHECK(leads_to_from(w->bitmap, bit));
+    }
+    return NULL;
+}
+
+static void *fill_and_clear_odd_bits(void *argument)
+{
+    const worker *w = argument;
+    uint64_t random = 9;
+    for (int i = 0; i < w->rounds; i++) {
+        rep_bitmap_fill(w->bitmap);
+        for (int k = 0; k < 20; k++)
+            CHECK_OK(
+                rep_bitmap_clear(w->bitmap, check_below(&random, REP_BLOCK_BITS / 2) * 2 + 1, 1));
+    }
+    atomic_store(w->stop, true);
+    return NULL;
+}
+
+static void a_set_bit_never_hides_while_its_block_is_filled(void)
+{
+    atomic_bool stop = false;
+    worker workers[2];
+    rep_bitmap *bitmap;
+    CHECK_OK(rep_bitmap_new(2 * REP_BLOCK_BITS, &bitmap));
+    worker filler = {.bitmap = bitmap, .rounds = 500, .stop = &stop};
+    for (uint64_t i = 0; i < 2; i++)
+        workers[i] = (worker){.bitmap = bitmap, .index = i + 1, .stop = &stop};
+    CHECK_OK(pthread_create(&filler.thread, NULL, fill_and_clear_odd_bits, &filler));
+    run_workers(workers, 2, check_own_bits);
+    CHECK_OK(pthread_join(filler.thread, NULL));
     bitmap_model_check_summary(bitmap);
     rep_bitmap_free(bitmap);
 }
@@ -218,7 +291,8 @@ int main(void)
     RUN(a_set_bit_never_hides_while_its_neighbour_group_is_emptied);
     RUN(neighbours_in_a_word_do_not_disturb_each_other);
     RUN(readers_see_what_stays_set_while_all_around_changes);
-    RUN(whole_bitmap_operations_lose_no_bit_set_beside_them);
-    RUN(words_come_in_beside_each_other);
+    RUN(a_merge_loses_no_bit_set_beside_it);
+    RUN(a_block_is_filled_and_emptied_beside_edits);
+    RUN(a_set_bit_never_hides_while_its_block_is_filled);
     return 0;
 }
