@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install-core demo test test-c test-python lint fmt check sanitize fuzz bench wheel soak clean
+.PHONY: help install-core demo test test-c test-python lint fmt check sanitize fuzz bench plot wheel soak clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -28,11 +28,11 @@ test-c:
 	@scripts/c-tests.sh plain
 
 test-python:
-	@scripts/setup.sh test
+	@scripts/setup.sh test bench
 	@$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
 lint:  ## formatting, rules, types, layers, clang-tidy; changes nothing
-	@scripts/setup.sh test lint
+	@scripts/setup.sh test lint bench
 	@scripts/lint.sh
 
 fmt:  ## format Python and C in place, and apply the safe fixes
@@ -53,10 +53,14 @@ fuzz:  ## each target in tests/fuzz for FUZZ_SECONDS (60)
 	@scripts/setup.sh test fuzz
 	@scripts/fuzz.sh
 
-bench:  ## measure, each rate beside its C ceiling; results in benchmarks/results
-	@scripts/setup.sh test
+bench:  ## measure, each figure beside its C ceiling; results in benchmarks/results
+	@scripts/setup.sh test bench
 	@mkdir -p benchmarks/results
 	@$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=benchmarks/results/latest.json $(ARGS)
+
+plot:  ## draw benchmarks/results/latest.json: resync time against dirty share and volume size
+	@scripts/setup.sh test bench
+	@$(BIN)/python benchmarks/plot.py benchmarks/results/latest.json benchmarks/results
 
 install-core:  ## the C core for C programs: libraries, headers, pyrep-core.pc (PREFIX=/usr/local DESTDIR=)
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-core.sh

@@ -75,8 +75,8 @@ class Beside:
         self, rounds: int, measure: Callable[[], float], ceiling: Callable[[], float]
     ) -> None:
         """Take `rounds` pairs, each side first every other time: what warms or cools hits both."""
-        for index in range(rounds):
-            if index % 2:
+        for _ in range(rounds):
+            if len(self.pairs) % 2:
                 other = ceiling()
                 self.pairs.append((measure(), other))
             else:

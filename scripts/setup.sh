@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv ready: setup.sh [run|test|lint|fuzz]...  (default: run)
+# Makes .venv ready: setup.sh [run|test|lint|fuzz|bench]...  (default: run)
 #
 #   run   what pyrep itself needs       test  + the tests' tools       lint  + the linters
-#   fuzz  + clang with libFuzzer
+#   fuzz  + clang with libFuzzer        bench + what the benchmarks compare and draw with
 #
 # Idempotent and quiet; when nothing it looks at has changed it asks neither apt nor the network. What
 # apt must bring is installed when root, and named in one line when not.
@@ -117,7 +117,7 @@ flock 9 # two commands of make at once: one sets up, the other waits and finds i
 wanted=$(hash_of pyproject.toml "$0")
 stale=()
 for purpose in "${purposes[@]}"; do
-    case $purpose in run | test | lint | fuzz) ;; *) fail "unknown purpose: $purpose" ;; esac
+    case $purpose in run | test | lint | fuzz | bench) ;; *) fail "unknown purpose: $purpose" ;; esac
     is_current "$purpose" "$wanted" || stale+=("$purpose")
 done
 if [ ${#stale[@]} -gt 0 ]; then
