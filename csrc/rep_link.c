@@ -343,13 +343,15 @@ int rep_link_forward(rep_link *link, rep_volume *target, rep_link *target_link)
     return rc;
 }
 
-int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
+static int ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack, bool clean)
 {
     rep_tree *tree;
     int rc = rep_volume_close_gate(link->volume, &tree);
     if (rc)
         return rc;
     rc = fold_marks(link);
+    if (!rc && clean && rep_bitmap_any(link->pending))
+        rc = -EBUSY;
     if (!rc) {
         stop_working(link);
         link->channel = channel;
@@ -362,6 +364,16 @@ int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
     }
     rep_tree_open_all(&tree, 1);
     return rc;
+}
+
+int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
+{
+    return ship(link, stream, channel, ack, false);
+}
+
+int rep_link_ship_clean(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
+{
+    return ship(link, stream, channel, ack, true);
 }
 
 int rep_link_clean(rep_link *link)

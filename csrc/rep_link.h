@@ -87,6 +87,9 @@ int rep_link_mark_from(rep_link *link, uint64_t epoch_start);
 int rep_link_forward(rep_link *link, rep_volume *target, rep_link *target_link);
 /* To SHIP into `stream` as `channel`. -EPIPE: the stream isn't open; the link is in MARK then. */
 int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack);
+/* The same if nothing is pending, with the gate closed: from the first write on the target follows
+ * in order. -EBUSY: something is; the link is as it was. */
+int rep_link_ship_clean(rep_link *link, rep_stream *stream, uint32_t channel, int ack);
 /* Clears P of a link that is IDLE or MARK, and starts a new interval of shared marks: the end of a
  * reverse copy or of a settled copy on its other side. In MARK also U; in IDLE that belongs to the
  * records being applied through it. -EBUSY in other modes. */

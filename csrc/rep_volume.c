@@ -139,11 +139,32 @@ void rep_ticket_give_up(rep_ticket *ticket)
     ticket->count = 0;
 }
 
+/* Nobody knows which of the writes since the last good flush are durable here: the kernel reports
+ * once, and may read the old bytes again later. Their U is no help, a mirror may have settled it.
+ * So all is pending, in every row, before the host hears of it. INV-1. */
+static int lose_track(rep_volume *volume, int cause)
+{
+    rep_pass pass;
+    int rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    if (rc)
+        return rc;
+    for (int i = 0; i < volume->link_count; i++) {
+        rep_link *link = volume->links[i];
+        if (rep_link_works(link)) {
+            atomic_store(&link->source_failed, 1);
+            rep_link_break(link, cause);
+        }
+        rep_bitmap_fill(link->pending);
+    }
+    rep_tree_exit(&pass);
+    return cause;
+}
+
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
 {
     int rc = rep_io_flush(volume->io);
     if (rc)
-        return rc;
+        return lose_track(volume, rc);
     rep_pass pass; /* over no bytes: holds the links still */
     rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
     for (int i = 0; !rc && i < volume->link_count; i++) {

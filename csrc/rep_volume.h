@@ -62,7 +62,9 @@ int rep_volume_zero(rep_volume *volume, uint64_t length, uint64_t offset, uint64
                     uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
 int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
                     uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
-/* Makes the volume durable; its streams get a barrier, and the ticket what mode durable waits for. */
+/* Makes the volume durable; its streams get a barrier, and the ticket what mode durable waits for.
+ * When the storage can't, nobody knows what it holds: everything is pending in every row of the
+ * volume, and those that forward or ship are broken, their targets whole. */
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket);
 /* Waits for every entry and empties the ticket. A stream that broke meanwhile counts as answered
  * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. */

@@ -144,6 +144,16 @@ class LinkCore(Owned):
             check(code, self._what)
             self._works_on(stream)
 
+    def ship_clean(self, stream: Stream, channel: int, ack: Ack) -> bool:
+        """Append everything to `stream` if nothing is pending now; else go on as before: False."""
+        with held(stream):
+            code = lib.rep_link_ship_clean(self.pointer, stream.pointer, channel, int(ack))
+            if code == -errno.EBUSY:
+                return False
+            check(code, self._what)
+            self._works_on(stream)
+            return True
+
     def _works_on(self, target: LinkCore | Stream | None) -> None:
         """Keep alive what the link passes writes on to; one that marks may have it to settle."""
         self.handle.keep("work", target.handle if target else None)

@@ -99,6 +99,13 @@ class Judge:
             source_consistent=not _any_half_way_back(others),
         )
 
+    def is_consistent(self, volume_id: VolumeId) -> bool:
+        """Whether a volume's content is whole, as far as the copies into it tell."""
+        rows = [one.row for one in self._state.mirrors_of(volume_id)]
+        remote = next((row for row in rows if row.is_remote and not row.is_primary), None)
+        view = _view(remote)
+        return (view is None or view.spvol_consistent) and not _any_half_way_back(rows)
+
     def check_copy_out(self, volume_id: VolumeId, doing: str) -> None:
         """Raise RefusedError while a local pair's copy back has the volume half-way (550, 670)."""
         if _any_half_way_back(one.row for one in self._state.local_svol_mirrors(volume_id)):

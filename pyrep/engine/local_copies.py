@@ -6,13 +6,14 @@ import contextlib
 from dataclasses import replace
 
 from pyrep._core import Fence
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
 from pyrep.engine.local_splits import LocalSplits
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.state import SystemState
+from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
 from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
 from pyrep.model.transitions import Command
@@ -70,7 +71,9 @@ class LocalCopies:
             pvol.link.pending.update(svol.pending())
             return self.run(pvol, svol)
 
-    def resync_reverse(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> CopyJob:
+    def resync_reverse(
+        self, pair_id: PairId, *, lease: WorkflowId | None = None, cancel: Cancel | None = None
+    ) -> CopyJob:
         """Copy what is pending on either side from the SVOL back to the PVOL (640, 650).
 
         Sibling mirrors that are DUPLEX are split first, as one generation of cause protect.
@@ -84,7 +87,7 @@ class LocalCopies:
             pvol, svol = state.sides(pair_id)
             if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol):
                 return self.resume_copy(pair_id)
-            self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease)
+            self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease, cancel=cancel)
             with state.control:
                 # Again: the world may have moved while the siblings were split.
                 self._judge.local(Command.RESYNC_REVERSE, pvol, svol)
@@ -124,7 +127,9 @@ class LocalCopies:
         for row in found:
             if not row.is_remote and _resumes_unclean(row):
                 with contextlib.suppress(RefusedError, BusyError, NotFoundError):
-                    self.resync_forward(row.pair_id)
+                    # Also below the lease of a workflow that has stopped: it reads and writes the
+                    # source, which this leaves alone; whoever resumes it finds the mirror in sync.
+                    self.resync_forward(row.pair_id, lease=ANY_LEASE)
 
     # --- the copy itself -------------------------------------------------------------------------
 
@@ -159,7 +164,10 @@ class LocalCopies:
         target.link.clean()
         state = self._state
         with state.control:
-            columns = {"status": PairStatus.DUPLEX, "target_consistent": True}
+            # What a remote pair's broken copy, or a power loss, has left half-way doesn't become
+            # consistent by being copied; `SecondarySide.finish` says so when the source is mended.
+            whole = self._judge.is_consistent(source.row.volume_id)
+            columns = {"status": PairStatus.DUPLEX, "target_consistent": whole}
             state.commit(
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyrep._core import CutItem, CutVerb, group_cut
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
-from pyrep.errors import PyrepError, RefusedError
+from pyrep.errors import BusyError, PyrepError, RefusedError, TimedOutError
 from pyrep.model import (
     Direction,
     Generation,
@@ -30,6 +31,9 @@ from pyrep.model.transitions import Command
 __all__ = ["LocalSplits"]
 
 _log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+"""How often a wait for a copy looks whether its caller has given up."""
 
 
 class LocalSplits:
@@ -201,17 +205,19 @@ class LocalSplits:
         *,
         but: PairId | None = None,
         lease: WorkflowId | None = None,
+        cancel: Cancel | None = None,
     ) -> Generation | None:
         """Before the first byte of a copy reaches a volume: keep one consistent copy of it.
 
-        Local copies out of the volume are waited for; its DUPLEX mirrors are then split.
+        Local copies out of the volume are waited for, at most `Options.copy_wait_s`; its DUPLEX
+        mirrors are then split.
         """
         state = self._state
         pair_ids = []
         for one in state.local_svol_mirrors(volume_id):
             if one.row.pair_id == but:
                 continue
-            self._await_copy(one)
+            self._await_copy(one, f"cannot copy into {volume_id}", cancel)
             if one.row.status is PairStatus.DUPLEX:
                 pair_ids.append(one.row.pair_id)
         if not pair_ids:
@@ -222,9 +228,29 @@ class LocalSplits:
             pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
         )
 
-    def _await_copy(self, mirror: Mirror) -> None:
+    def _await_copy(self, mirror: Mirror, doing: str, cancel: Cancel | None = None) -> None:
+        """Wait for the copy of a local pair, if one runs: at most `Options.copy_wait_s`.
+
+        Raises:
+            BusyError: it runs still.
+            CancelledError: the caller gave up waiting, or the copy was stopped.
+        """
         with self._state.control:
             job = mirror.job
+        left_s = self._state.options.copy_wait_s
+        while job and not job.is_done:
+            try:
+                job.wait(min(_LOOK_S, left_s))
+            except TimedOutError as error:
+                if cancel:
+                    cancel.check(doing)
+                left_s -= _LOOK_S
+                if left_s <= 0:
+                    raise BusyError(
+                        f"{doing}: local pair {mirror.row.pair_id} is copying out of it still, "
+                        f"after {self._state.options.copy_wait_s} s",
+                        hint="wait until that copy has ended, or stop it: pair.split()",
+                    ) from error
         if job:
             job.wait()
 
@@ -233,9 +259,10 @@ class LocalSplits:
 
         Raises:
             RefusedError: one has stopped half-way, and would go on from inconsistent data.
+            BusyError: one runs still.
         """
         for one in self._state.local_svol_mirrors(volume_id):
-            self._await_copy(one)
+            self._await_copy(one, doing)
             if one.row.status is PairStatus.COPY and one.row.direction is Direction.FORWARD:
                 raise RefusedError(
                     f"{doing}: local pair {one.row.pair_id} is copying out of it",

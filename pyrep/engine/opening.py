@@ -284,6 +284,8 @@ def _after_end(row: Row, *, unclean: bool) -> Row:
     DUPLEX becomes SPLIT/unclean, its target inconsistent if its own system ended so; a remote pair
     waits for the path in any case. COPY stays in its direction, SPLIT keeps its cause.
     """
+    if row.status is PairStatus.COPY and unclean and row.is_remote and not row.is_source:
+        return replace(row, target_consistent=False)  # the last records in order may be torn
     if row.status is not PairStatus.DUPLEX:
         return row
     if unclean:

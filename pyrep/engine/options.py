@@ -49,6 +49,8 @@ class Options:
         ack_timeout_s: a synchronous write never waits longer for its mirror; then the path counts
             as lost.
         queue_bytes: room for records not yet received, per stream; at least 4 MiB.
+        copy_wait_s: how long a command waits for local copies out of a volume that it is about to
+            copy into; then it is refused.
         hold_max_ms: longest hold of a backup (420 to 470).
         digests: see `Digests`.
         host_agents: what runs on the hosts, per volume of this system.
@@ -59,6 +61,7 @@ class Options:
     bad_bitmap: BadBitmap = BadBitmap.REFUSE
     ack_timeout_s: float = 12.0
     queue_bytes: int = 64 << 20
+    copy_wait_s: float = 600.0
     hold_max_ms: float = 500.0
     digests: Digests = Digests.AFTER_BACKUP
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)

@@ -98,9 +98,18 @@ class Outlet:
         Raises:
             PathLostError: it isn't open; the link marks.
         """
+        channel = self._enter(mirror)
+        mirror.link.ship(self.stream, channel, ack_of(mirror.row.ack))
+
+    def ship_clean(self, mirror: Mirror) -> bool:
+        """Do the same if nothing is pending in the row; return whether."""
+        channel = self._enter(mirror)
+        return mirror.link.ship_clean(self.stream, channel, ack_of(mirror.row.ack))
+
+    def _enter(self, mirror: Mirror) -> int:
         channel = self.channel(mirror.row.pair_id)
         self._links[channel] = (mirror.row.pair_id, mirror.link)
-        mirror.link.ship(self.stream, channel, ack_of(mirror.row.ack))
+        return channel
 
     def take_ack(self, ack: StreamAck) -> list[tuple[PairId, int]]:
         """Take the peer's numbers; return the pairs whose volume failed there, with the errno.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyrep._core import Bitmap
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
@@ -82,11 +84,10 @@ class RemoteCopies:
         # What an earlier copy has left on its way would fail in this one's name.
         self._line.drain_or_break(mirror)
         union = self._line.union(mirror, Direction.FORWARD)
-        pair_id = mirror.row.pair_id
-        count = union.count()
-        answer = self._line.peer(mirror).ask(BeginForward(pair_id=pair_id, pending_count=count))
-        # Hosts are kept off the SVOL now: what they wrote there since the union was read counts.
-        union.update_roaring(expect(answer, PendingBits).bits)
+        protected = union.any()
+        self._become_target(mirror, union)
+        if union.any() and not protected:
+            self._become_target(mirror, union)
         state.change(
             mirror,
             status=PairStatus.COPY,
@@ -96,12 +97,30 @@ class RemoteCopies:
             pending_union=True,
         )
         mirror.link.pending.update(union)
-        return self.start_forward(mirror)
+        if union.any():
+            return self.start_forward(mirror)
+        outlet = self._line.bound_outlet(mirror)
+        if not outlet.ship_clean(mirror):
+            # Written since the union was read: its copy goes out of order, so that the SVOL's
+            # mirrors are split first after all.
+            self._become_target(mirror, mirror.pending())
+            outlet.ship(mirror)
+        return self._copy_forward(mirror, outlet)
+
+    def _become_target(self, mirror: Mirror, union: Bitmap) -> None:
+        """Ask the SVOL to take this union; what its hosts wrote there meanwhile comes into it.
+
+        If anything is in it, the SVOL's DUPLEX mirrors are split first.
+        """
+        asked = BeginForward(pair_id=mirror.row.pair_id, pending_count=union.count())
+        answer = self._line.peer(mirror).ask(asked)
+        union.update_roaring(expect(answer, PendingBits).bits)
 
     def start_forward(self, mirror: Mirror) -> CopyJob:
         """Let the row ship, and copy what is pending in it. Both rows are in COPY."""
-        outlet = self._line.ship(mirror)
+        return self._copy_forward(mirror, self._line.ship(mirror))
 
+    def _copy_forward(self, mirror: Mirror, outlet: Outlet) -> CopyJob:
         def finish(job: CopyJob) -> None:
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
@@ -213,6 +232,11 @@ class RemoteCopies:
                 break
             if cancel:
                 raise CancelledError(f"{job.what}: cancelled")
+        # Everything is here and durable. Written down before the secondary ends the copy: if it
+        # crashes in between, its own volume counts as inconsistent, and one side must be whole.
+        with self._state.control:
+            if mirror.row.status is PairStatus.COPY:  # else its volume failed meanwhile
+                self._state.change(mirror, target_consistent=True)
         peer.ask(ReverseEnd(pair_id=pair_id))
         self._finish_reverse(mirror)
 

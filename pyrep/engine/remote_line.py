@@ -55,6 +55,12 @@ class RemoteLine:
 
     def ship(self, mirror: Mirror) -> Outlet:
         """Let the row ship; the peer knows stream and channel."""
+        outlet = self.bound_outlet(mirror)
+        outlet.ship(mirror)
+        return outlet
+
+    def bound_outlet(self, mirror: Mirror) -> Outlet:
+        """Return the outlet of the pair's group; the peer knows stream and channel."""
         peer = self.peer(mirror)
         group_id = mirror.row.group_id
         if group_id is None:
@@ -66,7 +72,6 @@ class RemoteLine:
                 stream_id=outlet.stream_id, channel=outlet.channel(pair_id), pair_id=pair_id
             )
         )
-        outlet.ship(mirror)
         return outlet
 
     def settle_sent(self, outlet: Outlet, job: CopyJob) -> None:

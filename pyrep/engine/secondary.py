@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from dataclasses import replace
@@ -195,6 +196,9 @@ class SecondarySide:
     def begin_forward(self, peer: Peer, asked: BeginForward) -> PendingBits:
         """Become the target; before the first byte, keep one consistent copy.
 
+        With nothing to copy the volume stays consistent, and its mirrors go on; should anything
+        come up before the primary ships, it asks once more.
+
         Returns:
             What is pending here now that no host writes any more.
         """
@@ -213,7 +217,7 @@ class SecondarySide:
                 status=PairStatus.COPY,
                 cause=None,
                 direction=Direction.FORWARD,
-                target_consistent=False,
+                target_consistent=row.target_consistent and not asked.pending_count,
                 pending_union=False,
             )
         # The fence is closed: only the path writes here now.
@@ -230,9 +234,20 @@ class SecondarySide:
                     f"cannot end the copy into {row.volume_id}: status is {row.status}"
                 )
             mirror.link.clean()
-            self._state.change(
-                mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+            whole = replace(
+                row, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
             )
+            self._state.commit(whole, *self._followers(row.volume_id))
+
+    def _followers(self, volume_id: VolumeId) -> list[Row]:
+        """Return the rows of local mirrors that are whole now, because what they follow is."""
+        state = self._state
+        rows = []
+        for pvol in state.local_svol_mirrors(volume_id):
+            if pvol.row.status is PairStatus.DUPLEX and not pvol.row.target_consistent:
+                sides = state.sides(pvol.row.pair_id)
+                rows += [replace(one.row, target_consistent=True) for one in sides]
+        return rows
 
     def split(self, peer: Peer, asked: SplitPair) -> None:
         """Mark from now on; hosts may write if somebody asked for the split."""
@@ -382,6 +397,7 @@ class SecondarySide:
                 continue
             state.peer(system_id).unbind_link(mirror.link)
             self._end_job(mirror)
+            self._make_durable(mirror)
             if row.status is PairStatus.COPY and row.direction is Direction.FORWARD:
                 continue
             with state.control:
@@ -390,6 +406,13 @@ class SecondarySide:
                 mirror.link.mark()
                 if mirror.row.status is PairStatus.DUPLEX:
                     state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+
+    def _make_durable(self, mirror: Mirror) -> None:
+        """Flush what came until the path was lost: a crash while it is SPLIT mustn't tear it."""
+        try:
+            self._state.volume(mirror.row.volume_id).io.flush()
+        except PyrepError as error:
+            self.volume_failed(mirror, getattr(error, "errno_code", errno.EIO))
 
     def volume_failed(self, mirror: Mirror, errno_code: int) -> None:
         """A record couldn't be applied: SPLIT, device_error; what was lost is pending here."""

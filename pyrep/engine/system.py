@@ -29,7 +29,7 @@ from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
-from pyrep.engine.state import SystemState
+from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
 from pyrep.engine.volumes import Volumes
@@ -141,7 +141,7 @@ class StorageSystem:
             pair_id = mirror.row.pair_id
             try:
                 if mirror.row.cause is SplitCause.UNCLEAN:
-                    self._local.copies.resync_forward(pair_id)
+                    self._local.copies.resync_forward(pair_id, lease=ANY_LEASE)
                 else:
                     self._local.copies.resume_copy(pair_id)
             except PyrepError as error:

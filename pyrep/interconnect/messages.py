@@ -136,7 +136,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending"):
 class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward"):
     """Become the target: protect, then COPY forward; answered with what is pending then.
 
-    `pending_count` is that of the union so far.
+    `pending_count` is that of the union so far; while it is 0 the target stays consistent.
     """
 
     pair_id: str

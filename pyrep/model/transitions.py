@@ -78,7 +78,7 @@ def makes_generation(situation: Situation) -> bool:
         and situation.status is PairStatus.DUPLEX
         and situation.target_consistent
         and situation.source_consistent
-        and (remote is None or (remote.spvol_consistent and not remote.is_filling))
+        and (remote is None or remote.spvol_consistent)
     )
 
 

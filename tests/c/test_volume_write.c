@@ -164,6 +164,28 @@ static void a_write_that_fails_is_pending_in_every_row(void)
     site_free(&s);
 }
 
+/* What the last good flush left open may have been settled at the mirror: its U doesn't tell. */
+static void a_flush_that_fails_makes_all_pending_and_leaves_the_mirrors_whole(void)
+{
+    site s = site_new();
+    rep_ticket ticket = {0};
+    CHECK_EQ(rep_link_forward(s.row106, s.v106.volume, s.mirror106), 0);
+    CHECK_EQ(rep_link_mark(s.row107), 0);
+    CHECK_EQ(put_chunk(s.v105, 2, 1), 0);
+    CHECK_EQ(rep_link_settle(s.row106), 0);
+    CHECK_EQ(pending_count(s.row106), 0);
+    rep_volatile_fail_after(s.v105.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_volume_flush(s.v105.volume, &ticket), -EIO);
+    rep_volatile_fail_after(s.v105.disk->faulty, 0, 0);
+    CHECK_EQ(pending_count(s.row106), rep_link_chunk_count(s.row106));
+    CHECK_EQ(pending_count(s.row107), rep_link_chunk_count(s.row107));
+    CHECK_EQ(pending_count(s.row130), rep_link_chunk_count(s.row130));
+    CHECK_EQ(info_of(s.row106).broken, -EIO);
+    CHECK_EQ(info_of(s.row106).source_failed, 1);
+    CHECK_EQ(chunk_byte(s.v106, 2), 1);
+    site_free(&s);
+}
+
 static void a_failing_mirror_breaks_its_own_row_alone(void)
 {
     site s = site_new();
@@ -489,6 +511,7 @@ int main(void)
     RUN(a_write_to_a_pending_chunk_is_left_to_the_copier);
     RUN(a_write_to_a_pending_chunk_is_not_shipped);
     RUN(a_write_that_fails_is_pending_in_every_row);
+    RUN(a_flush_that_fails_makes_all_pending_and_leaves_the_mirrors_whole);
     RUN(a_failing_mirror_breaks_its_own_row_alone);
     RUN(a_broken_row_marks_and_leaves_its_target_alone);
     RUN(a_break_during_a_write_leaves_its_chunk_pending);

@@ -232,6 +232,31 @@ def test_a_device_error_during_a_remote_copy_back_leaves_the_pair_resumable(
     assert content(faulty.pvol) == content(faulty.spvol) == expected
 
 
+def test_a_flush_that_fails_splits_the_volumes_pairs_with_all_pending_and_their_targets_whole(
+    faulty: Faulty,
+) -> None:
+    pair = faulty.remote()
+    local = faulty.a.create_local_pair("105a", "106a")
+    local.wait(timeout_s=LONG_S)
+    fill(faulty.pvol, 5)
+    before = content(faulty.pvol)
+    faulty.device("100a", "105a").fail_after(0, errno.EIO)
+    with pytest.raises(DeviceError):
+        faulty.pvol.flush()
+    faulty.device("100a", "105a").fail_after(0, 0)
+    for one in (pair, local):
+        state = one.status()
+        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.DEVICE_ERROR)
+        assert state.target_consistent
+        assert len(one.pending()) == faulty.pvol.size_bytes // CHUNK
+    assert content(faulty.spvol) == content(faulty.a.volume("106a")) == before
+    for one in (pair, local):
+        job = one.resync()
+        assert job is not None
+        job.wait(LONG_S)
+    faulty.both(pair, PairStatus.DUPLEX)
+
+
 def test_a_full_disk_under_a_volume_is_told_and_the_range_is_pending(faulty: Faulty) -> None:
     pair = faulty.b.create_local_pair("105b", "106b")
     pair.wait(timeout_s=LONG_S)

@@ -1,0 +1,201 @@
+"""Whether a volume's content is consistent, and what a row says of it, when two mishaps meet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from pyrep.engine import CopyJob, Options, Pair
+from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.errors import BusyError, CancelledError, FencedError, PathLostError, RefusedError
+from pyrep.interconnect.messages import BeginForward, BindChannel
+from pyrep.model import Direction, PairStatus, SplitCause, WorkflowId
+from pyrep.testing import wait_until
+from rig import CHUNK, LONG_S, Rig, content, equal, fill, refused, row_of
+
+
+def _crash_amid_both(rig: Rig, local: Pair) -> None:
+    """Stop 100b in a local copy; what the path had brought to its source may be torn then."""
+    source, target = rig.b.state.sides(local.pair_id)
+    rig.b.state.change(source, status=PairStatus.COPY, target_consistent=False, pending_union=True)
+    rig.b.state.change(target, status=PairStatus.COPY, target_consistent=False)
+    rig.reopen("100b", crash=True)
+    fill(rig.pvol, 4)
+
+
+def _local_row_consistent(rig: Rig, local: Pair) -> bool:
+    return rig.b.pair(local.pair_id).row.target_consistent
+
+
+def test_a_local_copy_out_of_an_inconsistent_source_ends_inconsistent_until_the_source_is_mended(
+    rig: Rig,
+) -> None:
+    pair, local = rig.remote(), rig.local()
+    _crash_amid_both(rig, local)
+    again = rig.b.pair(local.pair_id)
+    again.wait(timeout_s=LONG_S)
+    assert not row_of(rig.b, pair).target_consistent
+    assert not again.row.target_consistent
+    with refused(FencedError, rig.b, names="106b"):
+        rig.svol.pread(1, 0)
+    assert again.split() is None  # no generation of that
+    assert not again.row.target_consistent
+    rig.reconnect()
+    rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
+    resync = rig.b.pair(local.pair_id).resync()
+    assert resync is not None
+    resync.wait(LONG_S)
+    assert _local_row_consistent(rig, local)
+    assert content(rig.pvol) == content(rig.spvol) == content(rig.svol)
+
+
+def test_a_mirror_that_followed_an_inconsistent_source_is_consistent_once_that_is(rig: Rig) -> None:
+    pair, local = rig.remote(), rig.local()
+    _crash_amid_both(rig, local)
+    rig.b.pair(local.pair_id).wait(timeout_s=LONG_S)
+    assert not _local_row_consistent(rig, local)
+    rig.reconnect()
+    rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
+    wait_until(lambda: _local_row_consistent(rig, local))
+    made = rig.b.pair(local.pair_id).split()
+    assert made is not None
+    assert made.is_complete
+    assert content(rig.pvol) == content(rig.svol)
+
+
+def test_a_split_between_the_two_commits_at_the_end_of_a_reverse_copy_leaves_a_whole_side(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.spvol, 7)
+    expected = content(rig.spvol)
+
+    def crash(_self: RemoteCopies, _mirror: object) -> None:
+        rig.b.abort()
+        raise PathLostError("the path was lost")
+
+    monkeypatch.setattr(RemoteCopies, "_finish_reverse", crash)
+    job = pair.resync(direction=Direction.REVERSE)
+    assert job is not None
+    with contextlib.suppress(PathLostError):
+        job.wait(LONG_S)
+    monkeypatch.undo()
+    rig.open("100b")
+    pair.split()
+    rig.reconnect()
+    wait_until(lambda: row_of(rig.b, pair).cause is SplitCause.REQUESTED)
+    assert content(rig.pvol) == expected
+    assert rig.pvol.pread(1, 0) == expected[:1]
+    again = pair.resync()
+    assert again is not None
+    again.wait(LONG_S)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert content(rig.pvol) == content(rig.spvol) == expected
+
+
+def test_a_write_just_before_the_row_ships_again_is_protected_from(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, local = rig.remote(), rig.local()
+    pair.split()
+    before = content(rig.spvol)
+    peer = rig.a.state.peer(rig.b.system_id)
+    ask = peer.ask
+    written: list[int] = []
+
+    def write_behind_the_union(message: object) -> object:
+        answer = ask(message)  # type: ignore[arg-type]
+        if isinstance(message, BindChannel) and not written:
+            written.append(1)
+            rig.pvol.pwrite(b"between", 5 * CHUNK)
+        return answer
+
+    monkeypatch.setattr(peer, "ask", write_behind_the_union)
+    job = pair.resync()
+    assert job is not None
+    job.wait(LONG_S)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
+    assert local.status().cause is SplitCause.PROTECT
+    assert content(rig.svol) == before
+
+
+def test_a_resync_with_nothing_to_copy_keeps_the_target_consistent_and_its_mirrors(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, local = rig.remote(), rig.local()
+    pair.split()
+    peer = rig.a.state.peer(rig.b.system_id)
+    ask = peer.ask
+    seen: list[bool] = []
+
+    def look(message: object) -> object:
+        answer = ask(message)  # type: ignore[arg-type]
+        if isinstance(message, BeginForward):
+            seen.append(row_of(rig.b, pair).target_consistent)
+        return answer
+
+    monkeypatch.setattr(peer, "ask", look)
+    job = pair.resync()
+    assert job is not None
+    job.wait(LONG_S)
+    assert seen == [True]
+    assert local.status().status is PairStatus.DUPLEX
+    fill(rig.pvol, 8)
+    assert content(rig.pvol) == content(rig.spvol) == content(rig.svol)
+
+
+def test_unclean_local_pairs_are_mended_under_a_stopped_workflows_lease(rig: Rig) -> None:
+    local = rig.local()
+    rig.b.state.journal.acquire(WorkflowId("w1"), [rig.spvol.volume_id])
+    rig.reopen("100b", crash=True)
+    again = rig.b.pair(local.pair_id)
+    again.wait(timeout_s=LONG_S)
+    assert equal(rig.spvol, rig.svol)
+
+
+def _never_ends(rig: Rig, local: Pair) -> CopyJob:
+    """Put a copy at the pair that doesn't end by itself."""
+    source, _ = rig.b.state.sides(local.pair_id)
+
+    def work(job: CopyJob) -> None:
+        while not job.wake.is_set():
+            pass
+        raise CancelledError("stopped")
+
+    def ended(_error: object) -> None:
+        source.job = None
+
+    job = CopyJob(what="a copy", work=work, ended=ended)
+    source.job = job
+    job.start()
+    return job
+
+
+def _resync_back(rig: Rig) -> None:
+    rig.b.pairs()[0].resync(direction=Direction.REVERSE)
+
+
+def _create_remote(rig: Rig) -> None:
+    rig.a.create_remote_pair("105a", "100b", "105b")
+
+
+@pytest.mark.parametrize("command", [_resync_back, _create_remote])
+def test_a_copy_that_a_protective_split_waits_for_is_waited_for_so_long_and_then_named(
+    rig: Rig, command: Callable[[Rig], None]
+) -> None:
+    rig.options["100b"] = Options(copy_wait_s=0.05)
+    rig.reopen("100b")
+    rig.reconnect()
+    first, second = rig.local(), rig.local("107b")
+    first.split()
+    job = _never_ends(rig, second)
+    try:
+        with pytest.raises((BusyError, RefusedError), match=second.pair_id) as caught:
+            command(rig)
+        assert caught.value.hint
+    finally:
+        job.close()
