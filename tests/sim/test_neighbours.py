@@ -26,8 +26,8 @@ def world() -> Iterator[World]:
 class Stopping(Copier):
     """Stops before its first byte."""
 
-    def run(self, most_bytes: int, wake: Wake) -> bool:
-        raise CancelledError(f"stopped before {most_bytes} bytes, {wake} raised or not")
+    def run(self, most_bytes: int, wake: Wake, *, worker: int = 0) -> bool:
+        raise CancelledError(f"stopped before {most_bytes} bytes, {wake} raised or not, {worker}")
 
 
 def pair_to(world: World, svol: str) -> str:
