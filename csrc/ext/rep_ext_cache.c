@@ -9,7 +9,8 @@
 #include "rep_ext.h"
 
 #define LINE_BYTES 4096U
-#define BUCKETS 65536U
+/* One per line of a small volume, at most so many. */
+#define BUCKETS_MAX 65536U
 /* Clean lines beyond this many are dropped all at once: cheaper than an order of use, and metadata
  * is read again from the page cache or the volume's own. */
 #define LINES_MAX 16384U
@@ -29,6 +30,7 @@ struct rep_ext_cache {
     int unflushed; /* something was written since the last flush */
     size_t count;
     size_t dirty;
+    size_t bucket_count; /* a power of two */
     uint64_t written;
     line **buckets;
     unsigned char *held;   /* what the volume holds, RUN_LINES long */
@@ -44,10 +46,16 @@ rep_ext_cache *rep_ext_cache_new(rep_io *io, int writable)
         return NULL;
     cache->io = io;
     cache->writable = writable;
-    cache->buckets = calloc(BUCKETS, sizeof(line *));
-    cache->held = malloc((size_t)RUN_LINES * LINE_BYTES);
-    cache->staged = malloc((size_t)RUN_LINES * LINE_BYTES);
-    if (!cache->buckets || !cache->held || !cache->staged) {
+    cache->bucket_count = 64;
+    while (cache->bucket_count < BUCKETS_MAX && cache->bucket_count < io->size_bytes / LINE_BYTES)
+        cache->bucket_count *= 2;
+    cache->buckets = calloc(cache->bucket_count, sizeof(line *));
+    /* Only who writes stages what shall be written. */
+    if (writable) {
+        cache->held = malloc((size_t)RUN_LINES * LINE_BYTES);
+        cache->staged = malloc((size_t)RUN_LINES * LINE_BYTES);
+    }
+    if (!cache->buckets || (writable && (!cache->held || !cache->staged))) {
         rep_ext_cache_free(cache);
         return NULL;
     }
@@ -57,7 +65,7 @@ rep_ext_cache *rep_ext_cache_new(rep_io *io, int writable)
 /* Frees the clean lines, or all. */
 static void drop_lines(rep_ext_cache *cache, int all)
 {
-    for (size_t bucket = 0; bucket < BUCKETS; bucket++) {
+    for (size_t bucket = 0; bucket < cache->bucket_count; bucket++) {
         line **at = &cache->buckets[bucket];
         while (*at) {
             line *found = *at;
@@ -131,14 +139,14 @@ static size_t line_length(const rep_ext_cache *cache, uint64_t index)
     return left < LINE_BYTES ? (size_t)left : LINE_BYTES;
 }
 
-static size_t bucket_of(uint64_t index)
+static size_t bucket_of(const rep_ext_cache *cache, uint64_t index)
 {
-    return (size_t)((index * 0x9E3779B97F4A7C15ULL) >> 48U) % BUCKETS;
+    return (size_t)((index * 0x9E3779B97F4A7C15ULL) >> 48U) & (cache->bucket_count - 1);
 }
 
 static line *find_line(const rep_ext_cache *cache, uint64_t index)
 {
-    line *found = cache->buckets[bucket_of(index)];
+    line *found = cache->buckets[bucket_of(cache, index)];
 
     while (found && found->index != index)
         found = found->next;
@@ -171,8 +179,8 @@ static int get_line(rep_ext_cache *cache, uint64_t index, int fill, line **out)
             free(found);
             return code;
         }
-        found->next = cache->buckets[bucket_of(index)];
-        cache->buckets[bucket_of(index)] = found;
+        found->next = cache->buckets[bucket_of(cache, index)];
+        cache->buckets[bucket_of(cache, index)] = found;
         cache->count++;
     }
     *out = found;
@@ -338,7 +346,7 @@ static int write_lines(rep_ext_cache *cache)
 
     if (total && !lines)
         return -ENOMEM;
-    for (size_t bucket = 0; found < total && bucket < BUCKETS; bucket++)
+    for (size_t bucket = 0; found < total && bucket < cache->bucket_count; bucket++)
         for (line *at = cache->buckets[bucket]; at; at = at->next)
             if (at->dirty)
                 lines[found++] = at;

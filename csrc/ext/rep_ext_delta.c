@@ -1,7 +1,8 @@
 /* Two files' contents: what differs, and making the target's like the source's. */
 #include "rep_ext_internal.h"
 
-#define WINDOW_BYTES (1U << 20)
+/* What is read of both files in one go, at most. */
+#define WINDOW_BYTES (1ULL << 20)
 
 struct rep_ext_delta {
     rep_ext *source;
@@ -15,10 +16,11 @@ struct rep_ext_delta {
     unsigned char *to_inline;
     uint64_t from_blocks; /* of from_inline */
     uint64_t to_blocks;
-    uint64_t size;         /* of the source, bytes */
-    uint64_t target_size;  /* bytes */
-    uint64_t at;           /* block where comparing or writing goes on */
-    unsigned char *wanted; /* WINDOW_BYTES each */
+    uint64_t size;        /* of the source, bytes */
+    uint64_t target_size; /* bytes */
+    uint64_t at;          /* block where comparing or writing goes on */
+    uint64_t window;      /* bytes that the next two have room for: less for small files */
+    unsigned char *wanted;
     unsigned char *held;
 };
 
@@ -316,13 +318,32 @@ int rep_ext_delta_is_untouched(const rep_ext_delta *delta, const rep_extent *cha
     return 1;
 }
 
+static uint64_t end_of(const block_map *map, uint64_t at_least)
+{
+    const run *last = map->count ? &map->runs[map->count - 1] : NULL;
+
+    return last && last->logical + last->count > at_least ? last->logical + last->count : at_least;
+}
+
 static int get_windows(rep_ext_delta *delta)
 {
-    if (!delta->wanted)
-        delta->wanted = malloc(WINDOW_BYTES);
-    if (!delta->held)
-        delta->held = malloc(WINDOW_BYTES);
-    return delta->wanted && delta->held ? 0 : rep_ext_refuse(delta->target, -ENOMEM, "no memory");
+    uint64_t blocks = end_of(&delta->to, end_of(&delta->from, delta->from_blocks));
+    uint64_t wanted;
+
+    blocks = delta->to_blocks > blocks ? delta->to_blocks : blocks;
+    wanted = blocks < WINDOW_BYTES / delta->target->fs->blocksize
+                 ? (blocks + 1) * delta->target->fs->blocksize
+                 : WINDOW_BYTES;
+    if (wanted > WINDOW_BYTES)
+        wanted = WINDOW_BYTES;
+    if (wanted <= delta->window)
+        return 0;
+    free(delta->wanted);
+    free(delta->held);
+    delta->wanted = malloc((size_t)wanted);
+    delta->held = malloc((size_t)wanted);
+    delta->window = delta->wanted && delta->held ? wanted : 0;
+    return delta->window ? 0 : rep_ext_refuse(delta->target, -ENOMEM, "no memory");
 }
 
 static void copy_inline(unsigned char *to, const unsigned char *from, uint64_t held,
@@ -361,7 +382,7 @@ static int read_wanted(rep_ext_delta *delta, uint64_t logical, uint64_t count)
 /* The next window that either map has blocks in; 0 at the end. */
 static uint64_t next_window(rep_ext_delta *delta, uint64_t *logical)
 {
-    uint64_t window = WINDOW_BYTES / delta->target->fs->blocksize;
+    uint64_t window = delta->window / delta->target->fs->blocksize;
     const run *from = rep_ext_map_find(&delta->from, *logical);
     const run *to = rep_ext_map_find(&delta->to, *logical);
     uint64_t inside = delta->from_blocks > delta->to_blocks ? delta->from_blocks : delta->to_blocks;

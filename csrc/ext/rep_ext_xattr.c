@@ -112,7 +112,7 @@ static int find_one(const char *packed, size_t length, const attribute *wanted, 
 {
     const char *at = packed;
 
-    while (unpack_one(&at, packed + length, out) > 0)
+    while (length > 0 && unpack_one(&at, packed + length, out) > 0)
         if (out->name_length == wanted->name_length
             && memcmp(out->name, wanted->name, wanted->name_length) == 0)
             return 1;
@@ -137,7 +137,7 @@ static errcode_t remove_others(struct ext2_xattr_handle *handle, const char *hel
     char name[301];
     errcode_t failure = 0;
 
-    while (!failure && unpack_one(&at, held + held_length, &old) > 0) {
+    while (!failure && held_length > 0 && unpack_one(&at, held + held_length, &old) > 0) {
         if (find_one(wanted, wanted_length, &old, &found) && same_value(&old, &found))
             continue;
         memcpy(name, old.name, old.name_length);
@@ -157,7 +157,7 @@ static errcode_t add_missing(struct ext2_xattr_handle *handle, const char *held,
     char name[301];
     errcode_t failure = 0;
 
-    while (!failure && unpack_one(&at, wanted + wanted_length, &new) > 0) {
+    while (!failure && wanted_length > 0 && unpack_one(&at, wanted + wanted_length, &new) > 0) {
         if (find_one(held, held_length, &new, &found) && same_value(&new, &found))
             continue;
         memcpy(name, new.name, new.name_length);
