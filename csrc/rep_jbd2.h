@@ -28,7 +28,10 @@
 
 #include <stdint.h>
 
+#include "rep_api.h"
 #include "rep_io.h"
+
+REP_API_BEGIN
 
 /* cdef:begin */
 enum rep_jbd2_refusal {
@@ -57,5 +60,7 @@ typedef struct rep_jbd2_report {
  * errno of the storage: as above, or stopped half-way; call it again. */
 int rep_jbd2_replay(rep_io *io, rep_jbd2_report *report);
 /* cdef:end */
+
+REP_API_END
 
 #endif

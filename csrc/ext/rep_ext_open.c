@@ -93,7 +93,10 @@ static int check_super(rep_ext *ext, rep_ext_access access, rep_ext_error *error
                       blocks, block_bytes, ext->io->size_bytes);
     if (super.s_feature_incompat & INCOMPAT_RECOVER)
         return refuse(error, REP_EXT_NEEDS_RECOVERY, -EUCLEAN, "its journal isn't replayed");
-    if (super.s_feature_ro_compat & RO_COMPAT_ORPHAN_PRESENT || super.s_last_orphan != 0)
+    /* A reader isn't concerned: no name leads to a deleted one, and one that was being shortened has
+     * its new size. Who writes could free what is on the list. */
+    if (access == REP_EXT_READ_WRITE
+        && (super.s_feature_ro_compat & RO_COMPAT_ORPHAN_PRESENT || super.s_last_orphan != 0))
         return refuse(error, REP_EXT_NEEDS_RECOVERY, -EUCLEAN,
                       "files that were deleted while open aren't cleaned up");
     if (super.s_state & EXT2_ERROR_FS)

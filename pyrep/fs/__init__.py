@@ -14,6 +14,7 @@ from pyrep.fs.difference import plan_restore
 from pyrep.fs.entries import Access, FileKind, FileStat, Storage
 from pyrep.fs.ext import ExtFileSystem
 from pyrep.fs.plan import ChangeKind, PlannedChange, RestorePlan
+from pyrep.fs.recovery import recover
 from pyrep.fs.select import Chosen, Selection
 from pyrep.fs.tree import FileTree, read_tree
 from pyrep.fs.treediff import PathChange, content_changed, diff_trees
@@ -46,4 +47,5 @@ __all__ = [
     "merged",
     "plan_restore",
     "read_tree",
+    "recover",
 ]

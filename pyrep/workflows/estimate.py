@@ -23,6 +23,7 @@ from pyrep.fs import (
     apply_restore,
     holds_exactly,
     plan_restore,
+    recover,
 )
 
 __all__ = [
@@ -118,7 +119,12 @@ def bytes_of(bits: Bitmap, chunk_bytes: int, size_bytes: int) -> int:
 
 
 def open_view(io: Io, name: str, access: Access = Access.READ_ONLY) -> ExtFileSystem:
-    """Open the file system on `io`."""
+    """Open the file system on `io`, which must be a view or a tracked volume: it is recovered.
+
+    Raises:
+        FileSystemError: it can't be recovered or opened.
+    """
+    recover(io, name)
     return ExtFileSystem.open(io.address, access=access, name=name)
 
 

@@ -9,7 +9,7 @@ import logging
 from contextlib import AbstractContextManager
 from typing import Any
 
-from pyrep._core import Bitmap, Io
+from pyrep._core import Bitmap, Io, OverlayIo
 from pyrep.engine import Cancel, StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import (
@@ -162,7 +162,8 @@ class RestoreSubject:
             with (
                 self.view() as view,
                 open_view(view, self.names[0]) as source,
-                open_view(self.live(), self.names[1]) as target,
+                OverlayIo(self.live()) as live,
+                open_view(live, self.names[1]) as target,
             ):
                 plan_restore(
                     source,

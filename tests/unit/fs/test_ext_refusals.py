@@ -120,18 +120,27 @@ def test_an_ext2_that_is_mounted_is_refused(access: Access, images: ImageMaker) 
         open_it(image, access)
 
 
-def test_orphans_are_a_need_of_recovery(images: ImageMaker) -> None:
-    image = make_without_checksums(images)
-    change_super(image, LAST_ORPHAN, lambda _: 12)
-    with pytest.raises(NeedsRecoveryError, match="deleted while open"):
-        open_it(image, Access.READ_ONLY)
+ORPHANS = pytest.mark.parametrize(
+    ("offset", "bits"), [(LAST_ORPHAN, 12), (RO_COMPAT, 0x10000)], ids=["list", "file"]
+)
 
 
-def test_orphans_in_their_file_are_a_need_of_recovery(images: ImageMaker) -> None:
+@ORPHANS
+def test_orphans_are_a_need_of_recovery_before_writing(
+    offset: int, bits: int, images: ImageMaker
+) -> None:
     image = make_without_checksums(images)
-    change_super(image, RO_COMPAT, lambda bits: bits | 0x10000)
+    change_super(image, offset, lambda old: old | bits)
     with pytest.raises(NeedsRecoveryError, match="deleted while open"):
-        open_it(image, Access.READ_ONLY)
+        open_it(image, Access.READ_WRITE)
+
+
+@ORPHANS
+def test_orphans_dont_concern_who_only_reads(offset: int, bits: int, images: ImageMaker) -> None:
+    """Every mounted file system with an orphan file has the mark of it, every generation too."""
+    image = make_without_checksums(images)
+    change_super(image, offset, lambda old: old | bits)
+    open_it(image, Access.READ_ONLY)
 
 
 def test_a_file_system_marked_as_having_errors_is_damaged(images: ImageMaker) -> None:

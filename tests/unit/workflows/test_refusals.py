@@ -151,34 +151,38 @@ def test_a_damaged_generation_is_refused(sites: Sites) -> None:
     )
 
 
-def _mark_unclean(sites: Sites, *, flag: bool) -> None:
-    """Set needs_recovery as a kernel that has it mounted does."""
+def _mark_unclean(sites: Sites, *, flag: bool, is_external: bool = True) -> None:
+    """Set needs_recovery as a kernel that has it mounted does, with a journal on another device."""
     sites.pvol.flush()
-    feature = "needs_recovery" if flag else "^needs_recovery"
-    with open(sites.base / "patch.img", "wb") as file:  # noqa: PTH123
-        file.write(sites.pvol.pread(sites.pvol.size_bytes, 0))
+    path = sites.base / "patch.img"
+    path.write_bytes(sites.pvol.pread(sites.pvol.size_bytes, 0))
+    commands = [f"feature {'' if flag else '^'}needs_recovery"]
+    if is_external:
+        commands += [f"ssv journal_inum {0 if flag else 8}", f"ssv journal_dev {int(flag)}"]
     subprocess.run(
-        ["/sbin/debugfs", "-w", "-R", f"feature {feature}", str(sites.base / "patch.img")],
+        ["/sbin/debugfs", "-w", "-f", "-", str(path)],
         check=True,
         capture_output=True,
+        input="\n".join(commands).encode(),
     )
-    sites.pvol.pwrite((sites.base / "patch.img").read_bytes()[:8192], 0)
+    sites.pvol.pwrite(path.read_bytes()[:8192], 0)
 
 
-def test_a_generation_that_needs_recovery_is_refused_by_name(sites: Sites) -> None:
+def test_a_generation_that_cant_be_recovered_is_refused_by_name(sites: Sites) -> None:
     _mark_unclean(sites, flag=True)
     generation = sites.take().generation_id
     _mark_unclean(sites, flag=False)
+    with pytest.raises(NeedsRecoveryError, match="external journal"):
+        restore(sites.b, generation, "105a", ["/big"])
     _refused(
         NeedsRecoveryError, "generation", lambda: restore(sites.b, generation, "105a", ["/big"])
     )
 
 
-def test_an_spvol_that_needs_recovery_behind_520_stops_at_530_and_can_be_abandoned(
+def test_an_spvol_that_cant_be_recovered_behind_520_stops_at_530_and_can_be_abandoned(
     stopping: Sites,
 ) -> None:
-    """A mounted file system always does; it is clean only once 510 has unmounted it. If the host
-    left it unclean, nothing is written to it."""
+    """If the host left it so, nothing is written to it."""
     generation = stopping.take().generation_id
     _mark_unclean(stopping, flag=True)
     estimate = dry_run_restore(stopping.b, generation, "105a", ["/big"])
