@@ -91,7 +91,7 @@ class Journal:
         self.time = 1000
         self.has_v2v3 = bool(kind.features & (Sums.V2 | Sums.V3))
         self._bytes = bytearray(image.path.read_bytes())
-        self.blocks = blocks or _blocks_of_journal(image)
+        self.blocks = blocks or blocks_of_journal(image)
         super_at = self.blocks[0] * kind.block_bytes
         self.length = struct.unpack_from(">I", self._bytes, super_at + 16)[0]
         self.fast_blocks = 16 if kind.features & Sums.FAST else 0
@@ -306,7 +306,8 @@ class Journal:
         return self.image
 
 
-def _blocks_of_journal(image: Image) -> list[int]:
+def blocks_of_journal(image: Image) -> list[int]:
+    """Return where each block of the log lies, as debugfs says."""
     text = re.split(r"\n(?:BLOCKS|EXTENTS):\n", image.ask("stat <8>"))[1]
     blocks: list[int] = []
     for first, last, block in re.findall(r"\((\d+)(?:-(\d+))?\):(\d+)", text):
