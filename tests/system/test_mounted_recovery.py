@@ -100,6 +100,7 @@ def test_a_mounted_file_system_is_recovered_as_e2fsck_does(kind: str, directory:
     block_bytes = int(options[1])
     image = ImageMaker(directory).make(type_, options, size_bytes=24 * MIB)
     revoked, round_trips = 0, 0
+    copy, content = image, b""
     with mounted(image, directory / "mnt", mount_options) as root:
         writer = Writer(root, block_bytes)
         for _ in range(20):
