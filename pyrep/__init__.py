@@ -17,6 +17,7 @@ from pyrep.engine import (
     PairState,
     Progress,
     ProgressCallback,
+    RetentionReport,
     StorageSystem,
     VerifyResult,
     Volume,
@@ -24,7 +25,16 @@ from pyrep.engine import (
 )
 from pyrep.errors import PyrepError, format_error
 from pyrep.host import CommandHostAgent, NoHostAgent
-from pyrep.model import AckPoint, Direction, Generation, PairStatus, SplitCause
+from pyrep.model import (
+    AckPoint,
+    Direction,
+    Generation,
+    NextSvol,
+    PairStatus,
+    RetentionPlan,
+    RetentionPolicy,
+    SplitCause,
+)
 from pyrep.version import __version__
 from pyrep.workflows import (
     BackupReport,
@@ -61,6 +71,7 @@ __all__ = [
     "Generation",
     "HoldAck",
     "KeptGeneration",
+    "NextSvol",
     "NoHostAgent",
     "Options",
     "Pair",
@@ -71,6 +82,9 @@ __all__ = [
     "ProgressCallback",
     "PyrepError",
     "RestoreReport",
+    "RetentionPlan",
+    "RetentionPolicy",
+    "RetentionReport",
     "SplitCause",
     "StorageSystem",
     "VerifyResult",

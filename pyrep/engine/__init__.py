@@ -5,6 +5,7 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
 from pyrep.engine.pair import Pair, PairState
+from pyrep.engine.retain import RetentionReport
 from pyrep.engine.system import StorageSystem, connect
 from pyrep.engine.verify import DamagedExtent, VerifyResult
 from pyrep.engine.volume import Volume
@@ -22,6 +23,7 @@ __all__ = [
     "PairState",
     "Progress",
     "ProgressCallback",
+    "RetentionReport",
     "StorageSystem",
     "VerifyResult",
     "Volume",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 
 from pyrep._core import Fence
@@ -38,13 +39,33 @@ class LocalCopies:
         self._breaks = breaks
         self._splits = splits
 
-    def resync_forward(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> CopyJob | None:
+    def check_forward(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> None:
+        """Raise what `resync_forward` would raise now; nothing changes."""
+        self._breaks.refresh()
+        with self._state.operation("resync", [pair_id], lease=lease):
+            pvol, svol = self._state.sides(pair_id)
+            if self._judge.local(Command.RESYNC_FORWARD, pvol, svol):
+                doing = f"resync pair {pair_id}"
+                self._generations.check_may_give_up(svol.row.volume_id, doing)
+
+    def resync_forward(
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> CopyJob | None:
         """Copy what is pending on either side from the PVOL to the SVOL (460).
 
         The SVOL's generation is given up. None: it was DUPLEX already.
 
+        Args:
+            pair_id: the pair.
+            lease: the workflow on whose behalf.
+            check: called right before the generation is given up, while nothing else can change.
+
         Raises:
-            RefusedError: the matrix, or the generation is pinned or protected.
+            RefusedError: the matrix, or the generation is pinned or protected, or `check` says so.
         """
         state = self._state
         self._breaks.refresh()
@@ -57,6 +78,8 @@ class LocalCopies:
             doing = f"resync pair {pair_id}"
             with state.control:  # a view may not pin the generation between check and commit
                 generation = self._generations.check_may_give_up(svol.row.volume_id, doing)
+                if check is not None:
+                    check()
                 columns = {
                     "status": PairStatus.COPY,
                     "cause": None,

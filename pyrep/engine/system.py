@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -20,6 +21,7 @@ from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.local import LocalPairs
+from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.opening import (
     copies_to_resume,
     lock_directory,
@@ -28,6 +30,8 @@ from pyrep.engine.opening import (
 from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.retain import Retention, RetentionReport
+from pyrep.engine.reuse import Reuse
 from pyrep.engine.secondary import SecondarySide
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.engine.verify import Verifier
@@ -39,6 +43,7 @@ from pyrep.errors import (
     PyrepError,
 )
 from pyrep.interconnect.loop import LoopPath
+from pyrep.meta import PolicyRecord
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
@@ -46,7 +51,9 @@ from pyrep.model import (
     GenerationId,
     GroupId,
     GroupStatus,
+    NextSvol,
     PairId,
+    RetentionPolicy,
     Row,
     SplitCause,
     SystemId,
@@ -82,7 +89,10 @@ class StorageSystem:
         self._remote = RemotePairs(state, self._local, self._judge)
         self._secondary = SecondarySide(state, self._local, self._remote, self._judge)
         self._endpoint = SystemEndpoint(state, self._remote, self._secondary)
-        self._watch = Watch(self._endpoint, self._local, self._remote)
+        self.reuse = Reuse(state, self.generations)
+        self.next_svols = NextSvols(state, self._local, self.reuse)
+        self._retention = Retention(state, self.generations)
+        self._watch = Watch(self._endpoint, self._local, self._remote, self.next_svols)
         self._paths: list[LoopPath] = []
         self._volumes = Volumes(state)
         self._ending = Ending(
@@ -132,6 +142,7 @@ class StorageSystem:
         for attach in cls.on_open:
             attach(system)
         system.digester.start()
+        system.next_svols.want_all()
         system._watch.start()
         _log.info("system.open system=%s directory=%s", state.system_id, path)
         return system
@@ -366,6 +377,61 @@ class StorageSystem:
         """
         found = self.generations.get(GenerationId(generation_id)).generation_id
         return KeptGeneration(found, self.generations, self._changes, self.digester, self._verifier)
+
+    def set_policy(
+        self,
+        volume: str | None = None,
+        *,
+        next_svol: NextSvol | None = None,
+        retention: RetentionPolicy | None = None,
+    ) -> None:
+        """Say what becomes of the generations of a volume; durable on return.
+
+        What isn't named here stays as it was set.
+
+        Args:
+            volume: the source volume here (105b); None: all that have no policy of their own.
+            next_svol: when the SVOL of the next backup is brought to DUPLEX.
+            retention: what `apply_retention` keeps, and how many complete generations backups keep.
+
+        Raises:
+            NotFoundError: there is no such volume.
+        """
+        with self._state.control:
+            checked = self._state.volume(VolumeId(volume)).record.volume_id if volume else None
+            now = self._state.policies.get(checked)
+            new = PolicyRecord(
+                next_svol=next_svol or now.next_svol, retention=retention or now.retention
+            )
+            self._state.policies.set(checked, new)
+        self.next_svols.want_all()
+
+    def policy(self, volume: str) -> PolicyRecord:
+        """Return what holds for a volume: its own policies, where unset the system's."""
+        self._state.volume(VolumeId(volume))
+        return self._state.policies.effective(VolumeId(volume))
+
+    def apply_retention(
+        self, *volumes: str, dry_run: bool = False, now: datetime | None = None
+    ) -> RetentionReport:
+        """Give up the generations that no rule of their volumes' policies keeps.
+
+        Their SVOLs are free for the next backup, and take host writes until then. What is protected
+        or in use stays; so do the newest complete ones, as many as the policy's minimum.
+
+        Args:
+            volumes: source volumes here; none named: all that have a policy.
+            dry_run: decide, and do nothing; the report is the same.
+            now: the time that ages count from.
+
+        Returns:
+            The report; `str` of it has the reason for each generation.
+
+        Raises:
+            RefusedError: a volume has no policy, or one that keeps nothing: nothing was given up.
+            NotFoundError: there is no such volume.
+        """
+        return self._retention.apply([VolumeId(one) for one in volumes], dry_run=dry_run, now=now)
 
     def protect_generation(self, generation_id: str) -> Generation:
         """Keep a generation from being given up until it is unprotected."""

@@ -108,6 +108,7 @@ class Volumes:
                 )
             with state.db.transaction():
                 state.volumes.remove(checked)
+                state.policies.remove(checked)
                 state.epochs.replace_all(checked, [])
             del state.live[checked]
             state.trees.remove(live.core)

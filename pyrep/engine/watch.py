@@ -7,6 +7,7 @@ import threading
 
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.local import LocalPairs
+from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.remote import RemotePairs
 from pyrep.errors import PyrepError
 
@@ -20,13 +21,20 @@ _EVERY_S = 0.2
 class Watch:
     """Looks after an open system: broken streams and links, copies that may go on by now."""
 
-    def __init__(self, endpoint: SystemEndpoint, local: LocalPairs, remote: RemotePairs) -> None:
+    def __init__(
+        self,
+        endpoint: SystemEndpoint,
+        local: LocalPairs,
+        remote: RemotePairs,
+        next_svols: NextSvols,
+    ) -> None:
         self._rounds = (
             endpoint.close_broken,
             local.breaks.refresh,
             remote.failures.refresh,
             local.copies.resume_unclean,
             remote.resumes.resume_refused,
+            next_svols.look,
         )
         self._stop = threading.Event()
         name = f"watch {endpoint.system_id}"

@@ -71,17 +71,18 @@ class PolicyTable:
         )
 
 
+_AGES = ("keep_within", "forget_after")
+
+
 def _retention_to(policy: RetentionPolicy) -> str:
     values = {one.name: getattr(policy, one.name) for one in fields(policy)}
-    return to_json({**values, "keep_within": policy.keep_within.total_seconds()})
+    for name in _AGES:
+        values[name] = None if values[name] is None else values[name].total_seconds()
+    return to_json(values)
 
 
 def _retention_from(text: str) -> RetentionPolicy:
     values = from_json(text)
-    return RetentionPolicy(
-        **{
-            **values,
-            "keep_within": timedelta(seconds=values["keep_within"]),
-            "keep_labels": tuple(values["keep_labels"]),
-        }
-    )
+    for name in _AGES:
+        values[name] = None if values[name] is None else timedelta(seconds=values[name])
+    return RetentionPolicy(**{**values, "keep_labels": tuple(values["keep_labels"])})

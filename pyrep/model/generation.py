@@ -125,33 +125,44 @@ class Generation:
 _REUSABLE = {GenerationState.COMPLETE, GenerationState.FAILED, GenerationState.UNCONFIRMED}
 
 
-def choose_reuse(generations: Iterable[Generation], *, reuse_last: bool) -> Generation:
+def choose_reuse(
+    generations: Iterable[Generation], *, reuse_last: bool, minimum: int = 1
+) -> Generation:
     """Return the generation of one source volume whose SVOL the next backup takes.
 
-    It is the oldest that is complete, failed or unconfirmed, not pinned and not protected. The last
-    complete one is kept; with `reuse_last` it is taken when there is no other.
+    It is the oldest that is complete, failed or unconfirmed, not pinned and not protected. The
+    newest complete ones are kept, as many as the minimum; with `reuse_last` the oldest of these is
+    taken when there is no other.
 
     Args:
         generations: all generations of one source volume, in any order.
-        reuse_last: whether the only complete generation may be given up.
+        reuse_last: whether one of the last complete generations may be given up.
+        minimum: how many complete ones are kept otherwise.
 
     Raises:
         RefusedError: none may be reused; the message says what keeps each kind.
     """
     known = sorted(generations, key=lambda one: (one.taken_at, one.generation_id))
     free = [one for one in known if one.state in _REUSABLE and not one.pins and not one.protected]
-    last = next((one for one in reversed(known) if one.is_complete), None)
+    kept = [one for one in known if one.is_complete][-minimum:]
     for candidate in free:
-        if candidate is not last:
+        if candidate not in kept:
             return candidate
-    if last is None or last not in free:
+    last = [one for one in free if one in kept]
+    if not last:
         raise RefusedError(f"no generation may be reused: {_what_keeps(known)}", hint=_HINT)
     if not reuse_last:
         raise RefusedError(
-            f"no generation may be reused but {last.generation_id}, the last complete one",
+            f"no generation may be reused but {last[0].generation_id}, {_place(last, minimum)}",
             hint=f"{_HINT}, or allow it with reuse_last=True",
         )
-    return last
+    return last[0]
+
+
+def _place(last: list[Generation], minimum: int) -> str:
+    if minimum == 1:
+        return "the last complete one"
+    return f"one of the last {len(last)} complete ones, of which {minimum} are kept"
 
 
 _HINT = "create one more local pair of the source volume"

@@ -46,7 +46,10 @@ class RetentionPolicy:
             the last so many hours (days, ISO weeks, ...) that have any.
         keep_within: all that are younger.
         keep_labels: all with one of these labels.
-        minimum: complete generations always kept, the newest ones; at least 1.
+        minimum: complete generations always kept, the newest ones; at least 1. Backups don't
+            reuse their SVOLs either, unless asked to (`reuse_last`).
+        forget_after: age at which the row of a generation that failed or was given up leaves the
+            catalogue; None: never.
         zone: name of the time zone whose boundaries count.
 
     Raises:
@@ -62,6 +65,7 @@ class RetentionPolicy:
     keep_within: timedelta = timedelta(0)
     keep_labels: tuple[str, ...] = ()
     minimum: int = 1
+    forget_after: timedelta | None = None
     zone: str = "UTC"
 
     def __post_init__(self) -> None:
@@ -69,8 +73,9 @@ class RetentionPolicy:
             value = getattr(self, one.name)
             if isinstance(value, int) and value < 0:
                 raise InvalidArgumentError(f"retention: {one.name} can't be {value}")
-        if self.keep_within < timedelta(0):
-            raise InvalidArgumentError(f"retention: keep_within can't be {self.keep_within}")
+        for name, age in (("keep_within", self.keep_within), ("forget_after", self.forget_after)):
+            if age is not None and age < timedelta(0):
+                raise InvalidArgumentError(f"retention: {name} can't be {age}")
         if self.minimum < 1:
             raise InvalidArgumentError(
                 "retention: minimum can't be 0", hint="the last complete generation is always kept"

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from pyrep._core import LinkMode
 from pyrep.engine import StorageSystem
 from pyrep.engine.mirror import Mirror
-from pyrep.errors import NotFoundError, RefusedError
+from pyrep.errors import NotFoundError
 from pyrep.model import (
     Generation,
     GenerationCause,
     GenerationId,
     GenerationState,
     PairId,
-    PairStatus,
     VolumeId,
     WorkflowId,
-    choose_reuse,
 )
 
 __all__ = ["Pool", "complete_generation"]
-
-_log = logging.getLogger(__name__)
 
 
 class Pool:
@@ -46,9 +40,8 @@ class Pool:
     ) -> Generation:
         """Bring one local mirror of each volume to DUPLEX, its SVOL flushed; write the intent.
 
-        A mirror in DUPLEX is taken first, then one that is being copied, then one that holds no
-        generation, then one whose generation another SVOL holds as well (a protective split takes
-        all mirrors), then the one with the oldest generation that may be given up.
+        Which one is `Reuse`'s choice. All are chosen and checked before the first gives up a
+        generation: a backup that one volume stands against costs the others nothing.
 
         Raises:
             RefusedError: a volume has no local mirror, or none may be reused.
@@ -58,7 +51,10 @@ class Pool:
             roots = [self._state.root_of(volume) for volume in volumes]
             self._state.journal.acquire(workflow_id, roots)
         self._system.local_pairs.breaks.refresh()
-        chosen = [self._choose(volume, volumes, reuse_last=reuse_last) for volume in volumes]
+        reuse = self._system.reuse
+        chosen = [reuse.choose(volume, volumes, reuse_last=reuse_last) for volume in volumes]
+        for pair_id in chosen:
+            self._system.local_pairs.copies.check_forward(pair_id, lease=workflow_id)
         for pair_id in chosen:
             job = self._system.local_pairs.copies.resync_forward(pair_id, lease=workflow_id)
             if job is not None:
@@ -71,52 +67,6 @@ class Pool:
         return self._system.local_pairs.splits.intend(
             sides, cause=GenerationCause.BACKUP, label=label
         )
-
-    def _choose(
-        self, volume: VolumeId, together: Sequence[VolumeId], *, reuse_last: bool
-    ) -> PairId:
-        self._state.volume(volume)
-        rows = [one.row for one in self._state.local_svol_mirrors(volume)]
-        if not rows:
-            raise RefusedError(
-                f"cannot back up volume {volume}: it has no local mirror in system "
-                f"{self._system.system_id}",
-                hint="create a local pair of it: create_local_pair",
-            )
-        for wanted in (PairStatus.DUPLEX, PairStatus.COPY):
-            for row in rows:
-                if row.status is wanted:
-                    return row.pair_id
-        for row in rows:
-            if self._state.held_generation(row.mirror_volume_id) is None:
-                return row.pair_id
-        for row in rows:
-            if self._is_spare(row.mirror_volume_id):
-                return row.pair_id
-        known = self._state.catalogue.of_source(volume)
-        if not reuse_last:
-            known = self._keeping_others(known, together)
-        reused = choose_reuse(known, reuse_last=reuse_last)
-        _log.info("backup.reuse volume=%s generation=%s", volume, reused.generation_id)
-        return self._system.generations.member(reused, volume).pair_id
-
-    def _is_spare(self, svol: VolumeId) -> bool:
-        """Whether the generation of this SVOL is on another one, too, and may lose this one."""
-        held = self._system.generations.on_svol(svol)
-        if held is None or held.pins or held.protected or not held.is_complete:
-            return False
-        return held.without(svol) is not None
-
-    def _keeping_others(
-        self, generations: Sequence[Generation], together: Sequence[VolumeId]
-    ) -> tuple[Generation, ...]:
-        """Return them with those protected that are the last of a volume not backed up now."""
-        kept = []
-        for one in generations:
-            others = {member.source for member in one.members} - set(together)
-            last = [_last_complete(self._state.catalogue.of_source(other)) for other in others]
-            kept.append(replace(one, protected=one.protected or one in last))
-        return tuple(kept)
 
     def _discard_attempts(self, svol: VolumeId) -> None:
         """An earlier attempt on an SVOL that was never split has failed."""
@@ -167,10 +117,6 @@ class Pool:
             self._system.generations.change(generation.generation_id, state=GenerationState.FAILED)
 
 
-def _last_complete(generations: Sequence[Generation]) -> Generation | None:
-    return next((one for one in reversed(generations) if one.is_complete), None)
-
-
 def complete_generation(
     system: StorageSystem, generation_id: GenerationId, record: dict[str, Any]
 ) -> Generation:
@@ -185,6 +131,8 @@ def complete_generation(
         remote_after=_pairs_of(record["remote_after"]),
     )
     system.digester.start()
+    for member in generation.members:
+        system.next_svols.want(member.source)
     return generation
 
 

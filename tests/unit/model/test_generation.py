@@ -74,6 +74,16 @@ def test_the_last_complete_generation_goes_only_when_there_is_no_other() -> None
     assert choose_reuse(known, reuse_last=True) == generation(2, GenerationState.FAILED)
 
 
+def test_as_many_complete_ones_are_kept_as_the_minimum_says() -> None:
+    known = [generation(1), generation(2), generation(3)]
+    assert choose_reuse(known, reuse_last=False, minimum=2) == generation(1)
+    with pytest.raises(RefusedError, match="g2, one of the last 2 complete ones"):
+        choose_reuse(known[1:], reuse_last=False, minimum=2)
+    assert choose_reuse(known[1:], reuse_last=True, minimum=2) == generation(2)
+    failed = [*known[1:], generation(4, GenerationState.FAILED)]
+    assert choose_reuse(failed, reuse_last=False, minimum=2) == failed[-1]
+
+
 def test_allowing_the_last_one_does_not_allow_a_pinned_one() -> None:
     with pytest.raises(RefusedError, match="g1 is in use by view 1") as caught:
         choose_reuse([generation(1, pins=("view 1",))], reuse_last=True)

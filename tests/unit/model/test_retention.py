@@ -174,6 +174,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
     [
         {"keep_last": -1},
         {"keep_within": timedelta(-1)},
+        {"forget_after": timedelta(-1)},
         {"minimum": 0},
         {"zone": "Europe/Nowhere"},
         {"zone": "../etc/passwd"},
