@@ -40,7 +40,9 @@ int rep_io_zero(rep_io *io, uint64_t offset, uint64_t length)
 int rep_io_trim(rep_io *io, uint64_t offset, uint64_t length)
 {
     int rc = rep_io_check(io, offset, length);
-    return rc || !length ? rc : io->ops->trim(io, offset, length);
+    if (rc || !length)
+        return rc;
+    return io->ops->trim ? io->ops->trim(io, offset, length) : io->ops->zero(io, offset, length);
 }
 
 int rep_io_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out, size_t capacity,

@@ -33,7 +33,8 @@ int rep_io_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offs
 int rep_io_flush(rep_io *io);
 /* Makes the range read as zeros, releasing space where the storage can. */
 int rep_io_zero(rep_io *io, uint64_t offset, uint64_t length);
-/* Says that the range isn't needed; here it reads as zeros afterwards. */
+/* Says that the range isn't needed. It reads as zeros afterwards, whatever the storage: a trim may
+ * be passed on as a trim to another one, and both ends stay equal. */
 int rep_io_trim(rep_io *io, uint64_t offset, uint64_t length);
 /* Data extents (what isn't a hole) within [offset, offset+length), ascending, at most `capacity`.
  * *count is how many were written; *resume_offset is where to go on (== offset+length when done).
@@ -50,6 +51,7 @@ typedef struct rep_io_ops {
     int (*pwrite)(rep_io *io, const void *buffer, uint64_t length, uint64_t offset);
     int (*flush)(rep_io *io);
     int (*zero)(rep_io *io, uint64_t offset, uint64_t length);
+    /* NULL: `zero` is used. Only what then reads as zeros may do something else. */
     int (*trim)(rep_io *io, uint64_t offset, uint64_t length);
     /* NULL: can't tell. */
     int (*extents)(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out, size_t capacity,

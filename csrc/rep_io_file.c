@@ -8,10 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fd_parts.h"
+
 #define NS_PER_S 1000000000LL
-/* Linux moves at most 0x7ffff000 bytes in one call; asking for less keeps calls interruptible. */
-#define CALL_BYTES_MAX (64ULL << 20)
-#define ZEROS_BYTES (64ULL << 10)
 
 typedef struct file_io {
     rep_io io;
@@ -24,75 +23,20 @@ static file_io *as_file(rep_io *io)
     return (file_io *)(void *)io;
 }
 
-static size_t at_most(uint64_t length, uint64_t limit)
-{
-    return (size_t)(length < limit ? length : limit);
-}
-
 static int file_pread(rep_io *io, void *buffer, uint64_t length, uint64_t offset)
 {
-    int fd = as_file(io)->fd;
-    char *to = buffer;
-    while (length) {
-        ssize_t done = pread(fd, to, at_most(length, CALL_BYTES_MAX), (off_t)offset);
-        if (done < 0) {
-            if (errno == EINTR)
-                continue;
-            return -errno;
-        }
-        if (!done)
-            return -EIO; /* somebody shortened the file below us */
-        to += done;
-        offset += (uint64_t)done;
-        length -= (uint64_t)done;
-    }
-    return 0;
-}
-
-static int write_all(int fd, const char *from, uint64_t length, uint64_t offset)
-{
-    while (length) {
-        ssize_t done = pwrite(fd, from, at_most(length, CALL_BYTES_MAX), (off_t)offset);
-        if (done < 0) {
-            if (errno == EINTR)
-                continue;
-            return -errno;
-        }
-        if (!done)
-            return -EIO;
-        from += done;
-        offset += (uint64_t)done;
-        length -= (uint64_t)done;
-    }
-    return 0;
+    return rep_fd_pread(as_file(io)->fd, buffer, length, offset);
 }
 
 static int file_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offset)
 {
     const file_io *file = as_file(io);
-    return file->writable ? write_all(file->fd, buffer, length, offset) : -EROFS;
+    return file->writable ? rep_fd_pwrite(file->fd, buffer, length, offset) : -EROFS;
 }
 
 static int file_flush(rep_io *io)
 {
-    int rc;
-    do
-        rc = fdatasync(as_file(io)->fd);
-    while (rc < 0 && errno == EINTR);
-    return rc < 0 ? -errno : 0;
-}
-
-static int write_zeros(int fd, uint64_t offset, uint64_t length)
-{
-    static const char zeros[ZEROS_BYTES];
-    int rc = 0;
-    while (!rc && length) {
-        size_t piece = at_most(length, sizeof zeros);
-        rc = write_all(fd, zeros, piece, offset);
-        offset += piece;
-        length -= piece;
-    }
-    return rc;
+    return rep_fd_flush(as_file(io)->fd);
 }
 
 static int file_zero(rep_io *io, uint64_t offset, uint64_t length)
@@ -100,16 +44,10 @@ static int file_zero(rep_io *io, uint64_t offset, uint64_t length)
     const file_io *file = as_file(io);
     if (!file->writable)
         return -EROFS;
-    int rc;
-    do
-        rc = fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                       (off_t)length);
-    while (rc < 0 && errno == EINTR);
-    if (!rc)
-        return 0;
-    if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return -errno;
-    return write_zeros(file->fd, offset, length);
+    int rc = rep_fd_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    if (rc != -EOPNOTSUPP && rc != -ENOSYS)
+        return rc;
+    return rep_fd_write_zeros(file->fd, offset, length);
 }
 
 /* Nothing but a hole from here to the end of the file, which must still be where it was: what a
@@ -172,7 +110,6 @@ static const rep_io_ops file_ops = {
     .pwrite = file_pwrite,
     .flush = file_flush,
     .zero = file_zero,
-    .trim = file_zero,
     .extents = file_extents,
     .descriptor = file_descriptor,
     .free = file_free,

@@ -24,7 +24,13 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+MACHINE = "this machine has no "
+"""How a skip begins that no set-up can prevent: what a kernel or a container doesn't allow."""
+
+
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if MACHINE in str(report.longrepr):
+        return
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but the set-up installs what is needed: {report.longrepr}"

@@ -29,6 +29,8 @@ from pyrep._core.frame import (
     check_frame,
 )
 from pyrep._core.io import (
+    DeviceIdentity,
+    DeviceIo,
     FileIdentity,
     FileIo,
     Io,
@@ -85,6 +87,8 @@ __all__ = [
     "CopyProgress",
     "CutItem",
     "CutVerb",
+    "DeviceIdentity",
+    "DeviceIo",
     "Fence",
     "FileIdentity",
     "FileIo",

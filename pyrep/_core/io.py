@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrep._core.native import Buffer, Owned, Pointer, check, ffi, lib
-from pyrep.errors import InvalidArgumentError
+from pyrep.errors import InUseError, InvalidArgumentError
 
 __all__ = [
+    "DeviceIdentity",
+    "DeviceIo",
     "FileIdentity",
     "FileIo",
     "Io",
@@ -30,6 +32,16 @@ class FileIdentity:
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceIdentity:
+    """What the kernel says of a block device. `sequence` 0: this kernel doesn't number disks."""
+
+    major: int
+    minor: int
+    size_bytes: int
+    sequence: int
 
 
 class Io(Owned):
@@ -78,6 +90,10 @@ class Io(Owned):
         """Make the range read as zeros."""
         check(lib.rep_io_zero(self.pointer, offset, length), f"zeroing {self.name}")
 
+    def trim(self, length: int, offset: int) -> None:
+        """Say that the range isn't needed; it reads as zeros."""
+        check(lib.rep_io_trim(self.pointer, offset, length), f"trimming {self.name}")
+
     def flush(self) -> None:
         """Make everything written before durable."""
         check(lib.rep_io_flush(self.pointer), f"flushing {self.name}")
@@ -118,6 +134,32 @@ class FileIo(Io):
             size_bytes=out.size_bytes,
             mtime_ns=out.mtime_ns,
             ctime_ns=out.ctime_ns,
+        )
+
+
+class DeviceIo(Io):
+    """A block device, claimed for this object alone."""
+
+    def __init__(self, path: Path) -> None:
+        out = ffi.new("rep_io **")
+        code = lib.rep_io_device_open(os.fsencode(path), out)
+        if code == -errno.EINVAL:
+            raise InvalidArgumentError(f"cannot open {path}: not a block device")
+        if code == -errno.EBUSY:
+            raise InUseError(
+                f"cannot open {path}: the device is in use",
+                hint="it may be mounted, a swap device, part of another device, or a volume "
+                "already: lsblk and findmnt say which; release it there first",
+            )
+        check(code, f"opening {path}")
+        super().__init__(out[0], str(path))
+
+    def identify(self) -> DeviceIdentity:
+        """Return what the kernel says of the device at this moment."""
+        out = ffi.new("rep_io_device_identity *")
+        check(lib.rep_io_device_identify(self.pointer, out), f"looking at {self.name}")
+        return DeviceIdentity(
+            major=out.major, minor=out.minor, size_bytes=out.size_bytes, sequence=out.sequence
         )
 
 

@@ -1,12 +1,14 @@
-"""Backing files: making, locking and recognising them."""
+"""Backing files and block devices: making, locking and recognising them."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
-from pyrep._core import FileIo
+from pyrep._core import DeviceIo, FileIo
+from pyrep.engine.sysfs import disk_run, serial_of, written_sectors
 from pyrep.errors import (
     BackingChangedError,
     DeviceError,
@@ -17,7 +19,19 @@ from pyrep.errors import (
 )
 from pyrep.meta import BackingIdentity, VolumeRecord
 
-__all__ = ["create_file", "identity_of", "open_backing", "recognise", "refused", "sync_directory"]
+__all__ = [
+    "Backing",
+    "create_file",
+    "identity_of",
+    "open_backing",
+    "recognise",
+    "refused",
+    "same_backing",
+    "sync_directory",
+]
+
+Backing = FileIo | DeviceIo
+"""What a volume stands on."""
 
 
 def create_file(path: Path, size_bytes: int) -> None:
@@ -67,15 +81,15 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def open_backing(path: Path, size_bytes: int | None = None) -> FileIo:
-    """Open and lock a backing file, which must have `size_bytes` if that is known.
+def open_backing(path: Path, size_bytes: int | None = None) -> Backing:
+    """Open and lock a backing file or block device, which must have `size_bytes` if that is known.
 
     Raises:
-        InUseError: another volume or process has it.
+        InUseError: another volume or process has it; a device is mounted.
         BackingChangedError: another size.
-        InvalidArgumentError: not a regular file, or empty.
+        InvalidArgumentError: neither a regular file nor a block device, or empty.
     """
-    io = FileIo(path)
+    io: Backing = DeviceIo(path) if is_device(path) else FileIo(path)
     if io.size_bytes == 0:
         io.close()
         raise InvalidArgumentError(f"cannot use {path} as a volume: it is empty")
@@ -84,13 +98,45 @@ def open_backing(path: Path, size_bytes: int | None = None) -> FileIo:
         io.close()
         raise BackingChangedError(
             f"cannot use {path}: it has {found} bytes, the volume has {size_bytes}",
-            hint="put the right file back",
+            hint="put the right file or device back",
         )
     return io
 
 
-def identity_of(io: FileIo) -> BackingIdentity:
-    """Return what recognises the file from now on, until somebody changes it."""
+def is_device(path: Path) -> bool:
+    """Whether the path leads to a block device."""
+    try:
+        return stat.S_ISBLK(path.stat().st_mode)
+    except OSError:
+        return False  # opening it says why
+
+
+def same_backing(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, or to one block device by different nodes."""
+    try:
+        first, second = one.stat(), other.stat()
+    except OSError:
+        return False
+    if stat.S_ISBLK(first.st_mode) and stat.S_ISBLK(second.st_mode):
+        return first.st_rdev == second.st_rdev
+    return os.path.samestat(first, second)
+
+
+def identity_of(io: Backing) -> BackingIdentity:
+    """Return what recognises the backing from now on, until somebody changes it."""
+    if isinstance(io, DeviceIo):
+        device = io.identify()
+        number = f"{device.major}:{device.minor}"
+        return BackingIdentity(
+            device=os.makedev(device.major, device.minor),
+            inode=0,
+            size_bytes=device.size_bytes,
+            mtime_ns=0,
+            ctime_ns=0,
+            serial=serial_of(number),
+            boot=disk_run(device.sequence),
+            written=written_sectors(number),
+        )
     found = io.identify()
     return BackingIdentity(
         device=found.device,
@@ -101,16 +147,26 @@ def identity_of(io: FileIo) -> BackingIdentity:
     )
 
 
-def recognise(record: VolumeRecord, io: FileIo, *, closed_cleanly: bool) -> str:
-    """Return how the file differs from what it was at the last clean close, or nothing.
+def recognise(record: VolumeRecord, io: Backing, *, closed_cleanly: bool) -> str:
+    """Return how the backing differs from what it was at the last clean close, or nothing.
 
-    After an unclean end the times say nothing: all bits are pending anyway.
+    After an unclean end times and counters say nothing: all bits are pending anyway.
     """
-    then, now = record.identity, identity_of(io)
-    if then is None:
+    if record.identity is None:
         return ""
-    if (then.device, then.inode) != (now.device, now.inode):
-        return "it is another file"
-    if closed_cleanly and (then.mtime_ns, then.ctime_ns) != (now.mtime_ns, now.ctime_ns):
-        return "it was changed since the last clean close"
-    return ""
+    return difference(record.identity, identity_of(io), closed_cleanly=closed_cleanly)
+
+
+def difference(then: BackingIdentity, now: BackingIdentity, *, closed_cleanly: bool) -> str:
+    """Return how the two differ. A device's counter counts only within one run of one disk."""
+    changed = "it was changed since the last clean close"
+    if then.serial or now.serial:
+        if then.serial != now.serial:
+            return "it is another device"
+    elif (then.device, then.inode) != (now.device, now.inode):
+        return "it is another file or device"
+    if not closed_cleanly:
+        return ""
+    if (then.mtime_ns, then.ctime_ns) != (now.mtime_ns, now.ctime_ns):
+        return changed
+    return changed if then.boot == now.boot and then.written != now.written else ""

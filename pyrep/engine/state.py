@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyrep._core import FileIo, Io, VolumeCore, Wake
+from pyrep._core import Io, VolumeCore, Wake
+from pyrep.engine.backing import Backing
 from pyrep.engine.mirror import Mirror, MirrorKey
 from pyrep.engine.options import Options
 from pyrep.engine.roles import role_fence
@@ -57,7 +58,7 @@ class LiveVolume:
     """A volume that is open: its record, its locked file, what stands above it, its core."""
 
     record: VolumeRecord
-    file: FileIo
+    file: Backing
     io: Io
     core: VolumeCore
 

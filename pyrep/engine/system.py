@@ -231,11 +231,15 @@ class StorageSystem:
         return Volume(self._state, self._volumes.create(volume_id, size_bytes))
 
     def attach_volume(self, volume_id: str, path: Path | str) -> Volume:
-        """Make a volume of an existing regular file, with the content it has.
+        """Make a volume of an existing regular file or block device, with the content it has.
+
+        Of a device nothing says whether somebody wrote to it while the system was closed and the
+        machine was started anew; name it by a path that stays: /dev/disk/by-id/….
 
         Raises:
-            ExistsError: the id or the file is a volume of this system.
-            InUseError: the file is a volume of another open system, or locked by a program.
+            ExistsError: the id, the file or the device is a volume of this system.
+            InUseError: it is a volume of another open system, or locked by a program; a device is
+                mounted or otherwise in use.
             NotFoundError, InvalidArgumentError, ReadOnlyError: it can't be used.
         """
         return Volume(self._state, self._volumes.attach(volume_id, path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyrep.engine.backing import create_file, open_backing
+from pyrep.engine.backing import create_file, open_backing, same_backing
 from pyrep.engine.opening import open_volume
 from pyrep.engine.state import SystemState
 from pyrep.errors import BusyError, ExistsError, InvalidArgumentError, RefusedError
@@ -63,10 +63,10 @@ class Volumes:
 
     def _check_not_a_volume(self, path: Path) -> None:
         for volume_id, live in self._state.live.items():
-            if path.exists() and path.samefile(live.file.name):
+            if same_backing(path, Path(live.file.name)):
                 raise ExistsError(
                     f"cannot attach {path}: it is volume {volume_id} already",
-                    hint="one backing file belongs to one volume",
+                    hint="one backing file or device belongs to one volume",
                 )
 
     def _add_volume(self, volume_id: VolumeId, path: Path, size_bytes: int, *, owned: bool) -> None:

@@ -24,14 +24,17 @@ _PUT = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackingIdentity:
-    """What recognises a backing file: taken when it was closed cleanly.
+    """What recognises a backing file or block device: taken when it was closed cleanly.
 
     Attributes:
-        device: number of the device it is on.
-        inode: its number there.
+        device: number of the device that a file is on; of a block device, its own.
+        inode: a file's number there; 0 for a block device.
         size_bytes: its size.
-        mtime_ns: time of the last change of its content.
-        ctime_ns: time of the last change of its content or its attributes.
+        mtime_ns: time of the last change of a file's content; 0 for a block device.
+        ctime_ns: time of the last change of a file's content or its attributes; 0 likewise.
+        serial: what names a block device wherever it appears; empty: nothing does.
+        boot: of a block device, which run of the kernel, and which disk in it, `written` is of.
+        written: sectors written to a block device and discarded since then.
     """
 
     device: int
@@ -39,6 +42,9 @@ class BackingIdentity:
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    serial: str = ""
+    boot: str = ""
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
