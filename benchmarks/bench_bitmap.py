@@ -217,7 +217,7 @@ def bench_roaring(direction: str, beside: Beside, sizes: Sizes) -> None:
         with Bitmap(sizes.bits) as into:
             return _timed(lambda: into.update_roaring(data))
 
-    ours = decode if direction == "decode" else lambda: _timed(bitmap.to_roaring)
+    ours = decode if direction == "decode" else lambda: _timed(bitmap.roaring_view)
     peer = theirs.serialize if direction == "encode" else lambda: BitMap.deserialize(data)
     _interleaved(
         beside,

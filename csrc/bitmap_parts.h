@@ -131,6 +131,10 @@ void rep_block_zero_held(rep_bitmap *bitmap, uint64_t block);
 /* Word `index` of `level` has become empty in the bits `emptied`: what stands above follows. */
 void rep_bitmap_retract_held(rep_bitmap *bitmap, int level, uint64_t index, uint64_t emptied);
 
+/* These words of level 0 are about to be written, all of them: huge pages save page faults, which
+ * would take longer than the writing. Changes nothing. */
+void rep_bitmap_expect(rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count);
+
 /* The first bit of `level` (1: a word that isn't empty) at or after `from`. */
 bool rep_bitmap_find(const rep_bitmap *bitmap, int level, uint64_t from, uint64_t *found);
 /* The first bit from `from` on that is clear in `a` and in `b` (which may be NULL), or `limit`. */

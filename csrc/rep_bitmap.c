@@ -178,6 +178,17 @@ void rep_bitmap_reset(rep_bitmap *bitmap)
         memset(bitmap->mapping, 0, bitmap->mapping_bytes);
 }
 
+void rep_bitmap_expect(rep_bitmap *bitmap, uint64_t first_word, uint64_t word_count)
+{
+    const uintptr_t huge = 2U << 20;
+    uintptr_t begin = (uintptr_t)&bitmap->levels[0][first_word];
+    uintptr_t end = (begin + word_count * sizeof(uint64_t)) & ~(huge - 1);
+    begin = (begin + huge - 1) & ~(huge - 1);
+    if (begin < end)
+        (void)madvise((char *)bitmap->mapping + (begin - (uintptr_t)bitmap->mapping), end - begin,
+                      MADV_HUGEPAGE);
+}
+
 uint64_t rep_bitmap_word_count(const rep_bitmap *bitmap)
 {
     return bitmap->word_counts[0];
@@ -193,7 +204,17 @@ int rep_bitmap_words_get(const rep_bitmap *bitmap, uint64_t first_word, uint64_t
 {
     if (!words_inside(bitmap, first_word, word_count))
         return -ERANGE;
-    for (uint64_t i = 0; i < word_count; i++)
-        words[i] = rep_bitmap_load(bitmap, 0, first_word + i);
+    for (uint64_t done = 0; done < word_count;) {
+        uint64_t first = first_word + done;
+        uint64_t count = REP_BLOCK_WORDS - first % REP_BLOCK_WORDS;
+        if (count > word_count - done)
+            count = word_count - done;
+        bool full = rep_bitmap_is_full(bitmap, first / REP_BLOCK_WORDS);
+        for (uint64_t i = 0; i < count; i++)
+            words[done + i] =
+                full ? rep_bitmap_ones(bitmap, 0, first + i)
+                     : atomic_load_explicit(&bitmap->levels[0][first + i], memory_order_acquire);
+        done += count;
+    }
     return 0;
 }

@@ -30,6 +30,20 @@ static inline void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
+/* Into words that are empty: not to read them first spares a page fault of two. */
+static uint64_t copy_words(_Atomic uint64_t *target, const _Atomic uint64_t *source, uint64_t which)
+{
+    uint64_t left = 0;
+    while (which) {
+        unsigned i = rep_take_lowest(&which);
+        uint64_t word = get(&source[i]);
+        if (word)
+            put(&target[i], word);
+        left |= (uint64_t)(word != 0) << i;
+    }
+    return left;
+}
+
 /* Words `which` of one group; returns those that aren't empty afterwards. Inlined for each `op`. */
 static inline __attribute__((always_inline)) uint64_t combine_words(enum rep_bitmap_op op,
                                                                     _Atomic uint64_t *target,
@@ -65,10 +79,12 @@ static void combine_group(enum rep_bitmap_op op, rep_bitmap *target, const rep_b
     uint64_t left = 0;
     switch (op) {
     case REP_BITMAP_OR:
-        left = combine_words(REP_BITMAP_OR, words, operands, which);
+        left = here ? combine_words(REP_BITMAP_OR, words, operands, which)
+                    : copy_words(words, operands, which);
         break;
     case REP_BITMAP_XOR:
-        left = combine_words(REP_BITMAP_XOR, words, operands, which);
+        left = here ? combine_words(REP_BITMAP_XOR, words, operands, which)
+                    : copy_words(words, operands, which);
         break;
     case REP_BITMAP_ANDNOT:
         /* What the target lacks can't be taken from it. */
@@ -201,17 +217,18 @@ int rep_bitmap_xor(rep_bitmap *target, const rep_bitmap *source)
 static void or_words(rep_bitmap *bitmap, uint64_t first, uint64_t count, const uint64_t *words)
 {
     uint64_t group = first / REP_WORD_BITS;
+    uint64_t here = get(&bitmap->levels[1][group]);
     uint64_t present = 0;
     for (uint64_t i = 0; i < count; i++) {
         _Atomic uint64_t *word = &bitmap->levels[0][first + i];
         if (!words[i])
             continue;
-        put(word, get(word) | words[i]);
+        put(word, here & rep_bit(first + i) ? get(word) | words[i] : words[i]);
         present |= rep_bit(first + i);
     }
     if (!present)
         return;
-    put(&bitmap->levels[1][group], get(&bitmap->levels[1][group]) | present);
+    put(&bitmap->levels[1][group], here | present);
     sum_up(bitmap, group / REP_WORD_BITS, rep_bit(group));
 }
 

@@ -83,24 +83,21 @@ static void clear_emptying(rep_bitmap *bitmap, uint64_t group, uint64_t which,
     pthread_mutex_unlock(&bitmap->summary_mutex);
 }
 
-static inline void set_word(_Atomic uint64_t *word, uint64_t bits)
-{
-    /* Not when nothing changes: setting what is set must not cost the cache line. */
-    if ((atomic_load(word) & bits) != bits)
-        atomic_fetch_or(word, bits);
-}
-
 void rep_bitmap_edit_or(rep_bitmap *bitmap, uint64_t group, uint64_t which,
                         const uint64_t operand[REP_WORD_BITS])
 {
     _Atomic uint64_t *words = &bitmap->levels[0][group * REP_WORD_BITS];
     if (rep_bitmap_is_full(bitmap, group / REP_WORD_BITS))
         return;
+    uint64_t here = atomic_load(&bitmap->levels[1][group]);
     for (uint64_t left = which; left;) {
         unsigned i = rep_take_lowest(&left);
-        set_word(&words[i], operand[i]);
         if (!operand[i])
             which &= ~rep_bit(i);
+        /* What is set isn't set again, which would cost the cache line; what is empty isn't read
+         * first, which would cost a page fault. */
+        else if (!(here & rep_bit(i)) || (atomic_load(&words[i]) & operand[i]) != operand[i])
+            atomic_fetch_or(&words[i], operand[i]);
     }
     /* Also when nothing changed: whoever set these bits may not have published them yet. */
     if (which)

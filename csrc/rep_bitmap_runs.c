@@ -264,12 +264,46 @@ static uint64_t next_block(const scan *s, uint64_t block, uint64_t count)
     return one < other ? one : other;
 }
 
+/* Where little is set, each bit costs a miss of every cache at each level: the words of up to 64
+ * blocks are asked for before the first is needed. Level 2, then 1, then 0. */
+static void fetch_blocks(const rep_bitmap *bitmap, uint64_t index)
+{
+    uint64_t blocks = summary_of(bitmap, REP_BLOCK_LEVEL, index)
+                      & ~atomic_load_explicit(&bitmap->full[index], memory_order_relaxed);
+    uint64_t groups[REP_WORD_BITS];
+    unsigned count = 0;
+    for (uint64_t left = blocks; left;)
+        __builtin_prefetch(
+            (void *)&bitmap->levels[2][index * REP_WORD_BITS + rep_take_lowest(&left)]);
+    while (blocks) {
+        uint64_t block = index * REP_WORD_BITS + rep_take_lowest(&blocks);
+        uint64_t some = summary_of(bitmap, 2, block);
+        if (!some)
+            continue;
+        groups[count] = block * REP_WORD_BITS + (unsigned)__builtin_ctzll(some);
+        __builtin_prefetch((void *)&bitmap->levels[1][groups[count++]]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t some = summary_of(bitmap, 1, groups[i]);
+        if (some)
+            __builtin_prefetch((void *)&bitmap->levels[0][groups[i] * REP_WORD_BITS
+                                                          + (unsigned)__builtin_ctzll(some)]);
+    }
+}
+
 /* From word *at on. false: no room, at word *at; else *at is past the last one. */
 static bool scan_blocks(scan *s, uint64_t *at)
 {
     uint64_t words = s->a->word_counts[0];
+    uint64_t fetched = UINT64_MAX;
     while (*at < words) {
         uint64_t block = *at / REP_BLOCK_WORDS;
+        if (block / REP_WORD_BITS != fetched) {
+            fetched = block / REP_WORD_BITS;
+            fetch_blocks(s->a, fetched);
+            if (s->b)
+                fetch_blocks(s->b, fetched);
+        }
         enum known known = block_known(s, block);
         if (known == KNOWN_MIXED) {
             if (!scan_block(s, at))

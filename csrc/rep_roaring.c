@@ -206,11 +206,19 @@ static void set_array(const container *c, rep_bitmap *bitmap)
                         words);
 }
 
-static void set_runs(const container *c, rep_bitmap *bitmap)
+/* A run that goes on in the next container is set as one: blocks that it fills cost a bit then. */
+static void set_runs(const container *c, rep_bitmap *bitmap, uint64_t *first, uint64_t *count)
 {
-    for (uint64_t i = 0; i < c->byte_count; i += 4)
-        rep_bitmap_set(bitmap, (uint64_t)c->key * REP_CONTAINER_BITS + get16(c->bytes + i),
-                       get16(c->bytes + i + 2) + 1ULL);
+    for (uint64_t i = 0; i < c->byte_count; i += 4) {
+        uint64_t begin = (uint64_t)c->key * REP_CONTAINER_BITS + get16(c->bytes + i);
+        uint64_t length = get16(c->bytes + i + 2) + 1ULL;
+        if (begin != *first + *count) {
+            rep_bitmap_set(bitmap, *first, *count);
+            *first = begin;
+            *count = 0;
+        }
+        *count += length;
+    }
 }
 
 static void set_bitset(const container *c, rep_bitmap *bitmap)
@@ -224,6 +232,50 @@ static void set_bitset(const container *c, rep_bitmap *bitmap)
                         words);
 }
 
+static bool is_bitset(const container *c)
+{
+    return !c->runs && c->cardinality > REP_ROARING_ARRAY_MAX;
+}
+
+/* How many containers from `index` on, at `at`, are bitsets beside each other. */
+static uint32_t stretch(const decoder *d, uint32_t index, uint64_t at)
+{
+    uint32_t count = 0;
+    uint32_t key = get16(d->descriptions + (size_t)index * 4);
+    container c;
+    while (index + count < d->count && next_container(d, index + count, &at, &c)
+           && c.key == key + count && is_bitset(&c))
+        count++;
+    return count;
+}
+
+static void set_containers(const decoder *d, rep_bitmap *bitmap)
+{
+    uint64_t at = d->begin;
+    uint64_t run_first = 0;
+    uint64_t run_count = 0;
+    uint32_t expected = 0;
+    for (uint32_t i = 0; i < d->count; i++) {
+        container c;
+        if (i >= expected) {
+            uint32_t count = stretch(d, i, at);
+            expected = i + count + !count;
+            uint64_t word = (uint64_t)get16(d->descriptions + (size_t)i * 4) * REP_CONTAINER_WORDS;
+            uint64_t left = rep_bitmap_word_count(bitmap) - word;
+            uint64_t words = (uint64_t)count * REP_CONTAINER_WORDS;
+            rep_bitmap_expect(bitmap, word, words < left ? words : left);
+        }
+        next_container(d, i, &at, &c);
+        if (is_bitset(&c))
+            set_bitset(&c, bitmap);
+        else if (!c.runs)
+            set_array(&c, bitmap);
+        else
+            set_runs(&c, bitmap, &run_first, &run_count);
+    }
+    rep_bitmap_set(bitmap, run_first, run_count);
+}
+
 int rep_roaring_decode(const uint8_t *bytes, uint64_t byte_count, rep_bitmap *bitmap,
                        uint64_t *highest)
 {
@@ -231,16 +283,7 @@ int rep_roaring_decode(const uint8_t *bytes, uint64_t byte_count, rep_bitmap *bi
     int rc = read_header(&d);
     if (!rc)
         rc = check(&d, rep_bitmap_size(bitmap), highest);
-    uint64_t at = d.begin;
-    for (uint32_t i = 0; !rc && i < d.count; i++) {
-        container c;
-        next_container(&d, i, &at, &c);
-        if (c.runs)
-            set_runs(&c, bitmap);
-        else if (c.cardinality <= REP_ROARING_ARRAY_MAX)
-            set_array(&c, bitmap);
-        else
-            set_bitset(&c, bitmap);
-    }
+    if (!rc)
+        set_containers(&d, bitmap);
     return rc;
 }

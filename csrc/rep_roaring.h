@@ -9,7 +9,6 @@
 #define REP_ROARING_H
 
 #include "rep_api.h"
-#include "rep_api.h"
 #include "rep_bitmap.h"
 
 REP_API_BEGIN
@@ -21,6 +20,7 @@ typedef struct rep_roaring {
     const uint8_t *bytes;
     uint64_t byte_count;
     void *memory; /* what `bytes` lies in */
+    uint64_t memory_bytes;
 } rep_roaring;
 
 /* Fills *out, to be given to rep_roaring_release. -ENOMEM; -EOVERFLOW: a bit from 2^32 on is set.

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "bitmap_parts.h"
 #include "rep_roaring.h"
@@ -22,7 +23,6 @@ typedef struct encoder {
     uint32_t count;
     bool any_runs;
     uint8_t *memory;
-    size_t room;  /* bytes of `memory` */
     size_t start; /* of the containers in it: the largest header fits before */
     size_t end;
 } encoder;
@@ -116,53 +116,58 @@ static uint8_t *put_bitset(uint64_t *words, uint8_t *to)
     return to + REP_CONTAINER_BYTES;
 }
 
-static int make_room(encoder *e)
+static void describe(encoder *e, uint32_t key, uint32_t bits, bool runs)
 {
-    if (e->room - e->end >= REP_CONTAINER_BYTES)
-        return 0;
-    size_t room = e->room * 2;
-    uint8_t *grown = realloc(e->memory, room);
-    if (!grown)
-        return -ENOMEM;
-    e->memory = grown;
-    e->room = room;
-    return 0;
+    e->containers[e->count++] = (described){
+        .key = (uint16_t)key,
+        .last = (uint16_t)(bits - 1),
+        .runs = runs,
+        .offset = (uint32_t)(e->end - e->start),
+    };
+    e->any_runs |= runs;
 }
 
-static int put_container(encoder *e, uint32_t key)
+/* All of its bits, without a look at any. */
+static void put_full(encoder *e, uint32_t key)
+{
+    uint64_t left = rep_bitmap_size(e->bitmap) - (uint64_t)key * REP_CONTAINER_BITS;
+    uint32_t bits = left < REP_CONTAINER_BITS ? (uint32_t)left : REP_CONTAINER_BITS;
+    uint8_t *to = e->memory + e->end;
+    describe(e, key, bits, true);
+    put16(to, 1);
+    put16(to + 2, 0);
+    put16(to + 4, bits - 1);
+    e->end += 6;
+}
+
+static void put_container(encoder *e, uint32_t key)
 {
     uint64_t words[REP_CONTAINER_WORDS] = {0};
     uint64_t first = (uint64_t)key * REP_CONTAINER_WORDS;
     uint64_t left = rep_bitmap_word_count(e->bitmap) - first;
     uint32_t bits;
     uint32_t runs;
+    if (rep_bitmap_is_full(e->bitmap, first / REP_BLOCK_WORDS)) {
+        put_full(e, key);
+        return;
+    }
     /* Inside the bitmap: can't fail. */
     rep_bitmap_words_get(e->bitmap, first, left < REP_CONTAINER_WORDS ? left : REP_CONTAINER_WORDS,
                          words);
     survey_words(words, &bits, &runs);
     if (!bits)
-        return 0; /* cleared since it was found */
-    int rc = make_room(e);
-    if (rc)
-        return rc;
-    uint32_t plain = bits <= REP_ROARING_ARRAY_MAX ? bits * 2 : REP_CONTAINER_BYTES;
-    described *d = &e->containers[e->count++];
-    *d = (described){
-        .key = (uint16_t)key,
-        .last = (uint16_t)(bits - 1),
-        .runs = 2 + runs * 4 <= plain,
-        .offset = (uint32_t)(e->end - e->start),
-    };
+        return; /* cleared since it was found */
+    bool array = bits <= REP_ROARING_ARRAY_MAX;
+    bool in_runs = 2 + runs * 4 <= (array ? bits * 2 : REP_CONTAINER_BYTES);
     uint8_t *to = e->memory + e->end;
-    if (d->runs)
+    describe(e, key, bits, in_runs);
+    if (in_runs)
         to = put_runs(words, runs, to);
-    else if (bits <= REP_ROARING_ARRAY_MAX)
+    else if (array)
         to = put_array(words, to);
     else
         to = put_bitset(words, to);
-    e->any_runs |= d->runs;
     e->end = (size_t)(to - e->memory);
-    return 0;
 }
 
 /* Right before the containers; returns where it begins. */
@@ -209,12 +214,22 @@ static int put_containers(encoder *e)
                        ? -EOVERFLOW
                        : 0;
         }
-        int rc = put_container(e, (uint32_t)key);
-        if (rc)
-            return rc;
+        put_container(e, (uint32_t)key);
         word = (key + 1) * REP_CONTAINER_WORDS;
     }
     return 0;
+}
+
+/* Room for the largest outcome, of which only what is written gets memory: in huge pages where the
+ * system has them, since 65,536 page faults take longer than to encode what they hold. */
+static uint8_t *reserve(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
 }
 
 int rep_roaring_encode(const rep_bitmap *bitmap, rep_roaring *out)
@@ -223,19 +238,21 @@ int rep_roaring_encode(const rep_bitmap *bitmap, rep_roaring *out)
     if (most > UINT16_MAX + 1U)
         most = UINT16_MAX + 1U;
     encoder e = {.bitmap = bitmap, .start = 8 + (size_t)most / 8 + 1 + (size_t)most * 8};
+    size_t room = e.start + (size_t)most * REP_CONTAINER_BYTES;
     e.end = e.start;
-    e.room = e.start + 2 * REP_CONTAINER_BYTES;
-    e.memory = malloc(e.room);
+    e.memory = reserve(room);
     e.containers = calloc(most, sizeof *e.containers);
     int rc = e.memory && e.containers ? put_containers(&e) : -ENOMEM;
     if (rc) {
-        free(e.memory);
+        if (e.memory)
+            munmap(e.memory, room);
     } else {
         const uint8_t *begin = put_header(&e);
         *out = (rep_roaring){
             .bytes = begin,
             .byte_count = (uint64_t)(e.memory + e.end - begin),
             .memory = e.memory,
+            .memory_bytes = room,
         };
     }
     free(e.containers);
@@ -244,6 +261,7 @@ int rep_roaring_encode(const rep_bitmap *bitmap, rep_roaring *out)
 
 void rep_roaring_release(rep_roaring *roaring)
 {
-    free(roaring->memory);
+    if (roaring->memory)
+        munmap(roaring->memory, roaring->memory_bytes);
     *roaring = (rep_roaring){0};
 }

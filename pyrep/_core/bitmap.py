@@ -142,8 +142,8 @@ class Bitmap(Owned):
             offset = first * chunk_bytes
             yield offset, min(count * chunk_bytes, size_bytes - offset)
 
-    def to_roaring(self) -> bytes:
-        """Return a portable 32-bit Roaring bitmap of the bits (docs/formats.md).
+    def roaring_view(self) -> memoryview:
+        """Return a portable 32-bit Roaring bitmap of the bits (docs/formats.md), read-only.
 
         Raises:
             InvalidArgumentError: a bit from 2^32 on is set.
@@ -156,10 +156,13 @@ class Bitmap(Owned):
                 hint="larger chunks need fewer bits",
             )
         check(code, "encoding a bitmap")
-        try:
-            return bytes(ffi.buffer(out.bytes, out.byte_count))
-        finally:
-            lib.rep_roaring_release(out)
+        # The view keeps what it shows, and that is released with it.
+        shown = ffi.gc(out.bytes, lambda _bytes: lib.rep_roaring_release(out))
+        return memoryview(ffi.buffer(shown, out.byte_count)).toreadonly()
+
+    def to_roaring(self) -> bytes:
+        """Return a copy of `roaring_view`."""
+        return bytes(self.roaring_view())
 
     @classmethod
     def from_roaring(cls, data: Buffer, bit_count: int) -> Bitmap:
