@@ -82,9 +82,9 @@ class StorageSystem:
         self._judge = Judge(state)
         self.generations = Generations(state)
         store = DigestStore(state.directory / "digests", state.record.key)
-        self._changes = Changes(state, self.generations, store)
-        self.digester = Digester(state, self.generations, self._changes, store)
-        self._verifier = Verifier(state, self.generations, self._changes)
+        self.changes = Changes(state, self.generations, store)
+        self.digester = Digester(state, self.generations, self.changes, store)
+        self._verifier = Verifier(state, self.generations, self.changes)
         self._local = LocalPairs(state, self.generations, self._judge)
         self._remote = RemotePairs(state, self._local, self._judge)
         self._secondary = SecondarySide(state, self._local, self._remote, self._judge)
@@ -380,7 +380,7 @@ class StorageSystem:
             NotFoundError: there is none of this id; the hint names those there are.
         """
         found = self.generations.get(GenerationId(generation_id)).generation_id
-        return KeptGeneration(found, self.generations, self._changes, self.digester, self._verifier)
+        return KeptGeneration(found, self.generations, self.changes, self.digester, self._verifier)
 
     def set_policy(
         self,

@@ -4,6 +4,7 @@ Storage that loses power, paths that are lost and stall, the reference model, an
 invariant.
 """
 
+from pyrep.testing.changes import check_changes
 from pyrep.testing.content import Content, HostWrite, in_some_order
 from pyrep.testing.devices import MemoryIo, OverlayIo, PowerLoss, VolatileIo, VolatileStorage
 from pyrep.testing.follows import Asked, Events, Facts, reachable
@@ -40,6 +41,7 @@ __all__ = [
     "VolatileIo",
     "VolatileStorage",
     "VolumeName",
+    "check_changes",
     "check_covered",
     "check_duplex",
     "check_durable_first",

@@ -25,7 +25,15 @@ from pyrep.errors import (
     RefusedError,
     WorkflowError,
 )
-from pyrep.model import AckPoint, Direction, GenerationId, PairStatus, VolumeId
+from pyrep.model import (
+    AckPoint,
+    Direction,
+    Generation,
+    GenerationId,
+    PairStatus,
+    RetentionPolicy,
+    VolumeId,
+)
 from pyrep.testing import (
     Asked,
     HostWrite,
@@ -420,6 +428,46 @@ class MirrorMachine(RuleBasedStateMachine):
         self.world.write(remote.svol, there)
         self.world.check()
         self.restore_from(local.svol, "100b")
+
+    # --- generations -----------------------------------------------------------------------------
+
+    def held(self, system_id: str) -> list[Generation]:
+        """Return the complete generations that a system holds."""
+        system = self.world.systems[system_id]
+        known = system.list_generations()
+        return [one for one in known if one.home == system_id and one.is_complete]
+
+    @rule(system_id=system_ids, pick=picks, percentage=st.sampled_from([100, 30]))
+    def verify_a_generation(self, system_id: str, pick: int, percentage: int) -> None:
+        """Whatever was carried over from generation to generation is what is there."""
+        known = self.held(system_id)
+        if not known:
+            return
+        kept = self.world.systems[system_id].kept(known[pick % len(known)].generation_id)
+        kept.digest()
+        result = kept.verify(percentage, seed=pick)
+        event(f"verify {percentage} %")
+        assert result.is_sound, result
+
+    @rule(system_id=system_ids, keep=st.integers(1, 2), protects=st.booleans(), pick=picks)
+    def apply_retention(self, system_id: str, keep: int, protects: bool, pick: int) -> None:
+        """What no rule keeps is given up; the newest and what is protected stay."""
+        system, before = self.world.systems[system_id], self.held(system_id)
+        chosen = before[pick % len(before)].generation_id if protects and before else None
+        if chosen is not None:
+            system.protect_generation(chosen)
+        system.set_policy(retention=RetentionPolicy(keep_last=keep))
+        report = system.apply_retention()
+        left = {one.generation_id for one in self.held(system_id)}
+        event(f"retention gave up {min(len(report.given_up), 2)}")
+        assert {one.generation_id for one in before} - left == set(report.given_up)
+        assert chosen is None or chosen in left
+        sources = {member.source for one in before for member in one.members}
+        for source in sources:
+            newest = [one for one in before if source in {each.source for each in one.members}]
+            assert newest[-1].generation_id in left
+        if chosen is not None:
+            system.unprotect_generation(chosen)
 
     # --- fate ------------------------------------------------------------------------------------
 

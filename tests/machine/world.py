@@ -24,6 +24,7 @@ from pyrep.testing import (
     ReferencePair,
     VolatileStorage,
     VolumeName,
+    check_changes,
     check_covered,
     check_duplex,
     check_durable_first,
@@ -282,6 +283,7 @@ class World:
         check_no_early_clear(*systems)
         check_one_writer(*systems)
         check_frozen(self.reference.generations, *systems)
+        check_changes(*systems)
         for system in systems:
             check_remote_stays(system.list_generations(), *systems)
 
