@@ -28,6 +28,7 @@ from pyrep.host import CommandHostAgent, NoHostAgent
 from pyrep.model import (
     AckPoint,
     Direction,
+    Force,
     Generation,
     NextSvol,
     PairStatus,
@@ -68,6 +69,7 @@ __all__ = [
     "Digests",
     "Direction",
     "Estimate",
+    "Force",
     "Generation",
     "HoldAck",
     "KeptGeneration",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
@@ -18,7 +19,7 @@ from pyrep.model import (
     check_chunk_bytes,
 )
 from pyrep.model.roles import VolumeRef, check_roles
-from pyrep.model.situation import Command, Decision, Outcome, RemoteView, Situation
+from pyrep.model.situation import Command, Decision, Force, Outcome, RemoteView, Situation
 from pyrep.model.transitions import decide, makes_generation
 
 __all__ = ["Judge", "name_of"]
@@ -54,17 +55,19 @@ class Judge:
     def __init__(self, state: SystemState) -> None:
         self._state = state
 
-    def local(self, command: Command, pvol: Mirror, svol: Mirror) -> bool:
+    def local(
+        self, command: Command, pvol: Mirror, svol: Mirror, *, force: Force | None = None
+    ) -> bool:
         """Decide a command on a local pair. RefusedError: with reason and hint."""
-        return self._rule(command, pvol.row, self.local_situation(pvol.row, svol.row))
+        return self._rule(command, pvol.row, self.local_situation(pvol.row, svol.row), force)
 
     def local_makes_generation(self, pvol: Mirror, svol: Mirror) -> bool:
         """Whether a split of this local pair makes a generation (INV-4)."""
         return makes_generation(self.local_situation(pvol.row, svol.row))
 
-    def remote(self, command: Command, mirror: Mirror) -> bool:
+    def remote(self, command: Command, mirror: Mirror, *, force: Force | None = None) -> bool:
         """Decide a command on a remote pair, by this system's row and its neighbours."""
-        return self._rule(command, mirror.row, self._remote_situation(mirror.row))
+        return self._rule(command, mirror.row, self._remote_situation(mirror.row), force)
 
     def local_situation(self, pvol: Row, svol: Row) -> Situation:
         """Return all that the matrix wants to know of a local pair."""
@@ -118,9 +121,11 @@ class Judge:
         mirrors = self._state.mirrors_of(row.volume_id)
         return [one.row for one in mirrors if one.row.pair_id != row.pair_id]
 
-    def _rule(self, command: Command, row: Row, situation: Situation) -> bool:
-        decision = decide(command, situation)
+    def _rule(self, command: Command, row: Row, situation: Situation, force: Force | None) -> bool:
         pair = name_of(row, self._state.system_id)
+        if force is not None and not force.accepts(command):
+            raise InvalidArgumentError(f"cannot {command} {pair}: force={force} says nothing of it")
+        decision = decide(command, replace(situation, forced=force is not None))
         return _answer(decision, f"cannot {command} {pair}")
 
     # --- new pairs -------------------------------------------------------------------------------

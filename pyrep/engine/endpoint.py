@@ -87,6 +87,7 @@ class SystemEndpoint:
                 boot_id=self._state.boot_id,
                 version_min=PROTOCOL_VERSION,
                 version_max=PROTOCOL_VERSION,
+                system_key=self._state.record.key,
             )
         )
 
@@ -118,6 +119,7 @@ class SystemEndpoint:
                 f"system {there} can't be connected to itself or to a system of its own id",
                 hint="give each system an id of its own",
             )
+        self._check_same(there, heard.system_key)
         with state.control:
             peer = state.peers.get(there)
             if peer is None:
@@ -134,9 +136,32 @@ class SystemEndpoint:
         if known is None or known.boot_id != heard.boot_id:
             peer.break_streams()
         state.peer_table.put(
-            PeerRecord(peer_system_id=there, boot_id=heard.boot_id, attempt=connection.attempt)
+            PeerRecord(
+                peer_system_id=there,
+                boot_id=heard.boot_id,
+                attempt=connection.attempt,
+                key=heard.system_key,
+            )
         )
         peer.connected(connection)
+
+    def _check_same(self, there: SystemId, key: bytes) -> None:
+        """Refuse another system of the id of one that this system has pairs with.
+
+        It doesn't know these pairs, and would have them forgotten or filled with other data.
+        """
+        known = self._state.peer_table.get(there)
+        if known is None or known.key in {b"", key}:
+            return
+        rows = [one for one in self._state.table.rows() if one.is_remote]
+        shared = [one.pair_id for one in rows if one.pair_system_id == there]
+        if shared:
+            raise WireError(
+                f"system {self.system_id} has pair {shared[0]} with another system of the id "
+                f"{there}: this one's key differs",
+                hint=f"give this one another id; or, if the other is gone for good, dissolve its "
+                f"pairs at {self.system_id}: pair.dissolve(without_peer=True)",
+            )
 
     def path_up(self, connection: Connection) -> None:
         """Go on with the pairs that may, in the background."""
@@ -203,9 +228,7 @@ class SystemEndpoint:
         except (PathLostError, CancelledError):
             raise
         except PyrepError as error:
-            return encode(
-                PeerFailed(kind=type(error).__name__, message=str(error), hint=error.hint)
-            )
+            return encode(PeerFailed.of(error))
 
     def _perform(self, peer: Peer, message: Message) -> Answer:
         if self._state.closing:
@@ -242,7 +265,7 @@ class SystemEndpoint:
             case KnownPairs():
                 side.forget_others(peer, order)
             case FinishPair():
-                side.finish(peer, order.pair_id)
+                side.finish(peer, order)
             case SplitPair():
                 side.split(peer, order)
             case ReverseRun():

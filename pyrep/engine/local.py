@@ -24,7 +24,7 @@ from pyrep.model import (
     make_pair_id,
     new_key,
 )
-from pyrep.model.transitions import Command
+from pyrep.model.situation import Command, Force
 
 __all__ = ["LocalPairs"]
 
@@ -133,7 +133,9 @@ class LocalPairs:
             raise
         return made
 
-    def dissolve(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> None:
+    def dissolve(
+        self, pair_id: PairId, *, lease: WorkflowId | None = None, force: Force | None = None
+    ) -> None:
         """End the pair: both volumes go on by themselves, with what they hold.
 
         Raises:
@@ -143,7 +145,7 @@ class LocalPairs:
         self.breaks.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
-            self._judge.local(Command.DISSOLVE, pvol, svol)
+            self._judge.local(Command.DISSOLVE, pvol, svol, force=force)
             with state.control:
                 generation = self._generations.check_may_give_up(
                     svol.row.volume_id, f"dissolve pair {pair_id}"

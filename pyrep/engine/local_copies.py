@@ -17,7 +17,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
 from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
-from pyrep.model.transitions import Command
+from pyrep.model.situation import Command, Force
 
 __all__ = ["LocalCopies"]
 
@@ -53,6 +53,7 @@ class LocalCopies:
         pair_id: PairId,
         *,
         lease: WorkflowId | None = None,
+        force: Force | None = None,
         check: Callable[[], None] | None = None,
     ) -> CopyJob | None:
         """Copy what is pending on either side from the PVOL to the SVOL (460).
@@ -71,7 +72,7 @@ class LocalCopies:
         self._breaks.refresh()
         with state.operation("resync", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
-            decision = self._judge.local(Command.RESYNC_FORWARD, pvol, svol)
+            decision = self._judge.local(Command.RESYNC_FORWARD, pvol, svol, force=force)
             if not decision:
                 running = pvol.row.status is PairStatus.COPY
                 return self.resume_copy(pair_id) if running else None
@@ -95,7 +96,12 @@ class LocalCopies:
             return self.run(pvol, svol)
 
     def resync_reverse(
-        self, pair_id: PairId, *, lease: WorkflowId | None = None, cancel: Cancel | None = None
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        force: Force | None = None,
+        cancel: Cancel | None = None,
     ) -> CopyJob:
         """Copy what is pending on either side from the SVOL back to the PVOL (640, 650).
 
@@ -108,12 +114,12 @@ class LocalCopies:
         self._breaks.refresh()
         with state.operation("resync", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
-            if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol):
+            if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol, force=force):
                 return self.resume_copy(pair_id)
             self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease, cancel=cancel)
             with state.control:
                 # Again: the world may have moved while the siblings were split.
-                self._judge.local(Command.RESYNC_REVERSE, pvol, svol)
+                self._judge.local(Command.RESYNC_REVERSE, pvol, svol, force=force)
                 columns = {
                     "status": PairStatus.COPY,
                     "cause": None,

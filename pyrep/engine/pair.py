@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap
 
 from pyrep.engine.bitcodec import to_pyroaring
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
@@ -25,6 +26,7 @@ from pyrep.model import (
     SplitCause,
     WorkflowId,
 )
+from pyrep.model.situation import Force
 
 __all__ = ["Pair", "PairState"]
 
@@ -165,7 +167,12 @@ class Pair:
         return self._local.splits.split([self._pair_id], label=label, lease=lease)
 
     def resync(
-        self, *, direction: Direction = Direction.FORWARD, lease: WorkflowId | None = None
+        self,
+        *,
+        direction: Direction = Direction.FORWARD,
+        force: Force | None = None,
+        cancel: Cancel | None = None,
+        lease: WorkflowId | None = None,
     ) -> CopyJob | None:
         """Begin to copy the union of both sides' pending chunks; return the job.
 
@@ -173,31 +180,58 @@ class Pair:
         ends in SPLIT with nothing pending, a remote pair in DUPLEX, forward. An interrupted copy
         goes on. None: it is DUPLEX already.
 
+        Args:
+            direction: see above.
+            force: INCONSISTENT_SOURCE copies although a copy has left the source half-way; what
+                is in it then is on both sides.
+            cancel: ends the wait for local copies out of a volume that is to be copied back into
+                (at most `Options.copy_wait_s`); the copy itself has its own, in the job.
+            lease: the workflow on whose behalf.
+
         Raises:
-            RefusedError, BusyError, PathLostError: nothing has changed, but perhaps a protective
-                split of the target's local mirrors.
+            RefusedError, BusyError, CancelledError, PathLostError: nothing has changed, but perhaps
+                a protective split of the target's local mirrors.
         """
         forward = direction is Direction.FORWARD
         if self.row.is_remote:
             self._check_primary("resync")
             if forward:
-                return self._remote.copies.resync_forward(self._pair_id, lease=lease)
-            return self._remote.copies.resync_reverse(self._pair_id, lease=lease)
+                return self._remote.copies.resync_forward(self._pair_id, lease=lease, force=force)
+            return self._remote.copies.resync_reverse(
+                self._pair_id, lease=lease, force=force, cancel=cancel
+            )
         if forward:
-            return self._local.copies.resync_forward(self._pair_id, lease=lease)
-        return self._local.copies.resync_reverse(self._pair_id, lease=lease)
+            return self._local.copies.resync_forward(self._pair_id, lease=lease, force=force)
+        return self._local.copies.resync_reverse(
+            self._pair_id, lease=lease, force=force, cancel=cancel
+        )
 
-    def dissolve(self, *, lease: WorkflowId | None = None) -> None:
+    def dissolve(
+        self,
+        *,
+        force: Force | None = None,
+        without_peer: bool = False,
+        lease: WorkflowId | None = None,
+    ) -> None:
         """End the pair; both volumes keep what they hold.
+
+        Args:
+            force: INCONSISTENT_LEFT also if a copy has left its volume half-way: that volume is
+                served again, with what is in it.
+            without_peer: of a remote pair, end this side alone: the other system is gone for good.
+                Should it come back, it forgets its side if it was the secondary; if it was the
+                primary it shows the pair as unknown here.
+            lease: the workflow on whose behalf.
 
         Raises:
             RefusedError, BusyError, PathLostError: nothing has changed.
         """
-        if self.row.is_remote:
+        if not self.row.is_remote:
+            self._local.dissolve(self._pair_id, lease=lease, force=force)
+            return
+        if not without_peer:
             self._check_primary("dissolve")
-            self._remote.dissolve(self._pair_id, lease=lease)
-        else:
-            self._local.dissolve(self._pair_id, lease=lease)
+        self._remote.dissolve(self._pair_id, lease=lease, force=force, without_peer=without_peer)
 
     def _check_primary(self, command: str) -> None:
         if not self.row.is_primary:

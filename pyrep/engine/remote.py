@@ -18,7 +18,7 @@ from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
 from pyrep.engine.state import SystemState
-from pyrep.errors import NotFoundError, PathLostError, PyrepError
+from pyrep.errors import NotFoundError, PathLostError, PyrepError, RefusedError
 from pyrep.interconnect.messages import AbandonPair, Call, CreatePair, RemovePair, Result
 from pyrep.model import (
     AckPoint,
@@ -37,7 +37,7 @@ from pyrep.model import (
     new_key,
 )
 from pyrep.model.roles import VolumeRef
-from pyrep.model.situation import Command
+from pyrep.model.situation import Command, Force
 
 __all__ = ["RemotePairs"]
 
@@ -233,23 +233,45 @@ class RemotePairs:
 
     # --- dissolve --------------------------------------------------------------------------------
 
-    def dissolve(self, pair_id: PairId, *, lease: WorkflowId | None = None) -> None:
+    def dissolve(
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        force: Force | None = None,
+        without_peer: bool = False,
+    ) -> None:
         """End the pair on both sides; the SVOL keeps what was written so far.
 
         Raises:
             RefusedError, BusyError: nothing has changed.
             PathLostError: the secondary wasn't reached; the pair is SPLIT.
+
+        `without_peer`: this side alone, because the other system is gone.
         """
         state = self._state
         self.failures.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             mirror = state.mirror(pair_id)
-            self._judge.remote(Command.DISSOLVE, mirror)
+            self._judge.remote(Command.DISSOLVE, mirror, force=force)
+            if without_peer:  # which forgets its side when it hears of this one's pairs again
+                self._check_is_gone(mirror)
+                self.forget(mirror)
+                return
             if mirror.row.status is PairStatus.DUPLEX:
                 self.line.peer(mirror).connection()  # before anything changes
                 self._split([mirror])
             self.line.peer(mirror).ask(RemovePair(pair_id=pair_id))
             self.forget(mirror)
+
+    def _check_is_gone(self, mirror: Mirror) -> None:
+        peer = self._state.peers.get(mirror.row.pair_system_id)
+        if peer is not None and peer.is_connected:
+            raise RefusedError(
+                f"cannot dissolve pair {mirror.row.pair_id} without system {peer.system_id}: the "
+                f"path to it is up",
+                hint="dissolve it on both sides: pair.dissolve()",
+            )
 
     def forget(self, mirror: Mirror) -> None:
         """Remove this side's row and free what it uses."""
@@ -257,7 +279,9 @@ class RemotePairs:
         with state.control:
             state.table.remove(*mirror.key)
             del state.mirrors[mirror.key]
-            self.line.peer(mirror).unbind_link(mirror.link)
+            peer = state.peers.get(mirror.row.pair_system_id)
+            if peer is not None:
+                peer.unbind_link(mirror.link)
             mirror.close()
             state.store.remove(mirror.row.row_key)
             state.refence([mirror.row.volume_id])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pyrep._core import Bitmap
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob, copying
 from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.local import LocalPairs
@@ -28,7 +29,7 @@ from pyrep.interconnect.messages import (
     ReverseRun,
 )
 from pyrep.model import Direction, PairId, PairStatus, Row, WorkflowId
-from pyrep.model.situation import Command
+from pyrep.model.situation import Command, Force
 
 __all__ = ["RemoteCopies", "resumes_forward"]
 
@@ -57,6 +58,7 @@ class RemoteCopies:
         pair_id: PairId,
         *,
         lease: WorkflowId | None = None,
+        force: Force | None = None,
         timeout_s: float = 0,
         by_itself: bool = False,
     ) -> CopyJob | None:
@@ -73,7 +75,7 @@ class RemoteCopies:
             mirror = state.mirror(pair_id)
             if by_itself and not resumes_forward(mirror.row):
                 return None
-            if self._judge.remote(Command.RESYNC_FORWARD, mirror):
+            if self._judge.remote(Command.RESYNC_FORWARD, mirror, force=force):
                 return self._begin_forward(mirror)
             if mirror.row.status is not PairStatus.COPY:
                 return None
@@ -145,17 +147,24 @@ class RemoteCopies:
 
     def _finish_forward(self, mirror: Mirror) -> None:
         state = self._state
-        self._line.peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id))
+        whole = self._judge.is_consistent(mirror.row.volume_id)  # unless it was forced
+        self._line.peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id, consistent=whole))
         with state.control:
             self._line.check_ships(mirror)
             state.change(
-                mirror, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+                mirror, status=PairStatus.DUPLEX, target_consistent=whole, pending_union=False
             )
 
     # --- reverse ---------------------------------------------------------------------------------
 
     def resync_reverse(
-        self, pair_id: PairId, *, lease: WorkflowId | None = None, timeout_s: float = 0
+        self,
+        pair_id: PairId,
+        *,
+        lease: WorkflowId | None = None,
+        force: Force | None = None,
+        timeout_s: float = 0,
+        cancel: Cancel | None = None,
     ) -> CopyJob:
         """Copy the union of both sides' pending chunks back to the PVOL (540/550, 660/670).
 
@@ -169,21 +178,30 @@ class RemoteCopies:
         self._failures.refresh()
         with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
             mirror = state.mirror(pair_id)
-            if not self._judge.remote(Command.RESYNC_REVERSE, mirror):
-                return _running(mirror) or self._begin_reverse(mirror, lease)
-            return self._begin_reverse(mirror, lease)
+            if not self._judge.remote(Command.RESYNC_REVERSE, mirror, force=force):
+                running = _running(mirror)
+                if running:
+                    return running
+            return self._begin_reverse(mirror, lease, force, cancel)
 
-    def _begin_reverse(self, mirror: Mirror, lease: WorkflowId | None) -> CopyJob:
+    def _begin_reverse(
+        self,
+        mirror: Mirror,
+        lease: WorkflowId | None,
+        force: Force | None,
+        cancel: Cancel | None,
+    ) -> CopyJob:
         state = self._state
         peer = self._line.peer(mirror)
         pair_id = mirror.row.pair_id
         before = mirror.row
         resumes = before.status is PairStatus.COPY
-        if self._line.union(mirror, Direction.REVERSE, resumes=resumes).any():
-            self._local.splits.protect(mirror.row.volume_id, lease=lease)
+        forced = force is not None
+        if self._line.union(mirror, Direction.REVERSE, resumes=resumes, forced=forced).any():
+            self._local.splits.protect(mirror.row.volume_id, lease=lease, cancel=cancel)
         with state.control:
             # Again: the world may have moved while the siblings were split.
-            self._judge.remote(Command.RESYNC_REVERSE, mirror)
+            self._judge.remote(Command.RESYNC_REVERSE, mirror, force=force)
             state.change(
                 mirror,
                 status=PairStatus.COPY,
@@ -194,7 +212,7 @@ class RemoteCopies:
             )
         mirror.link.idle()
         try:
-            self._receive_reverse(peer, mirror, resumes=resumes)
+            self._receive_reverse(peer, mirror, resumes=resumes, forced=forced)
         except RefusedError:
             if not resumes:  # nothing was copied, and the fence kept hosts off meanwhile
                 mirror.link.mark()
@@ -203,10 +221,13 @@ class RemoteCopies:
         peer.ask(ReverseRun(pair_id=pair_id))
         return self._start(mirror, lambda job: self._follow_reverse(mirror, job))
 
-    def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool) -> None:
+    def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool, forced: bool) -> None:
         """Hand this side's bits over, and get ready for what will come."""
         asked = BeginReverse(
-            pair_id=mirror.row.pair_id, pending=mirror.pending().to_roaring(), resumes=resumes
+            pair_id=mirror.row.pair_id,
+            pending=mirror.pending().to_roaring(),
+            resumes=resumes,
+            forced=forced,
         )
         with peer.opening:
             ready = expect(peer.ask(asked), ReverseReady)

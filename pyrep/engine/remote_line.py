@@ -36,12 +36,14 @@ class RemoteLine:
         except NotFoundError as error:  # the pair knows it: there was no path since the open
             raise PathLostError(str(error), hint="connect the two systems") from error
 
-    def union(self, mirror: Mirror, direction: Direction, *, resumes: bool = False) -> Bitmap:
+    def union(
+        self, mirror: Mirror, direction: Direction, *, resumes: bool = False, forced: bool = False
+    ) -> Bitmap:
         """550: read the peer's bitmap; return it together with this side's."""
         pair_id = mirror.row.pair_id
         try:
             answer = self.peer(mirror).ask(
-                Pending(pair_id=pair_id, direction=direction, resumes=resumes)
+                Pending(pair_id=pair_id, direction=direction, resumes=resumes, forced=forced)
             )
         except NotFoundError as error:
             name = name_of(mirror.row, self._state.system_id)

@@ -23,6 +23,7 @@ from pyrep.interconnect.messages import (
     BindChannel,
     CopyFacts,
     CreatePair,
+    FinishPair,
     KnownPairs,
     PairFacts,
     Pending,
@@ -167,7 +168,7 @@ class SecondarySide:
         if Direction(asked.direction) is Direction.FORWARD:
             self._check_may_copy_into(mirror)
         else:
-            self._check_may_copy_out(mirror, resumes=asked.resumes)
+            self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
             # What an earlier copy has left on its way would fail in the new one's name.
             self._end_job(mirror)
             self._drain(peer, mirror)
@@ -183,10 +184,12 @@ class SecondarySide:
                     hint="wait until that copy has ended",
                 )
 
-    def _check_may_copy_out(self, mirror: Mirror, *, resumes: bool) -> None:
+    def _check_may_copy_out(self, mirror: Mirror, *, resumes: bool, forced: bool) -> None:
         """A reverse copy that resumes: nothing was copied into this side since it began."""
         row = mirror.row
         doing = f"cannot copy out of {row.volume_id}"
+        if forced:
+            return
         if not resumes and not row.target_consistent and row.direction is Direction.FORWARD:
             raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
         self._judge.check_copy_out(row.volume_id, doing)
@@ -224,9 +227,9 @@ class SecondarySide:
         mirror.link.idle()
         return PendingBits(bits=mirror.pending().to_roaring())
 
-    def finish(self, peer: Peer, pair_id: str) -> None:
+    def finish(self, peer: Peer, asked: FinishPair) -> None:
         """Equal and durable on both sides."""
-        mirror = self.mirror(peer, pair_id)
+        mirror = self.mirror(peer, asked.pair_id)
         with self._state.control:
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
@@ -235,9 +238,13 @@ class SecondarySide:
                 )
             mirror.link.clean()
             whole = replace(
-                row, status=PairStatus.DUPLEX, target_consistent=True, pending_union=False
+                row,
+                status=PairStatus.DUPLEX,
+                target_consistent=asked.consistent,
+                pending_union=False,
             )
-            self._state.commit(whole, *self._followers(row.volume_id))
+            followers = self._followers(row.volume_id) if asked.consistent else []
+            self._state.commit(whole, *followers)
 
     def _followers(self, volume_id: VolumeId) -> list[Row]:
         """Return the rows of local mirrors that are whole now, because what they follow is."""
@@ -265,11 +272,11 @@ class SecondarySide:
         """Hold the union, durably, and get the stream ready."""
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
-        self._check_may_copy_out(mirror, resumes=asked.resumes)
+        self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
         self._end_job(mirror)
         peer.unbind_link(mirror.link)
         with state.control:
-            self._check_may_copy_out(mirror, resumes=asked.resumes)
+            self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
             mirror.link.mark()
             mirror.link.pending.update_roaring(asked.pending)
             state.change(

@@ -15,7 +15,7 @@ import msgspec
 import xxhash
 
 from pyrep import errors
-from pyrep.errors import PyrepError, WireError
+from pyrep.errors import DeviceError, HostAgentError, PyrepError, WireError, WorkflowError
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -53,7 +53,7 @@ __all__ = [
     "encode",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -62,13 +62,15 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """The first word of each side of a new connection.
 
     `boot_id` changes whenever the system is opened: what it had received but not made durable is
-    then lost.
+    then lost. `system_key` is the system's own, for its life: ids are given by people, some of
+    them twice.
     """
 
     system_id: str
     boot_id: bytes
     version_min: int
     version_max: int
+    system_key: bytes = b""
 
 
 class StreamAck(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,12 +127,13 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending"):
     """Tell the secondary's pending bitmap (550: 100a reads the bitmap of 105b).
 
     It is refused when a copy in this direction can't begin. `resumes`: it goes on after an
-    interruption.
+    interruption; `forced`: although the secondary's volume is inconsistent.
     """
 
     pair_id: str
     direction: str
     resumes: bool = False
+    forced: bool = False
 
 
 class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward"):
@@ -144,9 +147,13 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
 
 
 class FinishPair(msgspec.Struct, frozen=True, kw_only=True, tag="finish_pair"):
-    """Both sides are equal and durable: DUPLEX, forward, nothing pending."""
+    """Both sides are equal and durable: DUPLEX, forward, nothing pending.
+
+    `consistent`: whether what was copied was; a caller may have forced it.
+    """
 
     pair_id: str
+    consistent: bool = True
 
 
 class SplitPair(msgspec.Struct, frozen=True, kw_only=True, tag="split_pair"):
@@ -162,6 +169,7 @@ class BeginReverse(msgspec.Struct, frozen=True, kw_only=True, tag="begin_reverse
     pair_id: str
     pending: bytes
     resumes: bool = False
+    forced: bool = False
 
 
 class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready"):
@@ -268,13 +276,35 @@ class PeerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     kind: str
     message: str
     hint: str | None
+    step: int | None = None
+    action: str | None = None
+    errno_code: int | None = None
+
+    @classmethod
+    def of(cls, error: PyrepError) -> PeerFailed:
+        """Return what to send of an error: a workflow's step, a host's action, an errno with it."""
+        return cls(
+            kind=type(error).__name__,
+            message=str(error),
+            hint=error.hint,
+            step=error.step if isinstance(error, WorkflowError) else None,
+            action=error.step if isinstance(error, HostAgentError) else None,
+            errno_code=error.errno_code if isinstance(error, DeviceError) else None,
+        )
 
     def to_error(self) -> PyrepError:
         """Return the error to raise here."""
         kind = getattr(errors, self.kind, None) if self.kind in errors.__all__ else None
-        if isinstance(kind, type) and issubclass(kind, PyrepError):
-            return kind(self.message, hint=self.hint)
-        return PyrepError(self.message, hint=self.hint)
+        if not (isinstance(kind, type) and issubclass(kind, PyrepError)):
+            return PyrepError(self.message, hint=self.hint)
+        error: PyrepError = kind(self.message, hint=self.hint)
+        if isinstance(error, WorkflowError):
+            error.step = self.step
+        elif isinstance(error, HostAgentError):
+            error.step = self.action
+        elif isinstance(error, DeviceError) and self.errno_code is not None:
+            error.errno_code = self.errno_code
+        return error
 
 
 Answer = Done | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed

@@ -137,6 +137,7 @@ _VERSION_1: Migration = (
 
 _VERSION_2: Migration = (
     "ALTER TABLE generation ADD COLUMN given_up_at TEXT",
+    "ALTER TABLE peer ADD COLUMN key BLOB NOT NULL DEFAULT x''",
     """
     CREATE TABLE digest (
         generation_id TEXT NOT NULL REFERENCES generation ON DELETE CASCADE,
@@ -154,7 +155,7 @@ _VERSION_2: Migration = (
     ) STRICT, WITHOUT ROWID
     """,
 )
-"""Digests of generations, policies, and when a generation was given up."""
+"""Digests of generations, policies, when a generation was given up, and the keys of peers."""
 
 MIGRATIONS: Sequence[Migration] = (_VERSION_1, _VERSION_2)
 """`MIGRATIONS[n]` leads from version n to n + 1. A released step is never edited; one is added."""

@@ -87,11 +87,14 @@ class PeerRecord:
         boot_id: random bytes that name its last run; if it changed, what wasn't durable there may
             be lost.
         attempt: number of the last connection; a higher one supersedes older ones.
+        key: the system's own, by which another one of its id is told apart; empty if it was last
+            met by a version that didn't know it.
     """
 
     peer_system_id: SystemId
     boot_id: bytes
     attempt: int
+    key: bytes = b""
 
 
 class PeerTable:
@@ -107,12 +110,15 @@ class PeerTable:
             return None
         row = found[0]
         return PeerRecord(
-            peer_system_id=row["peer_system_id"], boot_id=row["boot_id"], attempt=row["attempt"]
+            peer_system_id=row["peer_system_id"],
+            boot_id=row["boot_id"],
+            attempt=row["attempt"],
+            key=row["key"],
         )
 
     def put(self, record: PeerRecord) -> None:
         """Store a peer, the first time or again; durable on return or with its transaction."""
         self._db.write(
-            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?)",
-            (record.peer_system_id, record.boot_id, record.attempt),
+            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?)",
+            (record.peer_system_id, record.boot_id, record.attempt, record.key),
         )

@@ -29,6 +29,7 @@ from pyrep.model.retention import (
     plan_retention,
 )
 from pyrep.model.roles import VolumeRef, check_roles
+from pyrep.model.situation import Force
 from pyrep.model.transitions import (
     Command,
     Decision,
@@ -69,6 +70,7 @@ __all__ = [
     "CopyType",
     "Decision",
     "Direction",
+    "Force",
     "Generation",
     "GenerationCause",
     "GenerationId",

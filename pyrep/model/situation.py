@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pyrep.model.pair import CopyType, Direction, PairStatus, SplitCause
 
-__all__ = ["Command", "Decision", "Outcome", "RemoteView", "Situation"]
+__all__ = ["Command", "Decision", "Force", "Outcome", "RemoteView", "Situation"]
 
 
 class Command(StrEnum):
@@ -18,6 +18,23 @@ class Command(StrEnum):
     RESYNC_FORWARD = "resync forward"
     RESYNC_REVERSE = "resync reverse"
     DISSOLVE = "dissolve"
+
+
+class Force(StrEnum):
+    """What a caller accepts, by name, that would be refused else.
+
+    INCONSISTENT_SOURCE: a resync copies from a volume that a copy has left half-way.
+    INCONSISTENT_LEFT: a pair is dissolved whose volume a copy has left half-way.
+    """
+
+    INCONSISTENT_SOURCE = "inconsistent_source"
+    INCONSISTENT_LEFT = "inconsistent_left"
+
+    def accepts(self, command: Command) -> bool:
+        """Whether it says anything about this command."""
+        if self is Force.INCONSISTENT_LEFT:
+            return command is Command.DISSOLVE
+        return command in {Command.RESYNC_FORWARD, Command.RESYNC_REVERSE}
 
 
 class Outcome(StrEnum):

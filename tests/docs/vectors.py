@@ -131,7 +131,13 @@ def _roaring() -> bytes:
 
 def _hello() -> bytes:
     return messages.encode(
-        messages.Hello(system_id="100a", boot_id=bytes(range(16)), version_min=1, version_max=1)
+        messages.Hello(
+            system_id="100a",
+            boot_id=bytes(range(16)),
+            version_min=2,
+            version_max=2,
+            system_key=bytes(range(16, 32)),
+        )
     )
 
 

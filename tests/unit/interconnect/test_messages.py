@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import errno
 import inspect
 
 import msgspec
 import pytest
 
 from pyrep import errors
-from pyrep.errors import BusyError, DeviceError, PyrepError, RefusedError, WireError
+from pyrep.errors import (
+    BusyError,
+    DeviceError,
+    HostAgentError,
+    NoSpaceError,
+    PyrepError,
+    RefusedError,
+    WireError,
+    WorkflowError,
+)
 from pyrep.interconnect import messages
 from pyrep.interconnect.messages import (
     Done,
@@ -64,6 +74,24 @@ def test_what_the_other_system_raised_is_raised_here_with_its_hint() -> None:
     error = PeerFailed(kind="RefusedError", message="cannot", hint="do").to_error()
     assert isinstance(error, RefusedError)
     assert (str(error), error.hint) == ("cannot", "do")
+
+
+def test_an_error_that_travels_keeps_its_step_action_and_errno() -> None:
+    def travelled(error: PyrepError) -> PyrepError:
+        return decode_answer(encode(PeerFailed.of(error))).to_error()  # type: ignore[union-attr]
+
+    stopped = travelled(WorkflowError("stopped", hint="resume", step=550))
+    assert isinstance(stopped, WorkflowError)
+    assert (str(stopped), stopped.hint, stopped.step) == ("stopped", "resume", 550)
+    host = travelled(HostAgentError("no answer", step="unmount"))
+    assert isinstance(host, HostAgentError)
+    assert host.step == "unmount"
+    device = travelled(DeviceError("no", errno_code=errno.ENXIO))
+    assert isinstance(device, DeviceError)
+    assert device.errno_code == errno.ENXIO
+    full = travelled(NoSpaceError("full"))
+    assert isinstance(full, NoSpaceError)
+    assert full.errno_code == errno.ENOSPC
 
 
 @pytest.mark.parametrize("kind", ["SystemExit", "Exception", "os", "", "format_error"])
