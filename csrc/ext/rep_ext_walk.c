@@ -6,6 +6,7 @@ typedef struct walk {
     rep_ext_listing *out;
     uint32_t parent;
     int is_encrypted;
+    int is_inline;
     int code;
 } walk;
 
@@ -66,6 +67,9 @@ static int visit_name(ext2_ino_t directory, int kind, struct ext2_dir_entry *ent
     (void)block;
     if (kind == DIRENT_DOT_FILE || kind == DIRENT_DOT_DOT_FILE || entry->inode == 0)
         return 0;
+    /* Of a directory inside its inode libext2fs says that .. is any name. */
+    if (at->is_inline && length == 2 && memcmp(entry->name, "..", 2) == 0)
+        return 0;
     if (at->is_encrypted && length > 0 && entry->inode <= super->s_inodes_count) {
         char coded[REP_EXT_CODED_MAX];
         at->code =
@@ -87,6 +91,7 @@ static int list_directory(rep_ext *ext, uint32_t directory, uint32_t parent, rep
     struct ext2_inode small = {0};
     errcode_t failure = ext2fs_read_inode(ext->fs, directory, &small);
 
+    at.is_inline = (small.i_flags & EXT4_INLINE_DATA_FL) != 0;
     at.is_encrypted = (small.i_flags & EXT4_ENCRYPT_FL) != 0;
     if (!failure)
         failure = ext2fs_dir_iterate2(ext->fs, directory, 0, NULL, visit_name, &at);

@@ -67,9 +67,14 @@ def make_refusal(error: Native, name: str) -> PyrepError:
             " e2fsck -fy -E journal_only",
         )
     if kind == lib.REP_EXT_UNSUPPORTED:
+        hint = "restore the whole volume, which needs no knowledge of its file system"
+        if text == "quota":
+            hint = (
+                "take quota off at its host (tune2fs -O ^quota) and on again afterwards, which"
+                f" counts anew; or {hint}"
+            )
         return UnsupportedFeatureError(
-            f"the file system in {name} has features that aren't handled: {text}",
-            hint="restore the whole volume, which needs no knowledge of its file system",
+            f"the file system in {name} has features that aren't handled: {text}", hint=hint
         )
     if kind == lib.REP_EXT_DAMAGED:
         return DamagedFileSystemError(
