@@ -41,7 +41,7 @@ fmt:  ## format Python and C in place, and apply the safe fixes
 	@$(BIN)/ruff format -q .
 	@$(BIN)/clang-format -i $(C_FILES)
 
-check: lint test sanitize fuzz  ## lint, tests, sanitizers, a minute of each fuzz target
+check: lint test sanitize fuzz wheel  ## lint, tests, sanitizers, a minute of each fuzz target, the wheel
 
 sanitize:
 	@scripts/setup.sh test
@@ -65,7 +65,7 @@ plot:  ## draw benchmarks/results/latest.json: resync time against dirty share a
 install-core:  ## the C core for C programs: libraries, headers, pyrep-core.pc (PREFIX=/usr/local DESTDIR=)
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-core.sh
 
-wheel:  ## build the wheel and run the unit tests on it, without the source tree
+wheel:  ## build sdist and wheel into dist/, test them in a fresh environment, also without libext2fs
 	@scripts/setup.sh test
 	@scripts/wheel.sh $(ARGS)
 

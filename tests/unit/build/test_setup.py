@@ -13,6 +13,14 @@ SETUP = Path(__file__).parents[3] / "setup.py"
 
 
 @pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What setup.py hands to setuptools, once it was run."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: found.update(arguments))
+    return found
+
+
+@pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     built, in_place = tmp_path / "built.so", tmp_path / "in-place.so"
     built.write_bytes(b"new" * 100_000)
@@ -21,12 +29,10 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def build_ext(monkeypatch: pytest.MonkeyPatch, files: tuple[Path, Path]) -> Any:
+def build_ext(handed_over: dict[str, Any], files: tuple[Path, Path]) -> Any:
     """The command that setup.py hands to setuptools, about to replace one extension."""
-    found: dict[str, Any] = {}
-    monkeypatch.setattr(setuptools, "setup", lambda **arguments: found.update(arguments))
     runpy.run_path(str(SETUP))
-    command = found["cmdclass"]["build_ext"](Distribution())
+    command = handed_over["cmdclass"]["build_ext"](Distribution())
     built, in_place = files
     command.get_output_mapping = lambda: {str(built): str(in_place)}
     return command
@@ -58,3 +64,23 @@ def test_a_process_that_has_it_mapped_keeps_the_old_one(
         build_ext.copy_extensions_to_source()
         assert mapped.read() == b"old"
         assert os.fstat(mapped.fileno()).st_ino != in_place.stat().st_ino
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_libext2fs_the_core_is_built_alone_and_it_says_what_is_missing(
+    is_there: bool,
+    handed_over: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The linker of a machine without the library: it fails where that is asked for.
+    answer = "" if is_there else 'case "$*" in *-lext2fs*) exit 1 ;; esac'
+    cc = tmp_path / "cc"
+    cc.write_text(f'#!/bin/sh\n{answer}\nexec cc "$@"\n')
+    cc.chmod(0o755)
+    monkeypatch.setenv("CC", str(cc))
+    runpy.run_path(str(SETUP))
+    built = ["csrc/cffi_core.py:ffibuilder", "csrc/ext/cffi_ext.py:ffibuilder"]
+    assert handed_over["cffi_modules"] == built[: 1 + is_there]
+    assert ("libext2fs-dev" in capsys.readouterr().err) == (not is_there)
