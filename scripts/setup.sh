@@ -57,6 +57,7 @@ missing_packages() {
         command -v cmake >/dev/null || echo cmake
         command -v make >/dev/null || echo make
         command -v git >/dev/null || echo git
+        command -v sfdisk >/dev/null || echo fdisk
         command -v pkg-config >/dev/null || echo pkg-config
         ;;
     esac

@@ -36,6 +36,7 @@ from pyrep._core.io import (
     Io,
     MemoryIo,
     OverlayIo,
+    SliceIo,
     VolatileIo,
 )
 from pyrep._core.journal import (
@@ -101,6 +102,7 @@ __all__ = [
     "LinkMode",
     "MemoryIo",
     "OverlayIo",
+    "SliceIo",
     "Stream",
     "StreamInfo",
     "Tree",

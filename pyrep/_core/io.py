@@ -19,6 +19,7 @@ __all__ = [
     "Io",
     "MemoryIo",
     "OverlayIo",
+    "SliceIo",
     "VolatileIo",
 ]
 
@@ -184,6 +185,16 @@ class OverlayIo(Io):
     def dirty_bytes(self) -> int:
         """Bytes held privately so far."""
         return int(lib.rep_overlay_dirty_bytes(self.pointer))
+
+
+class SliceIo(Io):
+    """A range of `base` as storage of its own: a partition."""
+
+    def __init__(self, base: Io, offset: int, length: int) -> None:
+        out = ffi.new("rep_io **")
+        what = f"opening bytes {offset}…{offset + length} of {base.name}"
+        check(lib.rep_slice_new(base.pointer, offset, length, out), what)
+        super().__init__(out[0], base.name, keep=[base])
 
 
 class VolatileIo(Io):

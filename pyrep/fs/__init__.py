@@ -13,6 +13,8 @@ from pyrep.fs.compare import (
 from pyrep.fs.difference import plan_restore
 from pyrep.fs.entries import Access, FileKind, FileStat, Storage
 from pyrep.fs.ext import ExtFileSystem
+from pyrep.fs.partition import find_partition, list_partitions, open_partition
+from pyrep.fs.partition_table import Partition, clip_extents
 from pyrep.fs.plan import ChangeKind, PlannedChange, RestorePlan
 from pyrep.fs.recovery import recover
 from pyrep.fs.select import Chosen, Selection
@@ -31,6 +33,7 @@ __all__ = [
     "FileKind",
     "FileStat",
     "FileTree",
+    "Partition",
     "PathChange",
     "PlannedChange",
     "RestorePlan",
@@ -39,12 +42,16 @@ __all__ = [
     "Storage",
     "WholeVolume",
     "apply_restore",
+    "clip_extents",
     "compare_trees",
     "content_changed",
     "diff_trees",
     "files_of_extents",
+    "find_partition",
     "holds_exactly",
+    "list_partitions",
     "merged",
+    "open_partition",
     "plan_restore",
     "read_tree",
     "recover",
