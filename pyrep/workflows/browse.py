@@ -15,10 +15,13 @@ from pyrep.fs import (
     ExtFileSystem,
     FileBrowser,
     FileStat,
+    Partition,
     PathChange,
+    clip_extents,
     content_changed,
     diff_trees,
     files_of_extents,
+    find_partition,
 )
 from pyrep.fs.entries import PathLike, normalize
 from pyrep.model import Generation, GenerationId, GenerationMember, VolumeId
@@ -69,21 +72,32 @@ def _member(
 
 @contextlib.contextmanager
 def _open(
-    system: StorageSystem, generation: Generation, member: GenerationMember
+    system: StorageSystem, generation: Generation, member: GenerationMember, partition: int | None
 ) -> Iterator[ExtFileSystem]:
     name = f"generation {generation.generation_id}"
     with system.state.at_work():
         system.state.check_open()
         with (
             system.generations.view(generation.generation_id, member.source) as view,
-            open_view(view, name) as fs,
+            open_view(view, name, partition=partition) as fs,
         ):
             yield fs
 
 
+def _place(
+    system: StorageSystem, generation: Generation, volume: VolumeId, partition: int
+) -> Partition:
+    with system.generations.view(generation.generation_id, volume) as view:
+        return find_partition(view, partition)
+
+
 @contextlib.contextmanager
 def browse(
-    system: StorageSystem, generation: str, volume: str | None = None
+    system: StorageSystem,
+    generation: str,
+    volume: str | None = None,
+    *,
+    partition: int | None = None,
 ) -> Iterator[FileBrowser]:
     """Look at the files of a generation: ls, cat, stat, find.
 
@@ -94,21 +108,34 @@ def browse(
         system: the system that holds the generation.
         generation: its id.
         volume: which of its volumes, by its id at either system; may be left out if it has one.
+        partition: the partition that holds the files; None: the volume itself does.
 
     Raises:
         NotFoundError, RefusedError: there is none, it isn't complete, another system holds it.
         FileSystemError: its file system can't be read.
     """
     found, member = _member(system, generation, volume)
-    with _open(system, found, member) as fs:
+    with _open(system, found, member, partition) as fs:
         yield FileBrowser(fs)
 
 
 def _changed_between(
-    system: StorageSystem, one: Generation, other: Generation, source: VolumeId
+    system: StorageSystem,
+    one: Generation,
+    other: Generation,
+    source: VolumeId,
+    partition: int | None,
 ) -> list[tuple[int, int]]:
-    """Return where two generations of a volume may differ; all of it when that isn't known."""
-    return system.kept(other.generation_id).extents_since(one.generation_id, volume=source)
+    """Return where two generations of a volume may differ; all of it when that isn't known.
+
+    Of a partition: by its own offsets, and all of it when it was made anew in between.
+    """
+    extents = system.kept(other.generation_id).extents_since(one.generation_id, volume=source)
+    if partition is None:
+        return extents
+    then, now = (_place(system, each, source, partition) for each in (one, other))
+    moved = (then.offset, then.length) != (now.offset, now.length)
+    return [(0, now.length)] if moved else clip_extents(extents, now)
 
 
 def diff(
@@ -117,6 +144,7 @@ def diff(
     generation_b: str,
     volume: str | None = None,
     *,
+    partition: int | None = None,
     cancel: Cancel | None = None,
 ) -> tuple[PathChange, ...]:
     """Return what is different in generation b, by path: created, removed, content, attributes.
@@ -128,6 +156,7 @@ def diff(
         generation_a: the earlier one.
         generation_b: the later one; both held by `system`.
         volume: may be left out if they have one.
+        partition: as `browse`.
         cancel: ends it early.
 
     Raises:
@@ -136,8 +165,11 @@ def diff(
     before, one = _member(system, generation_a, volume)
     after, other = _member(system, generation_b, volume)
     _check_same_volume(one, other)
-    with _open(system, before, one) as a, _open(system, after, other) as b:
-        changed = _changed_between(system, before, after, other.source)
+    with (
+        _open(system, before, one, partition) as a,
+        _open(system, after, other, partition) as b,
+    ):
+        changed = _changed_between(system, before, after, other.source, partition)
         return diff_trees(a, b, changed=changed, cancel=cancel)
 
 
@@ -148,13 +180,16 @@ def _check_same_volume(one: GenerationMember, other: GenerationMember) -> None:
         )
 
 
-def history(system: StorageSystem, volume: str, path: PathLike) -> tuple[PathVersion, ...]:
+def history(
+    system: StorageSystem, volume: str, path: PathLike, *, partition: int | None = None
+) -> tuple[PathVersion, ...]:
     """Return one path as each complete generation of a volume has it, oldest first.
 
     Args:
         system: the system that holds the generations; those held elsewhere are left out.
         volume: its id at either system.
         path: absolute; a symbolic link on the way isn't followed.
+        partition: as `browse`.
 
     Raises:
         FileSystemError: a generation's file system can't be read.
@@ -165,7 +200,15 @@ def history(system: StorageSystem, volume: str, path: PathLike) -> tuple[PathVer
     for generation in _generations_of(system, volume):
         before = found[-1].stat if found else None
         found.append(
-            _version(system, VolumeId(volume), where, generation, last=last, before=before)
+            _version(
+                system,
+                VolumeId(volume),
+                where,
+                generation,
+                last=last,
+                before=before,
+                partition=partition,
+            )
         )
         last = generation
     return tuple(found)
@@ -179,18 +222,19 @@ def _version(
     *,
     last: Generation | None,
     before: FileStat | None,
+    partition: int | None,
 ) -> PathVersion:
     """Return a path as `generation` has it, beside the one before, which has it as `before`."""
     member = system.generations.member(generation, volume)
     changed = None
-    with _open(system, generation, member) as fs:
+    with _open(system, generation, member, partition) as fs:
         stat = fs.stat(path) if fs.exists(path) else None
         if stat is not None and before is not None and last is not None:
             other = system.generations.member(last, volume)
             changed = stat.kind is not before.kind
             if not changed:
-                ranges = _changed_between(system, last, generation, member.source)
-                with _open(system, last, other) as earlier:
+                ranges = _changed_between(system, last, generation, member.source, partition)
+                with _open(system, last, other, partition) as earlier:
                     changed = content_changed(earlier, before, fs, stat, changed=ranges)[0]
     return PathVersion(
         generation_id=generation.generation_id,
@@ -215,7 +259,12 @@ def _generations_of(system: StorageSystem, volume: str) -> list[Generation]:
 
 
 def changed_files(
-    system: StorageSystem, generation: str, since: str, volume: str | None = None
+    system: StorageSystem,
+    generation: str,
+    since: str,
+    volume: str | None = None,
+    *,
+    partition: int | None = None,
 ) -> ChangedFiles:
     """Return the names of the files whose bytes changed since an earlier generation.
 
@@ -229,12 +278,14 @@ def changed_files(
     after, other = _member(system, generation, volume)
     before, one = _member(system, since, volume)
     _check_same_volume(one, other)
-    changed = _changed_between(system, before, after, other.source)
-    with _open(system, after, other) as fs:
+    changed = _changed_between(system, before, after, other.source, partition)
+    with _open(system, after, other, partition) as fs:
         return files_of_extents(fs, changed)
 
 
-def pending_files(system: StorageSystem, pair_id: str) -> ChangedFiles:
+def pending_files(
+    system: StorageSystem, pair_id: str, *, partition: int | None = None
+) -> ChangedFiles:
     """Return the names of the files that a pair's pending chunks belong to.
 
     An estimate: the volume is looked at through a copy-on-write view while it may be written, and a
@@ -251,6 +302,8 @@ def pending_files(system: StorageSystem, pair_id: str) -> ChangedFiles:
         extents = pair.pending_extents()
         with (
             OverlayIo(system.state.volume(volume).io) as view,
-            open_view(view, f"volume {volume}") as fs,
+            open_view(view, f"volume {volume}", partition=partition) as fs,
         ):
+            if partition is not None:
+                extents = clip_extents(extents, find_partition(view, partition))
             return files_of_extents(fs, extents, is_estimate=True)

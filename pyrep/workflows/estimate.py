@@ -22,6 +22,7 @@ from pyrep.fs import (
     WholeVolume,
     apply_restore,
     holds_exactly,
+    open_partition,
     plan_restore,
     recover,
 )
@@ -118,14 +119,32 @@ def bytes_of(bits: Bitmap, chunk_bytes: int, size_bytes: int) -> int:
     return bits.count() * chunk_bytes - beyond
 
 
-def open_view(io: Io, name: str, access: Access = Access.READ_ONLY) -> ExtFileSystem:
+@contextlib.contextmanager
+def open_view(
+    io: Io, name: str, access: Access = Access.READ_ONLY, *, partition: int | None = None
+) -> Iterator[ExtFileSystem]:
     """Open the file system on `io`, which must be a view or a tracked volume: it is recovered.
 
+    Args:
+        io: the volume.
+        name: of the volume, for messages.
+        access: opened READ_ONLY, it is written by recovery alone.
+        partition: where the file system is; None: on the volume itself.
+
     Raises:
-        FileSystemError: it can't be recovered or opened.
+        FileSystemError: it can't be recovered or opened, or the partition table is damaged.
+        NotFoundError: the volume doesn't have the partition.
     """
-    recover(io, name)
-    return ExtFileSystem.open(io.address, access=access, name=name)
+    if partition is None:
+        recover(io, name)
+        with ExtFileSystem.open(io.address, access=access, name=name) as fs:
+            yield fs
+        return
+    within = f"partition {partition} of {name}"
+    with open_partition(io, partition) as part:
+        recover(part, within)
+        with ExtFileSystem.open(part.address, access=access, name=within) as fs:
+            yield fs
 
 
 def estimate_files(
@@ -136,6 +155,7 @@ def estimate_files(
     names: tuple[str, str],
     chunk_bytes: int,
     delete_extra: bool,
+    partition: int | None,
     cancel: Cancel | None,
 ) -> Estimated:
     """Do the restore in a copy-on-write view of the live volume, tracked as the volume is."""
@@ -143,10 +163,10 @@ def estimate_files(
     def once() -> Estimated:
         with (
             OverlayIo(live) as view,
-            open_view(generation, names[0]) as source,
+            open_view(generation, names[0], partition=partition) as source,
             _tracked(view, names[1], chunk_bytes) as (io, link),
         ):
-            with open_view(io, names[1], Access.READ_WRITE) as target:
+            with open_view(io, names[1], Access.READ_WRITE, partition=partition) as target:
                 plan = plan_restore(
                     source, target, selection, delete_extra=delete_extra, cancel=cancel
                 )

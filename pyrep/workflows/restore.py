@@ -131,11 +131,12 @@ class Restore:
         volume = self._state.volume(self.subject.member.source)
         timeout_s = self._state.options.ack_timeout_s
         token = token_of(run.workflow_id)
+        names, partition = self.subject.names, self.subject.partition
         with (
             self.subject.view() as view,
-            open_view(view, self.subject.names[0]) as source,
+            open_view(view, names[0], partition=partition) as source,
             VolumeIo(volume.core, token=token, ack_timeout_s=timeout_s) as io,
-            open_view(io, self.subject.names[1], Access.READ_WRITE) as target,
+            open_view(io, names[1], Access.READ_WRITE, partition=partition) as target,
         ):
             plan = plan_restore(
                 source,

@@ -17,12 +17,14 @@ class RestoreRequest:
         volume: which of its volumes, by its id at either system.
         paths: paths and patterns of the files; empty for the whole volume by name.
         delete_extra: also remove files that a chosen directory has and the generation lacks.
+        partition: the partition that holds the files; None: the volume itself does.
     """
 
     generation: str
     volume: str
     paths: tuple[bytes, ...] = ()
     delete_extra: bool = False
+    partition: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the journal and the path; names that aren't UTF-8 survive."""
@@ -31,6 +33,7 @@ class RestoreRequest:
             "volume": self.volume,
             "paths": [path.hex() for path in self.paths],
             "delete_extra": self.delete_extra,
+            "partition": self.partition,
         }
 
     @classmethod
@@ -41,6 +44,7 @@ class RestoreRequest:
             volume=data["volume"],
             paths=tuple(bytes.fromhex(path) for path in data["paths"]),
             delete_extra=data["delete_extra"],
+            partition=data.get("partition"),  # one written before there were any
         )
 
 

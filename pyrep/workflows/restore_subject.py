@@ -19,7 +19,7 @@ from pyrep.errors import (
     PathNotInFileSystemError,
     RefusedError,
 )
-from pyrep.fs import Selection, plan_restore
+from pyrep.fs import Selection, find_partition, plan_restore
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     Direction,
@@ -92,8 +92,23 @@ class RestoreSubject:
                 hint="choose a complete generation",
             )
         if self.selection is not None:
-            with self.view() as view, open_view(view, self.names[0]) as source:
-                check_selection(source, self.selection)
+            with self.view() as view:
+                self._check_partition(view)
+                with open_view(view, self.names[0], partition=self.partition) as source:
+                    check_selection(source, self.selection)
+
+    def _check_partition(self, view: Io) -> None:
+        """Refuse when the partition has moved since: another file system may be in its place."""
+        if self.partition is None:
+            return
+        then = find_partition(view, self.partition)
+        now = find_partition(self.live(), self.partition)
+        if (then.offset, then.length, then.uuid) != (now.offset, now.length, now.uuid):
+            raise RefusedError(
+                f"cannot restore files of partition {self.partition}: volume "
+                f"{self.member.source} was partitioned anew since the generation was taken",
+                hint="restore the whole volume by name (whole=True)",
+            )
 
     def check_copies(self, kind: WorkflowKind, facts: dict[str, Any]) -> None:
         """Refuse copies that 640 or 660 would find ruled out, while everything still runs."""
@@ -161,9 +176,9 @@ class RestoreSubject:
         try:
             with (
                 self.view() as view,
-                open_view(view, self.names[0]) as source,
+                open_view(view, self.names[0], partition=self.partition) as source,
                 OverlayIo(self.live()) as live,
-                open_view(live, self.names[1]) as target,
+                open_view(live, self.names[1], partition=self.partition) as target,
             ):
                 plan_restore(
                     source,
@@ -183,6 +198,8 @@ class RestoreSubject:
         """610: Fig. 6 if the whole volume is asked for or meant, else Fig. 5; None: can't tell."""
         if self.selection is None:
             return 6, "the whole volume was asked for"
+        if self.partition is not None:
+            return 5, "files of one partition were asked for; the volume is more than that"
         with self.view() as view:
             whole, trouble = provisional_whole(view, self.live(), self.selection, names=self.names)
         if whole is None:
@@ -207,6 +224,7 @@ class RestoreSubject:
                     names=self.names,
                     chunk_bytes=chunk_bytes,
                     delete_extra=self.request.delete_extra,
+                    partition=self.partition,
                     cancel=cancel,
                 )
         except DamagedFileSystemError as error:
@@ -257,6 +275,11 @@ class RestoreSubject:
         return self.remote is None or self.remote.row.status is not PairStatus.SPLIT
 
     # --- what it reads ---------------------------------------------------------------------------
+
+    @property
+    def partition(self) -> int | None:
+        """The partition that holds the files; None: the volume itself does."""
+        return self.request.partition
 
     def live(self) -> Io:
         """Return the volume as it is now, below the tracked path: for reading only."""

@@ -139,8 +139,19 @@ def _backup_body(report: BackupReport) -> dict[str, Any]:
 
 
 def _request(
-    generation: str, volume: str, paths: Sequence[PathLike], *, whole: bool, delete_extra: bool
+    generation: str,
+    volume: str,
+    paths: Sequence[PathLike],
+    *,
+    whole: bool,
+    delete_extra: bool,
+    partition: int | None,
 ) -> RestoreRequest:
+    if whole and partition is not None:
+        raise InvalidArgumentError(
+            "a whole volume is restored with all of its partitions",
+            hint="name files with partition=..., or leave the partition out",
+        )
     if whole == bool(paths):
         raise InvalidArgumentError(
             "name the files to restore, or the whole volume, and not both",
@@ -151,6 +162,7 @@ def _request(
         volume=volume,
         paths=tuple(os.fsencode(path) for path in paths),
         delete_extra=delete_extra,
+        partition=partition,
     )
 
 
@@ -183,13 +195,16 @@ def dry_run_restore(
     *,
     whole: bool = False,
     delete_extra: bool = False,
+    partition: int | None = None,
     cancel: Cancel | None = None,
 ) -> Estimate:
     """Tell what `restore` would do, and do nothing (dry run).
 
     Args and errors as `restore`.
     """
-    request = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    request = _request(
+        generation, volume, paths, whole=whole, delete_extra=delete_extra, partition=partition
+    )
     home = _home(system, generation)
     if home != system.system_id:
         return Estimate.from_json(
@@ -207,6 +222,7 @@ def restore(
     *,
     whole: bool = False,
     delete_extra: bool = False,
+    partition: int | None = None,
     progress: ProgressCallback | None = None,
     cancel: Cancel | None = None,
 ) -> RestoreReport:
@@ -222,6 +238,8 @@ def restore(
         paths: paths and patterns within the file system; str is encoded as file names are.
         whole: the whole volume, by name; then no file system is needed.
         delete_extra: also remove what a chosen directory has and the generation lacks.
+        partition: the number of the partition that holds the files; None: the volume has a file
+            system and no partitions. Files of a partition are always restored by Fig. 5.
         progress: called at each step (not when another system leads).
         cancel: ends it at the next good point; the workflow stays to be resumed or abandoned.
 
@@ -230,7 +248,9 @@ def restore(
             anything was touched.
         WorkflowError: stopped at a step; `resume` or `abandon` it.
     """
-    asked = _request(generation, volume, paths, whole=whole, delete_extra=delete_extra)
+    asked = _request(
+        generation, volume, paths, whole=whole, delete_extra=delete_extra, partition=partition
+    )
     request = replace(asked, generation=_generation_of(system, generation))
     home = _home(system, request.generation)
     if home != system.system_id:
