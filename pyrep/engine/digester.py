@@ -30,6 +30,7 @@ from pyrep.model import (
     GenerationCause,
     GenerationId,
     GenerationMember,
+    chunk_count,
     new_key,
 )
 
@@ -239,36 +240,44 @@ class _Reader:
         """
         size_bytes = self._live.record.size_bytes
         start = begun.done if begun else 0
+        if before is None:
+            before = SpanDigests(size_bytes=size_bytes, done=0, spans=BitMap(), values=b"")
+            unread = data_spans(self._live)
+        else:
+            unread = data_spans(self._live) & changed
         spans = BitMap(begun.spans) if begun else BitMap()
         values = bytearray(begun.values) if begun else bytearray()
-        carried = before.spans - changed if before else BitMap()
-        unread = data_spans(self._live)
-        if before is not None:
-            unread &= changed
-        wanted = carried | unread
-        wanted.remove_range(0, start)
-        earlier = iter(before.items() if before else ())
+        special = unread | (before.spans & changed)  # between them everything is carried over
+        special.remove_range(0, start)
         total = len(unread) * SPAN_BYTES
         read_bytes = 0
-        for span in wanted:
-            if span in carried:
-                digest = next(value for known, value in earlier if known == span)
-            else:
+        for span in special:
+            self._carry(before, start, span, spans, values)
+            start = span
+            if span in unread:
                 if self._is_over():
-                    return SpanDigests(
-                        size_bytes=size_bytes, done=span, spans=spans, values=bytes(values)
-                    )
+                    break
                 data = read_span(self._live, span, self._buffer)
                 digest = span_digest(data)
                 read_bytes += len(data)
                 self._report(read_bytes, total)
-                if is_zero(digest, len(data)):
-                    continue
-            spans.add(span)
-            values += digest
-        done = -(-size_bytes // SPAN_BYTES)
+                if not is_zero(digest, len(data)):
+                    spans.add(span)
+                    values += digest
+            start = span + 1
+        else:
+            end = chunk_count(size_bytes, SPAN_BYTES)
+            self._carry(before, start, end, spans, values)
+            start = end
         assert len(values) == len(spans) * DIGEST_BYTES  # noqa: S101 (what is saved is read so)
-        return SpanDigests(size_bytes=size_bytes, done=done, spans=spans, values=bytes(values))
+        return SpanDigests(size_bytes=size_bytes, done=start, spans=spans, values=bytes(values))
+
+    def _carry(
+        self, before: SpanDigests, begin: int, end: int, spans: BitMap, values: bytearray
+    ) -> None:
+        if begin < end:
+            spans |= before.spans & BitMap(range(begin, end))
+            values += before.between(begin, end)
 
     def _report(self, done_bytes: int, total_bytes: int) -> None:
         if self._progress:

@@ -83,6 +83,11 @@ class SpanDigests:
         rank = self.spans.rank(span) - 1
         return self.values[rank * DIGEST_BYTES : (rank + 1) * DIGEST_BYTES]
 
+    def between(self, begin: int, end: int) -> bytes:
+        """Return the digests of the entries in [begin, end), in order."""
+        first, last = (self.spans.rank(at - 1) if at else 0 for at in (begin, end))
+        return self.values[first * DIGEST_BYTES : last * DIGEST_BYTES]
+
     def differing(self, other: SpanDigests) -> BitMap:
         """Return the spans in which two whole sets of one size differ."""
         out = self.spans ^ other.spans

@@ -1,4 +1,4 @@
-"""README's example runs as it stands and prints what stands below it; its commands exist."""
+"""README's examples run as they stand and print what stands below them; its commands exist."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def test_the_example_prints_what_stands_below_it(tmp_path: Path) -> None:
+EXAMPLES = list(zip(_blocks("python"), _blocks("text"), strict=True))
+
+
+@pytest.mark.parametrize(("example", "expected"), EXAMPLES, ids=["mirrors", "generations"])
+def test_an_example_prints_what_stands_below_it(
+    tmp_path: Path, example: str, expected: str
+) -> None:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     if shutil.which("mke2fs", path=path) is None:
         pytest.skip("mke2fs is missing: install e2fsprogs")
     if importlib.util.find_spec("pyrep._ext_native") is None:
         pytest.skip("pyrep was built without libext2fs: install libext2fs-dev")
-    (example,) = _blocks("python")
-    (expected,) = _blocks("text")
     (tmp_path / "example.py").write_text(example)
 
     done = subprocess.run(

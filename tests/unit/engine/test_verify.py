@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pyrep.errors import (
     NoSpaceError,
     RefusedError,
 )
-from pyrep.model import SPAN_BYTES, Generation, new_key
+from pyrep.model import SPAN_BYTES, Generation, VolumeId, new_key
 from rig import LONG_S, MIB, Site
 
 SPANS = 7
@@ -178,6 +179,35 @@ def test_a_cancelled_run_goes_on_where_it_was(system: StorageSystem, site: Site)
     stop.cancel()
     with pytest.raises(CancelledError):
         system.kept(generation.generation_id).verify(cancel=stop)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 9])
+def test_carried_and_resumed_digests_are_those_of_reading_everything(
+    system: StorageSystem, stop_after: int
+) -> None:
+    read_spans(system, split(system))
+    volume = system.volume("105b")
+    volume.pwrite(b"new", 2 * MIB)
+    volume.trim(MIB, 3 * MIB)
+    volume.pwrite(b"new", 5 * MIB - 1)
+    volume.pwrite(bytes(MIB), MIB)
+    kept = system.kept(split(system, 2).generation_id)
+    cancel, seen = Cancel(), []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == stop_after:
+            cancel.cancel()
+
+    with contextlib.suppress(CancelledError):
+        kept.digest(progress=stop, cancel=cancel)
+    kept.digest()
+    carried = system.changes.digests(kept.record, VolumeId("105b"))
+    kept.digest(again=True)
+
+    assert carried == system.changes.digests(kept.record, VolumeId("105b"))
+    assert carried is not None
+    assert list(carried.spans) == [2, 4, 5, 6]
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "swap", "remove"])
