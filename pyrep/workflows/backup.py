@@ -16,7 +16,7 @@ from pyrep._core import Ack, CutItem, CutVerb, Stream, group_cut
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
-from pyrep.errors import RefusedError, TimedOutError
+from pyrep.errors import PathLostError, RefusedError, TimedOutError
 from pyrep.model import (
     Generation,
     GenerationId,
@@ -107,6 +107,7 @@ class Backup:
         for one in self._mirrors:
             self._check_duplex(one)
         if self._mirrors:
+            self._tell_ended()
             run.note(asked=True)
             answer = self._ask(
                 "prepare",
@@ -296,13 +297,31 @@ class Backup:
             queued_max_bytes=facts.get("queued_max_bytes", 0),
         )
 
-    def abandon(self, run: Run) -> None:
+    def abandon(self, run: Run, *, without_peer: bool = False) -> None:
         """Give the attempt up: what was split but not confirmed is no backup; its SVOL is free.
+
+        Without the peer, that learns of it when the next backup is asked of it.
 
         Raises:
             PathLostError: the secondary has volumes leased for it and can't be told.
         """
-        self._give_up(run, "abandoned")
+        try:
+            self._end_there(run, WorkflowState.ABANDONED)
+        except PathLostError:
+            if not without_peer:
+                raise
+            run.note(untold=self._secondary())
+        self._end_here(run, "abandoned")
+
+    def _tell_ended(self) -> None:
+        """Tell the secondary of workflows that were abandoned while it was away."""
+        journal = self._state.journal
+        for record in journal.all():
+            if record.progress.get("untold") == self._secondary():
+                body = {"workflow": record.workflow_id, "state": WorkflowState.ABANDONED}
+                self._system.ask(self._secondary(), "backup.end", body)
+                left = {key: one for key, one in record.progress.items() if key != "untold"}
+                journal.update(record.workflow_id, progress=left)
 
     def refuse(self, run: Run, error: BaseException) -> None:
         """400 refused: nothing was begun; free what was leased."""
@@ -310,6 +329,9 @@ class Backup:
 
     def _give_up(self, run: Run, why: str) -> None:
         self._end_there(run, WorkflowState.ABANDONED)
+        self._end_here(run, why)
+
+    def _end_here(self, run: Run, why: str) -> None:
         self._pool.discard(run.facts.get("own_generation"))
         run.end(WorkflowState.ABANDONED, why)
 

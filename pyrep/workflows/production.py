@@ -92,6 +92,25 @@ class ProductionSide:
                     )
                 )
 
+    def has_ended(self, workflow: str) -> bool:
+        """Whether this system has ended a workflow that another leads."""
+        try:
+            return self._state.journal.get(WorkflowId(workflow)).state.has_ended
+        except NotFoundError:
+            return False
+
+    def check_goes_on(self, workflow: str) -> None:
+        """Raise RefusedError for a workflow that was abandoned here while its leader was away.
+
+        Hosts may have written since then.
+        """
+        if self.has_ended(workflow):
+            raise RefusedError(
+                f"workflow {workflow} was ended at system {self._state.system_id} while the system "
+                f"that leads it was away",
+                hint=f"abandon it there, too: abandon(system, {workflow!r}, without_peer=True)",
+            )
+
     def stop(self, workflow: str, volume: str) -> None:
         """510, 620: the application stops, the volume is unmounted, then fenced by the system."""
         agent, volume_id = self._agent(VolumeId(volume)), VolumeId(volume)
@@ -208,7 +227,10 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
         return {}
 
     return {
-        "restore.facts": lambda body: side.facts(body["volume"], body["pair"]),
+        "restore.facts": lambda body: {
+            **side.facts(body["volume"], body["pair"]),
+            "ended": side.has_ended(body["workflow"]),
+        },
         "restore.pending": lambda body: answer(pending=side.pending(body["pair"])),
         "restore.begin": begin,
         "restore.stop": stop,

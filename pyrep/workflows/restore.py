@@ -12,6 +12,7 @@ from dataclasses import replace
 from pyrep._core import VolumeIo
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.errors import (
+    PathLostError,
     RefusedError,
     WorkflowError,
 )
@@ -22,6 +23,7 @@ from pyrep.model import (
     WorkflowKind,
     WorkflowState,
 )
+from pyrep.workflows.alone import check_is_gone
 from pyrep.workflows.estimate import open_view
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.restore_subject import RestoreSubject
@@ -248,6 +250,26 @@ class Restore:
                 site.forward()
             site.start()
         self._free(run, WorkflowState.ABANDONED, "abandoned")
+
+    def abandon_alone(self, run: Run) -> None:
+        """End it here, because 105a's system is gone or has ended it by itself.
+
+        105b keeps what was written to it; the pair's bitmaps know of it.
+
+        Raises:
+            RefusedError: that system can be asked, and goes on with it.
+        """
+        if self.subject.remote is not None:
+            origin = self.subject.remote.row.pair_system_id
+            try:
+                ended = self.site(run).facts().get("ended", False)
+            except PathLostError:
+                ended = True
+            if not ended:
+                check_is_gone(self._system, origin, run.workflow_id)
+        self._release_held(run)
+        self._state.catalogue.unpin(self.subject.generation.generation_id, self._pin(run))
+        run.end(WorkflowState.ABANDONED, "abandoned without the other system")
 
     def refuse(self, run: Run, error: BaseException) -> None:
         """500 or 600 refused: nothing was touched; free what was leased."""

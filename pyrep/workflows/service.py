@@ -21,6 +21,7 @@ from pyrep.model import (
     WorkflowRecord,
     WorkflowState,
 )
+from pyrep.workflows.alone import abandon_backup_lease, abandon_production
 from pyrep.workflows.backup import Backup, begin_backup
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.backup_secondary import SecondaryBackup
@@ -333,18 +334,49 @@ def resume(
         return _go_on_with_restore(back, run, back.resume_step(record.step))
 
 
-def abandon(system: StorageSystem, workflow_id: str) -> None:
+def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = False) -> None:
     """Undo a stopped workflow: volumes and hosts as before it, leases free.
 
+    Args:
+        system: the one that leads it; without its peer, any that holds something for it.
+        workflow_id: its id in the journal.
+        without_peer: end it here alone, because the other system is gone. A backup's attempt is
+            given up here; the other side is told at the next one. Of a restore, the PVOL is served
+            again if 550 or 670 hadn't begun; if it had, it stays fenced, half-way, until a reverse
+            copy into it has ended, or the pair is dissolved with `Force.INCONSISTENT_LEFT`. The
+            SPVOL keeps what was written to it, pending.
+
     Raises:
-        RefusedError: data is being copied back, only `resume` is left; or it isn't stopped.
+        RefusedError: data is being copied back, only `resume` is left; or it isn't stopped; or
+            without the peer, although the path to it is up.
+        PathLostError: the other system couldn't be told.
     """
     with _inside(system):
+        if without_peer and _is_led_elsewhere(system, WorkflowId(workflow_id)):
+            return
         record, run = _load(system, workflow_id, None, None)
         if record.kind is WorkflowKind.BACKUP:
-            Backup(system, BackupRequest.from_json(record.request)).abandon(run)
+            made = Backup(system, BackupRequest.from_json(record.request))
+            made.abandon(run, without_peer=without_peer)
+            return
+        back = Restore(system, RestoreRequest.from_json(record.request))
+        if without_peer:
+            back.abandon_alone(run)
         else:
-            Restore(system, RestoreRequest.from_json(record.request)).abandon(run)
+            back.abandon(run)
+
+
+def _is_led_elsewhere(system: StorageSystem, workflow_id: WorkflowId) -> bool:
+    """End what another system leads here, and return True; or return False."""
+    try:
+        record = system.state.journal.get(workflow_id)
+    except NotFoundError:
+        abandon_backup_lease(system, workflow_id)
+        return True
+    if not record.request.get("led_elsewhere") or record.state.has_ended:
+        return False
+    abandon_production(system, record)
+    return True
 
 
 # --- the path ------------------------------------------------------------------------------------
@@ -378,16 +410,19 @@ def attach(system: StorageSystem) -> None:
     calls = system.endpoint.calls
 
     def bound(
-        verb: Callable[[dict[str, Any]], dict[str, Any]],
+        verb: Callable[[dict[str, Any]], dict[str, Any]], *, may_be_late: bool
     ) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
         def checked(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
             _check_own_pair(system, peer, volume=body.get("volume"), pair=body["pair"])
+            if not may_be_late:
+                side.check_goes_on(body["workflow"])
             return verb(body)
 
         return checked
 
     for name, verb in production_verbs(side).items():
-        calls[name] = bound(verb)
+        late = name in {"restore.facts", "restore.pending", "restore.end"}
+        calls[name] = bound(verb, may_be_late=late)
     secondary = SecondaryBackup(system)
     calls["backup.prepare"] = lambda peer, body: secondary.prepare(peer.system_id, body)
     calls["backup.split"] = lambda peer, body: secondary.split(peer.system_id, body)

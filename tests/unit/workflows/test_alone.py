@@ -1,0 +1,129 @@
+"""A workflow whose other system is gone for good is ended at each side alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyrep import Direction, Force, PairStatus, abandon, backup, list_workflows, restore, resume
+from pyrep.errors import FencedError, NotFoundError, PathLostError, RefusedError, WorkflowError
+from pyrep.model import VolumeId, WorkflowState
+from unit.workflows.conftest import Build
+from unit.workflows.sites import WAIT_S, Sites, at_step
+
+
+def _stopped_restore(sites: Sites, step: int) -> str:
+    """Lose the path when a step begins; return the workflow's id."""
+    sites.pvol.pwrite(b"then", 0)
+    generation = sites.take().generation_id
+    sites.pvol.pwrite(b"now!", 0)
+    lose = at_step(step, sites.path.cut)
+    with pytest.raises((WorkflowError, PathLostError)):
+        restore(sites.b, generation, "105a", whole=True, progress=lose)
+    return list_workflows(sites.b)[-1].workflow_id
+
+
+def _is_free(sites: Sites) -> bool:
+    journals = (sites.a.state.journal, sites.b.state.journal)
+    return all(
+        journal.holder(VolumeId(name)) is None for journal in journals for name in ("105a", "105b")
+    )
+
+
+@pytest.mark.parametrize("step", [640, 660])
+def test_before_670_the_primary_goes_on_by_itself_and_the_secondary_follows_when_it_is_back(
+    build: Build, step: int
+) -> None:
+    raw = build()
+    workflow = _stopped_restore(raw, step)
+    with pytest.raises(FencedError):
+        raw.pvol.pwrite(b"host", 0)
+    abandon(raw.a, workflow, without_peer=True)
+    assert raw.agent.asked[-3:] == ["mount", "recover", "start"]
+    assert raw.pvol.pread(4, 0) == b"now!"
+    raw.pvol.pwrite(b"host", 0)
+    raw.path.connect()
+    raw.quiet()
+    with pytest.raises(WorkflowError, match="ended at system 100a"):
+        resume(raw.b, workflow)
+    assert raw.pvol.pread(4, 0) == b"host"
+    abandon(raw.b, workflow, without_peer=True)
+    assert _is_free(raw)
+    job = raw.remote().resync()
+    assert job is not None
+    job.wait(WAIT_S)
+    assert raw.content("105a") == raw.content("105b")
+
+
+def test_from_670_on_the_primary_stays_fenced_until_it_is_chosen_what_becomes_of_it(
+    build: Build,
+) -> None:
+    raw = build()
+    raw.pvol.pwrite(b"then", 0)
+    generation = raw.take().generation_id
+    raw.pvol.pwrite(b"now!" * 100_000, 0)
+    ask = raw.a.state.peer(raw.b.system_id).ask
+
+    def lost(message: object) -> object:
+        answer = ask(message)  # type: ignore[arg-type]
+        if type(message).__name__ == "ReverseRun":
+            raw.path.cut()
+        return answer
+
+    raw.a.state.peer(raw.b.system_id).ask = lost  # type: ignore[method-assign, assignment]
+    with pytest.raises((WorkflowError, PathLostError)):
+        restore(raw.b, generation, "105a", whole=True, progress=at_step(660, raw.path.stall))
+    workflow = list_workflows(raw.b)[-1].workflow_id
+    assert raw.remote().row.direction is Direction.REVERSE
+    abandon(raw.a, workflow, without_peer=True)
+    assert "start" not in raw.agent.asked
+    assert raw.remote().row.status is PairStatus.SPLIT
+    with pytest.raises(FencedError):
+        raw.pvol.pwrite(b"host", 0)
+    with pytest.raises(RefusedError, match="inconsistent"):
+        raw.remote().dissolve(without_peer=True)
+    raw.remote().dissolve(without_peer=True, force=Force.INCONSISTENT_LEFT)
+    raw.pvol.pwrite(b"host", 0)
+
+
+def test_a_system_whose_peer_can_be_asked_is_told_to_ask_it(build: Build) -> None:
+    raw = build()
+    workflow = _stopped_restore(raw, 640)
+    raw.path.connect()
+    raw.quiet()
+    for system in (raw.a, raw.b):
+        with pytest.raises(RefusedError, match="path to it is up") as caught:
+            abandon(system, workflow, without_peer=True)
+        assert caught.value.hint
+    resume(raw.b, workflow)
+    assert _is_free(raw)
+
+
+def test_a_stopped_backup_is_abandoned_without_the_path_and_the_secondary_learns_of_it(
+    build: Build,
+) -> None:
+    raw = build()
+    with pytest.raises((WorkflowError, PathLostError)):
+        backup(raw.a, ["105a"], progress=at_step(420, raw.path.cut))
+    workflow = list_workflows(raw.a)[-1]
+    assert workflow.state is WorkflowState.STOPPED
+    with pytest.raises(PathLostError):
+        abandon(raw.a, workflow.workflow_id)
+    abandon(raw.a, workflow.workflow_id, without_peer=True)
+    assert raw.a.state.journal.holder(raw.pvol.volume_id) is None
+    assert raw.b.state.journal.holder(raw.spvol.volume_id) == workflow.workflow_id
+    raw.path.connect()
+    raw.quiet()
+    raw.remote().wait(timeout_s=WAIT_S)
+    backup(raw.a, ["105a"])
+    assert _is_free(raw)
+
+
+def test_a_backup_whose_primary_is_gone_is_ended_at_the_secondary(build: Build) -> None:
+    raw = build()
+    with pytest.raises((WorkflowError, PathLostError)):
+        backup(raw.a, ["105a"], progress=at_step(420, raw.path.cut))
+    workflow = list_workflows(raw.a)[-1].workflow_id
+    with pytest.raises(NotFoundError):
+        abandon(raw.b, "w-unknown", without_peer=True)
+    abandon(raw.b, workflow, without_peer=True)
+    assert raw.b.state.journal.holder(raw.spvol.volume_id) is None
