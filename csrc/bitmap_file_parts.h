@@ -18,11 +18,17 @@ struct rep_bitmap_file {
     rep_io *io;
     rep_bitmap_key key;
     bool marked_open;
+    bool filled; /* a page of zeros has all bits set */
 };
 
 static inline uint64_t rep_bitmap_file_pages(const rep_bitmap_key *key)
 {
     return (key->bit_count + REP_PAGE_BITS - 1) / REP_PAGE_BITS;
 }
+
+/* Writes the header with this mark and this meaning of zeros, durably. On failure the header is as
+ * it was, as far as the storage lets it. */
+int rep_bitmap_file_change(rep_bitmap_file *file, const rep_bitmap_key *key, bool marked_open,
+                           bool filled);
 
 #endif

@@ -14,8 +14,9 @@
 #include "rep_crc.h"
 #include "rep_io_file.h"
 
-#define VERSION 1U
+#define VERSION 2U
 #define FLAG_OPEN 1U
+#define FLAG_FILLED 2U /* since version 2 */
 
 static const char magic[8] = "pyrepBM";
 
@@ -42,12 +43,12 @@ static uint64_t file_bytes(const rep_bitmap_key *key)
     return (1 + rep_bitmap_file_pages(key)) * REP_PAGE_BYTES;
 }
 
-static void encode_header(const rep_bitmap_key *key, bool marked_open, header *out)
+static void encode_header(const rep_bitmap_key *key, uint32_t flags, header *out)
 {
     memset(out, 0, sizeof *out);
     memcpy(out->magic, magic, sizeof magic);
     out->version = htole32(VERSION);
-    out->flags = htole32(marked_open ? FLAG_OPEN : 0);
+    out->flags = htole32(flags);
     memcpy(out->system_id, key->system_id, sizeof out->system_id);
     memcpy(out->volume_id, key->volume_id, sizeof out->volume_id);
     memcpy(out->row_id, key->row_id, sizeof out->row_id);
@@ -66,7 +67,8 @@ static int check_header(const header *found, const rep_bitmap_key *expected)
         return -EBADMSG;
     if (le32toh(found->version) > VERSION)
         return -EPROTO;
-    if (le32toh(found->version) != VERSION || le32toh(found->flags) & ~FLAG_OPEN
+    uint32_t known = le32toh(found->version) == VERSION ? FLAG_OPEN | FLAG_FILLED : FLAG_OPEN;
+    if (!found->version || le32toh(found->flags) & ~known
         || le32toh(found->page_bytes) != REP_PAGE_BYTES)
         return -EBADMSG;
     if (memcmp(found->system_id, expected->system_id, sizeof found->system_id) != 0
@@ -82,7 +84,7 @@ static int check_header(const header *found, const rep_bitmap_key *expected)
     return le64toh(found->data_id) == expected->data_id ? 0 : -ESTALE;
 }
 
-static int read_header(rep_io *io, const rep_bitmap_key *expected, bool *marked_open)
+static int read_header(rep_io *io, const rep_bitmap_key *expected, uint32_t *flags)
 {
     header found;
     if (rep_io_size(io) < sizeof found)
@@ -95,7 +97,7 @@ static int read_header(rep_io *io, const rep_bitmap_key *expected, bool *marked_
     uint64_t bytes = file_bytes(expected);
     if (rep_io_size(io) != bytes)
         return rep_io_size(io) < bytes ? -ENODATA : -EBADMSG;
-    *marked_open = le32toh(found.flags) & FLAG_OPEN;
+    *flags = le32toh(found.flags);
     return 0;
 }
 
@@ -107,9 +109,12 @@ int rep_bitmap_file_open(const char *path, const rep_bitmap_key *expected, rep_b
     if (!file)
         return -ENOMEM;
     file->key = *expected;
+    uint32_t flags = 0;
     int rc = rep_io_file_open(path, &file->io);
     if (!rc)
-        rc = read_header(file->io, expected, &file->marked_open);
+        rc = read_header(file->io, expected, &flags);
+    file->marked_open = flags & FLAG_OPEN;
+    file->filled = flags & FLAG_FILLED;
     if (rc) {
         rep_bitmap_file_free(file);
         return rc;
@@ -131,38 +136,41 @@ int rep_bitmap_file_marked_open(const rep_bitmap_file *file)
     return file->marked_open ? 1 : 0;
 }
 
-static int write_header(rep_bitmap_file *file, const rep_bitmap_key *key, bool marked_open)
+static int write_header(rep_bitmap_file *file, const rep_bitmap_key *key, bool marked_open,
+                        bool filled)
 {
     header encoded;
-    encode_header(key, marked_open, &encoded);
+    encode_header(key, (marked_open ? FLAG_OPEN : 0) | (filled ? FLAG_FILLED : 0), &encoded);
     int rc = rep_io_pwrite(file->io, &encoded, sizeof encoded, 0);
     return rc ? rc : rep_io_flush(file->io);
 }
 
-static int change_header(rep_bitmap_file *file, const rep_bitmap_key *key, bool marked_open)
+int rep_bitmap_file_change(rep_bitmap_file *file, const rep_bitmap_key *key, bool marked_open,
+                           bool filled)
 {
-    int rc = write_header(file, key, marked_open);
+    int rc = write_header(file, key, marked_open, filled);
     if (rc) {
         /* The new header may have reached the disk: a closed mark there, with a caller who was told
          * that it failed and goes on writing, would hide a crash. */
-        write_header(file, &file->key, file->marked_open);
+        write_header(file, &file->key, file->marked_open, file->filled);
         return rc;
     }
     file->key = *key;
     file->marked_open = marked_open;
+    file->filled = filled;
     return 0;
 }
 
 int rep_bitmap_file_mark_open(rep_bitmap_file *file)
 {
-    return change_header(file, &file->key, true);
+    return rep_bitmap_file_change(file, &file->key, true, file->filled);
 }
 
 int rep_bitmap_file_mark_closed(rep_bitmap_file *file, uint64_t data_id)
 {
     rep_bitmap_key key = file->key;
     key.data_id = data_id;
-    return change_header(file, &key, false);
+    return rep_bitmap_file_change(file, &key, false, file->filled);
 }
 
 /* The name is durable only when its directory is. */
@@ -210,7 +218,7 @@ int rep_bitmap_file_create(const char *path, const rep_bitmap_key *key, int mark
     }
     rc = rep_io_file_open(path, &file->io);
     if (!rc)
-        rc = write_header(file, key, file->marked_open);
+        rc = write_header(file, key, file->marked_open, false);
     if (!rc)
         rc = sync_directory(path);
     if (rc) {

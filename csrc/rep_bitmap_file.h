@@ -1,19 +1,22 @@
 /* rep_bitmap_file: a bitmap on disk: a checked header and pages with checksums.
  *
  * Layout (little endian; normative text in docs/formats.md):
- *   header, 4096 bytes at 0: magic "pyrepBM\0", version u32 = 1, flags u32 (bit 0: the open mark),
- *   the key below in its order, page_bytes u32 = 4096, zeros, and in the last 4 bytes the CRC-32C
- *   of the 4092 before. Every version keeps magic, version and this CRC where they are.
+ *   header, 4096 bytes at 0: magic "pyrepBM\0", version u32 = 2, flags u32 (bit 0: the open mark,
+ *   bit 1: filled), the key below in its order, page_bytes u32 = 4096, zeros, and in the last 4
+ *   bytes the CRC-32C of the 4092 before. Every version keeps magic, version and this CRC where
+ *   they are. Version 1, which knows no filled files, is read and becomes 2 at the next mark.
  *   page i, 4096 bytes at 4096*(1+i): words u64[510], then page index u64, reserved u32 = 0,
- *   CRC-32C u32 of the 4092 bytes before. A page of all zero bytes (a hole) means no bit set.
+ *   CRC-32C u32 of the 4092 bytes before. A page of all zero bytes (a hole) means no bit set,
+ *   in a filled file all bits set.
  *   The file ends with its last page: 1 + ceil(bit_count / (510 * 64)) pages in all.
  * The key binds the file to one system, volume, row and data identifier: a bitmap used with the
  * wrong data corrupts silently, so it is refused.
  *
- * Threads: one thread at a time per file; `bitmap` may be in use by others.
+ * Threads: one thread at a time per file. What is saved may be in use by others; a bitmap that is
+ * loaded into belongs to the caller alone.
  * Durability: create, mark_open, mark_closed and save are durable when they return 0.
  * Any call may be repeated after a failure; a failed call has left the open mark as it was (a
- * header write that failed half-way is undone, as far as the storage lets it).
+ * header write that failed half-way is undone, as far as the storage lets it), save perhaps raised.
  * The file is locked while it is open, as rep_io_file says.
  */
 #ifndef REP_BITMAP_FILE_H
@@ -50,9 +53,11 @@ int rep_bitmap_file_marked_open(const rep_bitmap_file *file);
  * good pages and all bits of the bad ones). -EINVAL: of another size. Errno of the storage: `bitmap`
  * holds a part, and is of no use. */
 int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap);
-/* Writes all pages of first OR second (second may be NULL), punching holes for empty pages, then
- * fdatasync. Costs by what is set. -EINVAL: of another size; -ENOSPC. After a failure each page is
- * the old one, the new one or, after a crash, torn. */
+/* Writes all pages of first OR second (second may be NULL), punching holes for empty pages (where
+ * more than half of `first` is set: for full ones, and the file is filled), then fdatasync. Costs by
+ * what differs from all clear, or from all set. -EINVAL: of another size; -ENOSPC. After a failure
+ * each page is the old one, the new one or, after a crash, torn; a file that was to become filled,
+ * or no longer, is left with the open mark, under which nobody asks its pages. */
 int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second);
 int rep_bitmap_file_mark_open(rep_bitmap_file *file);
 /* Clears the open mark and sets the data identifier, in one header write. */

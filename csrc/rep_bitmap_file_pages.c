@@ -38,10 +38,21 @@ static bool all_zero(const page *p)
     return !bytes[0] && !memcmp(bytes, bytes + 1, sizeof *p - 1);
 }
 
+static void mark_pages(uint64_t first, uint64_t end, rep_bitmap *bitmap)
+{
+    uint64_t bit = first * REP_PAGE_BITS;
+    uint64_t left = rep_bitmap_size(bitmap) - bit;
+    uint64_t count = (end - first) * REP_PAGE_BITS;
+    rep_bitmap_set(bitmap, bit, left < count ? left : count);
+}
+
 static int decode_page(const rep_bitmap_file *file, uint64_t index, page *p, rep_bitmap *bitmap)
 {
-    if (all_zero(p))
+    if (all_zero(p)) {
+        if (file->filled)
+            mark_pages(index, index + 1, bitmap);
         return 0;
+    }
     if (le32toh(p->crc) != rep_crc32c(0, p, REP_PAGE_CRC_OFFSET) || le64toh(p->index) != index
         || p->reserved)
         return -EBADMSG;
@@ -52,13 +63,6 @@ static int decode_page(const rep_bitmap_file *file, uint64_t index, page *p, rep
     for (uint64_t i = 0; i < count; i++)
         p->words[i] = le64toh(p->words[i]);
     return rep_bitmap_words_or(bitmap, index * REP_PAGE_WORDS, count, p->words) ? -EBADMSG : 0;
-}
-
-static void mark_whole_page(uint64_t index, rep_bitmap *bitmap)
-{
-    uint64_t first = index * REP_PAGE_BITS;
-    uint64_t left = rep_bitmap_size(bitmap) - first;
-    rep_bitmap_set(bitmap, first, left < REP_PAGE_BITS ? left : REP_PAGE_BITS);
 }
 
 /* Loads pages [first, end); *damaged is raised for every bad one. */
@@ -73,7 +77,7 @@ static int load_pages(rep_bitmap_file *file, uint64_t first, uint64_t end, page 
         for (uint64_t i = 0; i < count; i++) {
             if (!decode_page(file, first + i, &batch[i], bitmap))
                 continue;
-            mark_whole_page(first + i, bitmap);
+            mark_pages(first + i, first + i + 1, bitmap);
             *damaged = true;
         }
         first += count;
@@ -98,13 +102,16 @@ int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
         uint64_t resume;
         uint64_t left = (pages - next) * REP_PAGE_BYTES;
         rc = rep_io_extents(file->io, page_offset(next), left, &data, 1, &found, &resume);
-        if (rc || !found)
+        if (rc)
             break;
         /* Extents may begin and end inside a page where the file system's blocks are smaller. */
-        next = data.offset / REP_PAGE_BYTES - 1;
-        uint64_t end = (data.offset + data.length + REP_PAGE_BYTES - 1) / REP_PAGE_BYTES - 1;
-        rc = load_pages(file, next, end, batch, bitmap, &damaged);
-        next = end;
+        uint64_t begin = found ? data.offset / REP_PAGE_BYTES - 1 : pages;
+        if (file->filled)
+            mark_pages(next, begin, bitmap);
+        if (!found)
+            break;
+        next = (data.offset + data.length + REP_PAGE_BYTES - 1) / REP_PAGE_BYTES - 1;
+        rc = load_pages(file, begin, next, batch, bitmap, &damaged);
     }
     free(batch);
     if (!rc && damaged)
@@ -112,13 +119,13 @@ int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
     return rc;
 }
 
-/* Whether anything of the page was set at some moment of this call. */
+/* Whether the page has to be written: at some moment of this call it wasn't what a hole means. */
 static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_bitmap *first,
                         const rep_bitmap *second, page *out)
 {
     uint64_t words[REP_PAGE_WORDS];
     uint64_t count = page_words(file, index);
-    uint64_t any = 0;
+    uint64_t differs = 0;
     memset(out, 0, sizeof *out);
     /* Inside both bitmaps: neither can fail. */
     rep_bitmap_words_get(first, index * REP_PAGE_WORDS, count, out->words);
@@ -128,25 +135,33 @@ static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_b
             out->words[i] |= words[i];
     }
     for (uint64_t i = 0; i < count; i++) {
-        any |= out->words[i];
+        uint64_t hole = file->filled ? rep_bitmap_ones(first, 0, index * REP_PAGE_WORDS + i) : 0;
+        differs |= out->words[i] ^ hole;
         out->words[i] = htole64(out->words[i]);
     }
-    if (!any)
-        return false; /* cleared since it was found: zeros, as a hole */
+    if (!differs) {
+        memset(out, 0, sizeof *out);
+        return false; /* changed since it was found: zeros, as a hole */
+    }
     out->index = htole64(index);
     out->crc = htole32(rep_crc32c(0, out, REP_PAGE_CRC_OFFSET));
     return true;
 }
 
-/* The first page at or after `from` with a bit set, or the page count. */
+/* The first page at or after `from` that isn't what a hole means, or the page count. */
 static uint64_t next_page(const rep_bitmap_file *file, const rep_bitmap *first,
                           const rep_bitmap *second, uint64_t from)
 {
     uint64_t bit;
     uint64_t count;
     uint64_t pages = rep_bitmap_file_pages(&file->key);
+    uint64_t size = file->key.bit_count;
     if (from >= pages)
         return pages;
+    if (file->filled) {
+        bit = rep_bitmap_next_clear(first, second, from * REP_PAGE_BITS, size);
+        return bit < size ? bit / REP_PAGE_BITS : pages;
+    }
     int rc =
         rep_bitmap_next_run(first, second, REP_BITMAP_UNION, from * REP_PAGE_BITS, 1, &bit, &count);
     return rc == 1 ? bit / REP_PAGE_BITS : pages;
@@ -165,11 +180,8 @@ static int save_batch(rep_bitmap_file *file, const rep_bitmap *first, const rep_
     return rep_io_pwrite(file->io, batch, count * REP_PAGE_BYTES, page_offset(index));
 }
 
-int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
+static int save_pages(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
 {
-    if (rep_bitmap_size(first) != file->key.bit_count
-        || (second && rep_bitmap_size(second) != file->key.bit_count))
-        return -EINVAL;
     page *batch = malloc(BATCH_PAGES * sizeof *batch);
     if (!batch)
         return -ENOMEM;
@@ -185,4 +197,23 @@ int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const r
     }
     free(batch);
     return rc ? rc : rep_io_flush(file->io);
+}
+
+int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
+{
+    if (rep_bitmap_size(first) != file->key.bit_count
+        || (second && rep_bitmap_size(second) != file->key.bit_count))
+        return -EINVAL;
+    bool filled = rep_bitmap_count(first) > file->key.bit_count / 2;
+    if (filled == file->filled)
+        return save_pages(file, first, second);
+    /* Until all pages are written the old ones would say the opposite: under the open mark nobody
+     * asks them. */
+    bool marked_open = file->marked_open;
+    int rc = rep_bitmap_file_change(file, &file->key, true, filled);
+    if (!rc)
+        rc = save_pages(file, first, second);
+    if (!rc && !marked_open)
+        rc = rep_bitmap_file_change(file, &file->key, false, filled);
+    return rc;
 }

@@ -68,7 +68,8 @@ static void a_page_that_became_empty_becomes_a_hole(void)
     rep_bitmap_key key = rig_key(10 * REP_PAGE_BITS);
     rep_bitmap *bits = rig_bitmap(key.bit_count);
     rep_bitmap *loaded = rig_bitmap(key.bit_count);
-    rep_bitmap_fill(bits);
+    for (uint64_t page = 0; page < 10; page++)
+        CHECK_OK(rep_bitmap_set(bits, page * REP_PAGE_BITS + page, 1));
     CHECK_OK(rep_bitmap_file_create(check_path("hole"), &key, 1, &file));
     CHECK_OK(rep_bitmap_file_save(file, bits, NULL));
     CHECK_OK(stat(check_path("hole"), &before));
@@ -96,6 +97,59 @@ static void the_largest_of_a_pair_costs_only_what_is_set(void)
     CHECK(status.st_blocks * 512 < 1 << 20);
     CHECK_OK(rig_load(check_path("large"), loaded));
     rig_check_equal(loaded, bits);
+    rep_bitmap_free(bits);
+    rep_bitmap_free(loaded);
+}
+
+static void all_bits_set_cost_only_what_is_cleared(void)
+{
+    struct stat status;
+    rep_bitmap *bits = rig_bitmap((1ULL << 32) - 5);
+    rep_bitmap *loaded = rig_bitmap((1ULL << 32) - 5);
+    rep_bitmap_fill(bits);
+    rig_make(check_path("filled"), bits);
+    CHECK_OK(stat(check_path("filled"), &status));
+    CHECK(status.st_blocks * 512 < 1 << 16);
+    CHECK_OK(rig_load(check_path("filled"), loaded));
+    CHECK_EQ(rep_bitmap_count(loaded), (1ULL << 32) - 5);
+    CHECK_OK(rep_bitmap_clear(bits, 7, 1));
+    CHECK_OK(rep_bitmap_clear(bits, 3 * REP_PAGE_BITS, 2 * REP_PAGE_BITS));
+    CHECK_OK(rep_bitmap_clear(bits, (1ULL << 32) - 6, 1));
+    rig_make(check_path("filled"), bits);
+    CHECK_OK(stat(check_path("filled"), &status));
+    CHECK(status.st_blocks * 512 < 1 << 20);
+    rep_bitmap_reset(loaded);
+    CHECK_OK(rig_load(check_path("filled"), loaded));
+    rig_check_equal(loaded, bits);
+    rep_bitmap_free(bits);
+    rep_bitmap_free(loaded);
+}
+
+/* What a page of zeros means changes with the header: both ways, whatever the pages held before. */
+static void a_file_is_filled_and_no_longer(void)
+{
+    rep_bitmap_file *file;
+    rep_bitmap_key key = rig_key(9 * REP_PAGE_BITS + 100);
+    rep_bitmap *bits = rig_bitmap(key.bit_count);
+    rep_bitmap *loaded = rig_bitmap(key.bit_count);
+    uint64_t random = 3;
+    CHECK_OK(rep_bitmap_file_create(check_path("turns"), &key, 0, &file));
+    for (int round = 0; round < 60; round++) {
+        uint64_t first = check_below(&random, key.bit_count);
+        uint64_t count = check_below(&random, key.bit_count - first) + 1;
+        if (round % 2)
+            CHECK_OK(rep_bitmap_clear(bits, first, count));
+        else
+            CHECK_OK(rep_bitmap_set(bits, first, count));
+        CHECK_OK(rep_bitmap_file_save(file, bits, NULL));
+        CHECK_EQ(rep_bitmap_file_marked_open(file), 0);
+        rep_bitmap_file_free(file);
+        CHECK_OK(rep_bitmap_file_open(check_path("turns"), &key, &file));
+        rep_bitmap_reset(loaded);
+        CHECK_OK(rep_bitmap_file_load(file, loaded));
+        rig_check_equal(loaded, bits);
+    }
+    rep_bitmap_file_free(file);
     rep_bitmap_free(bits);
     rep_bitmap_free(loaded);
 }
@@ -191,6 +245,8 @@ int main(void)
     RUN(saving_two_saves_their_union);
     RUN(a_page_that_became_empty_becomes_a_hole);
     RUN(the_largest_of_a_pair_costs_only_what_is_set);
+    RUN(all_bits_set_cost_only_what_is_cleared);
+    RUN(a_file_is_filled_and_no_longer);
     RUN(bitmaps_of_another_size_are_refused);
     RUN(the_open_mark_stays_until_it_is_closed_with_its_data_identifier);
     RUN(marking_keeps_the_bits);
