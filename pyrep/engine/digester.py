@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from pyroaring import BitMap
@@ -40,6 +41,11 @@ _log = logging.getLogger(__name__)
 
 _MAP_BYTES = 64 * GIB
 """Extents are mapped in pieces: a volume can't be deleted while its map is being read."""
+
+
+_YIELD_S = 0.05
+"""How long a span in the background waits for a backup or a frame under way, at most: it may take
+long, and digests have to come to an end, too."""
 
 
 class Digester:
@@ -88,7 +94,10 @@ class Digester:
     def _digest_in_background(self, generation: Generation, member: GenerationMember) -> None:
         generation_id = generation.generation_id
 
+        pace = _Pace(self._state)
+
         def is_over() -> bool:
+            pace.wait()
             return self._state.closing or not self._is_held(generation)
 
         try:
@@ -209,6 +218,25 @@ class Digester:
             self._store.remove(record.file_key)
         elif old is not None:
             self._store.remove(old.file_key)
+
+
+class _Pace:
+    """Holds the background back: at the rate set, and behind what is done for other systems."""
+
+    def __init__(self, state: SystemState) -> None:
+        self._state = state
+        self._begun = time.monotonic()
+        self._spans = 0
+
+    def wait(self) -> None:
+        """Wait before the next span; not once the system closes."""
+        state = self._state
+        rate = state.options.digest_rate_bytes_s
+        due = self._begun + self._spans * SPAN_BYTES / rate if rate else 0.0
+        self._spans += 1
+        with state.control:
+            state.control.wait_for(lambda: state.closing or not state.serving, _YIELD_S)
+            state.control.wait_for(lambda: state.closing, max(0.0, due - time.monotonic()))
 
 
 class _Reader:

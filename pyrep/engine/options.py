@@ -53,6 +53,7 @@ class Options:
             copy into; then it is refused.
         hold_max_ms: longest hold of a backup (420 to 470).
         digests: see `Digests`.
+        digest_rate_bytes_s: most that is read for digests in the background; 0: no limit.
         host_agents: what runs on the hosts, per volume of this system.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -64,5 +65,6 @@ class Options:
     copy_wait_s: float = 600.0
     hold_max_ms: float = 500.0
     digests: Digests = Digests.AFTER_BACKUP
+    digest_rate_bytes_s: int = 0
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     storage: Callable[[VolumeId, Io], Io] = _plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -105,3 +106,18 @@ def test_backups_get_digests_by_themselves_and_are_sound(build: Build) -> None:
         raw.a.kept(generation.generation_id).verify()
     with pytest.raises(RefusedError, match="system 100b holds it"):
         raw.a.protect_generation(generation.generation_id)
+
+
+def test_a_close_doesnt_wait_for_digests_that_are_held_back_and_the_next_open_goes_on(
+    build: Build,
+) -> None:
+    """At a byte a second the second span would be due in twelve days."""
+    raw = build(svols=2)
+    raw.b.state.options = replace(raw.b.state.options, digest_rate_bytes_s=1)
+    for span in range(3):
+        raw.pvol.pwrite(b"content", span << 20)
+    generation = raw.take("one")
+    wait_until(lambda: [one.name for one in raw.b.state.threads if "digest" in one.name] != [])
+    raw.reopen()
+    raw.quiet()
+    assert raw.b.kept(generation.generation_id).verify().is_sound
