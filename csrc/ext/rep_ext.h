@@ -64,6 +64,7 @@ typedef struct rep_ext_info {
     uint32_t has_extents;      /* new files are mapped by extents */
     uint32_t cluster_blocks;   /* blocks that are taken and freed together; 1 without bigalloc */
     uint32_t has_value_inodes; /* large values of attributes lie in inodes of their own */
+    uint32_t has_quota; /* quota files may grow at a flush: each id that is new takes some blocks */
     uint8_t uuid[16];
 } rep_ext_info;
 

@@ -43,7 +43,7 @@ static const rep_ext_feature features[] = {
     RO_COMPAT(0x00020, HANDLED, "dir_nlink"),
     RO_COMPAT(0x00040, HANDLED, "extra_isize"),
     RO_COMPAT(0x00080, REFUSED, "snapshot"),
-    RO_COMPAT(0x00100, READS, "quota"),
+    RO_COMPAT(0x00100, HANDLED, "quota"),
     RO_COMPAT(0x00200, HANDLED, "bigalloc"),
     RO_COMPAT(0x00400, HANDLED, "metadata_csum"),
     RO_COMPAT(0x00800, REFUSED, "replica"),
@@ -97,7 +97,7 @@ static unsigned name_refused(uint32_t set, rep_ext_family family, const char *fa
     return refused;
 }
 
-int rep_ext_check_features(const struct ext2_super_block *super, rep_ext_access access, char *text,
+int rep_ext_check_features(struct ext2_super_block *super, rep_ext_access access, char *text,
                            size_t text_size)
 {
     uint32_t incompat = super->s_feature_incompat & ~INCOMPAT_RECOVER;
@@ -109,5 +109,12 @@ int rep_ext_check_features(const struct ext2_super_block *super, rep_ext_access 
         name_refused(incompat, REP_EXT_INCOMPATIBLE, "incompatible", access, text, text_size);
     refused += name_refused(ro_compat, REP_EXT_READ_ONLY_COMPATIBLE, "read-only compatible", access,
                             text, text_size);
+    /* Who pays for a value in an inode of its own isn't said by that inode. */
+    if (access == REP_EXT_READ_WRITE && ext2fs_has_feature_quota(super)
+        && ext2fs_has_feature_ea_inode(super)) {
+        size_t used = strlen(text);
+        snprintf(text + used, text_size - used, "%squota with ea_inode", used ? ", " : "");
+        refused++;
+    }
     return refused ? -ENOTSUP : 0;
 }

@@ -36,7 +36,7 @@ int rep_ext_end_change(rep_ext *ext, int code);
 io_manager rep_ext_manager_for(rep_ext *ext);
 
 /* rep_ext_feature.c: 0, or -ENOTSUP with the features named. */
-int rep_ext_check_features(const struct ext2_super_block *super, rep_ext_access access, char *text,
+int rep_ext_check_features(struct ext2_super_block *super, rep_ext_access access, char *text,
                            size_t text_size);
 
 /* rep_ext_inode.c */
@@ -142,6 +142,10 @@ int rep_ext_coded_lookup(rep_ext *ext, uint32_t directory, const char *coded, si
  * -ENOTSUP before the change: they are shared with other files. */
 int rep_ext_values_begin(rep_ext *ext, uint32_t inode, uint64_t *clusters);
 int rep_ext_values_end(rep_ext *ext, uint32_t inode, uint64_t before);
+
+/* rep_ext_usage.c: whether the quota files can be kept right; makes them so before a flush. */
+int rep_ext_quota_check(rep_ext *ext);
+int rep_ext_quota_update(rep_ext *ext);
 
 /* rep_ext_index.c: finding a name through a directory's index. */
 typedef enum index_answer { INDEX_FOUND, INDEX_ABSENT, INDEX_UNSURE } index_answer;

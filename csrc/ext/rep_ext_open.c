@@ -122,7 +122,11 @@ static int check_groups(rep_ext *ext, rep_ext_error *error)
     if (!ext->writable)
         return 0;
     failure = ext2fs_read_bitmaps(ext->fs);
-    return failure ? refuse_code(ext, error, "bitmaps", failure) : 0;
+    if (failure)
+        return refuse_code(ext, error, "bitmaps", failure);
+    if (rep_ext_quota_check(ext) < 0)
+        return refuse(error, REP_EXT_DAMAGED, -EUCLEAN, "%s", ext->text);
+    return 0;
 }
 
 static int open_all(rep_ext *ext, rep_ext_access access, rep_ext_error *error)
@@ -166,6 +170,13 @@ int rep_ext_open(rep_io *io, rep_ext_access access, rep_ext **out, rep_ext_error
     return 0;
 }
 
+/* Whether anything of the file system was changed since the last flush. */
+static int is_changed(rep_ext *ext)
+{
+    return ext->fs->flags & EXT2_FLAG_DIRTY || ext2fs_test_bb_dirty(ext->fs)
+           || ext2fs_test_ib_dirty(ext->fs) || rep_ext_cache_dirty(ext->cache) > 0;
+}
+
 int rep_ext_flush(rep_ext *ext)
 {
     struct ext2_super_block *super = ext->fs->super;
@@ -178,6 +189,11 @@ int rep_ext_flush(rep_ext *ext)
     if (code < 0)
         return code;
     rep_ext_reserve_end(ext);
+    if (is_changed(ext)) {
+        code = rep_ext_end_change(ext, rep_ext_quota_update(ext));
+        if (code < 0)
+            return code;
+    }
     if (ext->fs->flags & EXT2_FLAG_DIRTY || ext2fs_test_bb_dirty(ext->fs)
         || ext2fs_test_ib_dirty(ext->fs)) {
         /* A change that ended as it began leaves the time of writing alone, hence the block. */
@@ -224,6 +240,7 @@ void rep_ext_info_get(rep_ext *ext, rep_ext_info *out)
     out->inode_bytes = (uint32_t)EXT2_INODE_SIZE(super);
     out->has_extents = ext2fs_has_feature_extents(ext->fs->super) ? 1U : 0U;
     out->cluster_blocks = (uint32_t)EXT2FS_CLUSTER_RATIO(ext->fs);
+    out->has_quota = ext2fs_has_feature_quota(ext->fs->super) ? 1U : 0U;
     out->has_value_inodes = ext2fs_has_feature_ea_inode(ext->fs->super) ? 1U : 0U;
     memcpy(out->uuid, super->s_uuid, sizeof out->uuid);
 }

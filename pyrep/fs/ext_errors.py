@@ -68,7 +68,7 @@ def make_refusal(error: Native, name: str) -> PyrepError:
         )
     if kind == lib.REP_EXT_UNSUPPORTED:
         hint = "restore the whole volume, which needs no knowledge of its file system"
-        if text == "quota":
+        if text.endswith("quota with ea_inode"):
             hint = (
                 "take quota off at its host (tune2fs -O ^quota) and on again afterwards, which"
                 f" counts anew; or {hint}"

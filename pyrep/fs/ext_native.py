@@ -37,6 +37,7 @@ class ExtInfo:
     Attributes:
         cluster_blocks: blocks that are taken and freed together; 1 without bigalloc.
         has_value_inodes: large values of attributes lie in inodes of their own (ea_inode).
+        has_quota: the hidden quota files are kept right; an id that is new makes them grow.
     """
 
     uuid: bytes
@@ -49,6 +50,7 @@ class ExtInfo:
     has_extents: bool
     cluster_blocks: int
     has_value_inodes: bool
+    has_quota: bool
     bytes_written: int
     bytes_dirty: int
 
@@ -229,6 +231,7 @@ class ExtHandle:
             has_extents=bool(out.has_extents),
             cluster_blocks=out.cluster_blocks,
             has_value_inodes=bool(out.has_value_inodes),
+            has_quota=bool(out.has_quota),
             bytes_written=out.bytes_written,
             bytes_dirty=out.bytes_dirty,
         )

@@ -17,6 +17,9 @@ _ENTRY_BYTES = 8
 _FAST_LINK_BYTES = 60
 """A symbolic link shorter than this lies in its inode."""
 
+_QUOTA_BLOCKS = 12
+"""Of each of three quota files, for ids that are new: the levels of its tree, and a leaf."""
+
 
 class Room:
     """Counts what will be allocated, at most, and what is freed for sure before.
@@ -108,7 +111,8 @@ class Room:
             2 * length // usable + (2 if length > usable // 4 else 1)
             for length in self._name_bytes.values()
         )
-        return self._blocks + names * self._info.cluster_blocks
+        quota = _QUOTA_BLOCKS if self._info.has_quota else 0
+        return self._blocks + (names + quota) * self._info.cluster_blocks
 
     @property
     def inodes_needed(self) -> int:

@@ -36,6 +36,8 @@ FEATURES = [
     ("ext4", ("-O", "sparse_super2,mmp,fast_commit", "-I", "128")),
     ("ext4", ("-O", "casefold,encrypt,verity", "-b", "4096")),
     ("ext4", ("-b", "65536")),
+    ("ext4", ("-O", "quota,project", "-E", "quotatype=usrquota:grpquota:prjquota")),
+    ("ext4", ("-b", "4096", "-O", "quota,bigalloc,inline_data")),
 ]
 KIND_NAMES = [f"{kind}{''.join(options)}" for kind, options in KINDS]
 

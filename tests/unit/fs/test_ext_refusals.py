@@ -175,7 +175,6 @@ def test_a_feature_that_is_not_handled_is_named(
 @pytest.mark.parametrize(
     ("field", "bit", "name"),
     [
-        (RO_COMPAT, 0x100, "quota"),
         (RO_COMPAT, 0x1000, "read-only"),
         (RO_COMPAT, 0x4000, "shared_blocks"),
     ],
