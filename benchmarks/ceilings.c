@@ -13,32 +13,6 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Copies `count` runs from one file to the other with one thread, then fdatasync. *written is the
- * time to the last write. */
-int64_t ceiling_copy_runs(int source, int target, const uint64_t *offsets, const uint64_t *lengths,
-                          uint64_t count, int64_t *written)
-{
-    uint64_t largest = 0;
-    for (uint64_t i = 0; i < count; i++)
-        if (lengths[i] > largest)
-            largest = lengths[i];
-    char *buffer = malloc(largest + 1);
-    if (!buffer)
-        return -ENOMEM;
-    int64_t start = now_ns();
-    for (uint64_t i = 0; i < count; i++)
-        if (pread(source, buffer, lengths[i], (off_t)offsets[i]) != (ssize_t)lengths[i]
-            || pwrite(target, buffer, lengths[i], (off_t)offsets[i]) != (ssize_t)lengths[i]) {
-            free(buffer);
-            return -EIO;
-        }
-    *written = now_ns() - start;
-    int rc = fdatasync(target);
-    int64_t all = now_ns() - start;
-    free(buffer);
-    return rc ? -errno : all;
-}
-
 /* target |= source and target &= ~source over 64-bit words. */
 int64_t ceiling_or(uint64_t *restrict target, const uint64_t *restrict source, uint64_t words)
 {

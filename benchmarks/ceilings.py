@@ -52,9 +52,19 @@ class Ceilings:
         return answer
 
     def copy_runs(
-        self, source: int, target: int, offsets: array[int], lengths: array[int]
+        self,
+        source: int,
+        target: int,
+        offsets: array[int],
+        lengths: array[int],
+        *,
+        threads: int = 1,
+        by_range: bool = False,
     ) -> tuple[int, int]:
-        """Copy runs, then fdatasync; return the time to the last write, and all."""
+        """Copy runs, then fdatasync; return the time to the last write, and all.
+
+        `by_range`: with copy_file_range instead of pread and pwrite.
+        """
         written = ctypes.c_int64()
         answer = self._library.ceiling_copy_runs(
             source,
@@ -62,6 +72,8 @@ class Ceilings:
             _pointer(offsets),
             _pointer(lengths),
             ctypes.c_uint64(len(offsets)),
+            ctypes.c_int(threads),
+            ctypes.c_int(by_range),
             ctypes.byref(written),
         )
         return written.value, self._checked(answer)

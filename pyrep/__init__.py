@@ -27,6 +27,7 @@ from pyrep.errors import PyrepError, format_error
 from pyrep.host import CommandHostAgent, NoHostAgent
 from pyrep.model import (
     AckPoint,
+    CopyRate,
     Direction,
     Force,
     Generation,
@@ -66,6 +67,7 @@ __all__ = [
     "ChangedBacking",
     "CommandHostAgent",
     "CopyJob",
+    "CopyRate",
     "Digests",
     "Direction",
     "Estimate",

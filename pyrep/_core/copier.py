@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyrep._core.link import LinkCore
-from pyrep._core.native import Owned, check, ffi, in_slices, lib
+from pyrep._core.native import Owned, Pointer, check, ffi, in_slices, lib
 from pyrep._core.wake import Wake
 
 __all__ = [
@@ -71,9 +72,17 @@ class Copier(Owned):
     @property
     def progress(self) -> CopyProgress:
         """What all workers have done."""
-        return CopyProgress(
-            copied_bytes=sum(one.copied_bytes for one in self._progress),
-            zero_bytes=sum(one.zero_bytes for one in self._progress),
-            passes=sum(one.passes for one in self._progress),
-            crowded=sum(one.crowded for one in self._progress),
-        )
+        return _sum(self._progress)
+
+    def progress_of(self, worker: int) -> CopyProgress:
+        """Return what one worker has done."""
+        return _sum([self._progress[worker]])
+
+
+def _sum(counts: Sequence[Pointer]) -> CopyProgress:
+    return CopyProgress(
+        copied_bytes=sum(one.copied_bytes for one in counts),
+        zero_bytes=sum(one.zero_bytes for one in counts),
+        passes=sum(one.passes for one in counts),
+        crowded=sum(one.crowded for one in counts),
+    )

@@ -20,12 +20,16 @@ class Progress:
         step: the patent's number of the step (Fig. 4, 5, 6), or None outside a workflow.
         done_bytes: bytes handled so far.
         total_bytes: bytes to handle, as known now; 0 when it isn't counted in bytes.
+        rate_bytes_s: how fast it goes on, smoothed; None: not known (yet).
+        eta_s: seconds left at this rate; None: nobody can tell.
     """
 
     what: str
     step: int | None = None
     done_bytes: int = 0
     total_bytes: int = 0
+    rate_bytes_s: float | None = None
+    eta_s: float | None = None
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -1,20 +1,23 @@
-"""A job: a thread that works at one pair until it is done, with progress and cancel."""
+"""A job: threads that work at one pair until it is done, with progress, pace, pause and cancel."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from pyrep._core import Copier, LinkCore, Wake
+from pyrep._core import Wake
 from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
-from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
+from pyrep.engine.meter import Meter
+from pyrep.engine.pacer import Pacer
+from pyrep.errors import CancelledError, PathLostError, PyrepError, RefusedError, TimedOutError
+from pyrep.model import CopyRate, check_copy_workers
 
-__all__ = ["CopyJob", "copying"]
+__all__ = ["CopyJob"]
 
 _log = logging.getLogger(__name__)
 
-_BATCH_BYTES = 16 << 20
 _POLL_S = 0.05
 
 
@@ -22,12 +25,16 @@ class CopyJob:
     """The copy of one pair (steps 460, 550, 650, 670).
 
     It ends early on cancel, on the system's close, and when the link breaks; what wasn't sent stays
-    pending, and the pair stays in COPY in its direction.
+    pending, and the pair stays in COPY in its direction. Paused, it does all that as well.
+
+    A pause isn't durable: a system that is opened goes on with its copies.
 
     Attributes:
         what: the copy, in the user's words.
+        workers: threads that copy.
         done_bytes: bytes of chunks sent so far, holes included.
         total_bytes: bytes of chunks that were pending at the start.
+        sent_s: how long it took until the last byte was written, pauses included; None before.
     """
 
     def __init__(
@@ -36,16 +43,26 @@ class CopyJob:
         what: str,
         work: Callable[[CopyJob], None],
         ended: Callable[[PyrepError | None], None],
+        rate: CopyRate | None = None,
+        workers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what = what
+        self.workers = check_copy_workers(workers)
         self.done_bytes = 0
         self.total_bytes = 0
+        self.sent_s: float | None = None
         self._work_of = work
         self._ended = ended
+        self._clock = clock
         self._wake = Wake()
         self._done = threading.Event()
         self._error: PyrepError | None = None
         self._reason: PyrepError | None = None
+        self._moved = threading.Condition()
+        self._pacer = Pacer(rate or CopyRate(), workers=workers)
+        self._meter = Meter()
+        self._paused = False
         self._thread = threading.Thread(target=self._work, name=f"copy {what}", daemon=True)
 
     def start(self) -> None:
@@ -67,6 +84,10 @@ class CopyJob:
                 self._ended(self._error)
             finally:
                 self._done.set()
+                with self._moved:
+                    self._moved.notify_all()
+
+    # --- what users ask for ----------------------------------------------------------------------
 
     def cancel(self, reason: PyrepError | None = None) -> None:
         """Stop soon; `wait` then raises CancelledError unless the copy was done before.
@@ -76,6 +97,43 @@ class CopyJob:
         """
         self._reason = self._reason or reason
         self._wake.set()
+        with self._moved:
+            self._moved.notify_all()
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; what is being sent still goes (some MiB). Idempotent.
+
+        Hosts go on: what they write is marked or passed on as before. The pair stays in COPY.
+        """
+        self._set_paused(paused=True)
+
+    def resume(self) -> None:
+        """Go on after a pause. Idempotent."""
+        self._set_paused(paused=False)
+
+    def _set_paused(self, *, paused: bool) -> None:
+        with self._moved:
+            if self._paused != paused and not self._done.is_set():
+                _log.info("copy.%s what=%s", "pause" if paused else "resume", self.what)
+            self._paused = paused
+            self._meter.restart()
+            self._moved.notify_all()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was paused, and not resumed since."""
+        return self._paused
+
+    @property
+    def rate(self) -> CopyRate:
+        """The bounds of its rate; may be set while it runs."""
+        return self._pacer.rate
+
+    @rate.setter
+    def rate(self, rate: CopyRate) -> None:
+        with self._moved:
+            self._pacer.change(rate)
+            self._moved.notify_all()
 
     @property
     def wake(self) -> Wake:
@@ -92,6 +150,24 @@ class CopyJob:
         """Whether its thread has nothing left to do."""
         return self._done.is_set()
 
+    def progress(self) -> Progress:
+        """Return how far it is, how fast it goes and how long it will take.
+
+        The rate is smoothed over some seconds, of calls of this; rate and time left are None until
+        they are known, the time left also in a pause.
+        """
+        with self._moved:
+            done_bytes = self.done_bytes
+            rate = self._meter.see(self._clock(), done_bytes)
+            left_s = None if self._paused else self._meter.left_s(self.total_bytes - done_bytes)
+        return Progress(
+            what=self.what,
+            done_bytes=done_bytes,
+            total_bytes=self.total_bytes,
+            rate_bytes_s=rate,
+            eta_s=left_s,
+        )
+
     def wait(
         self,
         timeout_s: float | None = None,
@@ -99,7 +175,7 @@ class CopyJob:
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
     ) -> None:
-        """Wait until the pair has reached the copy's end.
+        """Wait until the pair has reached the copy's end; a paused copy doesn't come there.
 
         Args:
             timeout_s: seconds; None waits for ever. The copy goes on past it.
@@ -123,11 +199,30 @@ class CopyJob:
         if self._error:
             raise self._error
 
+    def wait_unless_paused(self, doing: str, timeout_s: float | None = None) -> None:
+        """Wait for the copy on behalf of something else that can't begin before.
+
+        Args:
+            doing: what can't be done, as a message begins: "cannot back up …".
+            timeout_s: as `wait`.
+
+        Raises:
+            RefusedError: the copy is paused: nobody knows for how long.
+            As `wait`.
+        """
+        with self._moved:
+            if not self._moved.wait_for(lambda: self._paused or self._done.is_set(), timeout_s):
+                raise TimedOutError(f"{self.what}: not done after {timeout_s} s")
+            if not self._done.is_set():
+                raise RefusedError(
+                    f"{doing}: the copy of {self.what} is paused",
+                    hint="go on with that copy, pair.resume_copy(), or end it, pair.split()",
+                )
+        self.wait()
+
     def _report(self, progress: ProgressCallback | None) -> None:
         if progress:
-            progress(
-                Progress(what=self.what, done_bytes=self.done_bytes, total_bytes=self.total_bytes)
-            )
+            progress(self.progress())
 
     def close(self) -> None:
         """Stop and join."""
@@ -140,17 +235,29 @@ class CopyJob:
         """Whether it ended because somebody asked."""
         return isinstance(self._error, CancelledError)
 
+    # --- what workers ask for --------------------------------------------------------------------
 
-def copying(link: LinkCore, finish: Callable[[CopyJob], None]) -> Callable[[CopyJob], None]:
-    """Return the work of sending everything pending in `link`'s row, and then finishing."""
+    @property
+    def batch_bytes(self) -> int:
+        """How much a worker sends before it comes back to `breathe`."""
+        return self._pacer.batch_bytes
 
-    def work(job: CopyJob) -> None:
-        job.total_bytes = link.pending.count() * link.chunk_bytes
-        with Copier(link) as copier:
-            more = True
-            while more:
-                more = copier.run(_BATCH_BYTES, job.wake)
-                job.done_bytes = copier.progress.copied_bytes
-        finish(job)
+    def breathe(
+        self, *, done_bytes: int, took_s: float, sent_bytes: int, passes: int, crowded: int
+    ) -> None:
+        """Note what all have done; rest as the pace wants it, and as long as the job is paused.
 
-    return work
+        Ends at once on cancel. The other numbers are the worker's own, of its last batch.
+        """
+        with self._moved:
+            self.done_bytes = max(self.done_bytes, done_bytes)
+            now_s = self._clock()
+            rate = self._pacer.rate
+            rest_s = self._pacer.rest_s(
+                now_s=now_s, took_s=took_s, sent_bytes=sent_bytes, passes=passes, crowded=crowded
+            )
+            if rest_s > 0:
+                self._moved.wait_for(
+                    lambda: self._wake.is_set() or self._pacer.rate is not rate, rest_s
+                )
+            self._moved.wait_for(lambda: self._wake.is_set() or not self._paused)

@@ -269,7 +269,7 @@ class SystemEndpoint:
             case SplitPair():
                 side.split(peer, order)
             case ReverseRun():
-                side.run_reverse(peer, order.pair_id)
+                side.run_reverse(peer, order)
             case ReverseEnd():
                 side.end_reverse(peer, order.pair_id)
             case AbandonPair():

@@ -60,13 +60,13 @@ class LocalPairs:
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
         with state.operation("create", [pair_id]):
             source, target = self._create_rows(pair_id, pvol, svol, chunk_bytes)
-            self.copies.run(source, target)
+            self.copies.begin(source, target)
         return pair_id
 
     def _create_rows(
         self, pair_id: PairId, pvol: VolumeId, svol: VolumeId, chunk_bytes: int
     ) -> tuple[Mirror, Mirror]:
-        """Make both rows durable and live, in one tree, everything pending."""
+        """Make both rows durable and live, in one tree."""
         state = self._state
         with state.control:
             self._judge.check_create_local(pvol, svol, chunk_bytes)
@@ -84,7 +84,6 @@ class LocalPairs:
             for one in (source, target):
                 state.mirrors[one.key] = one
             state.trees.join(state.volume(pvol).core, state.volume(svol).core)
-            source.mark_all()
             state.refence({pvol, svol})
         return source, target
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from pyrep._core import Fence
 from pyrep.engine.cancel import Cancel
-from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.copying import copying
+from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
@@ -16,10 +18,12 @@ from pyrep.engine.local_splits import LocalSplits
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
-from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
+from pyrep.model import CopyPace, Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
 from pyrep.model.situation import Command, Force
 
 __all__ = ["LocalCopies"]
+
+_log = logging.getLogger(__name__)
 
 
 class LocalCopies:
@@ -55,6 +59,7 @@ class LocalCopies:
         lease: WorkflowId | None = None,
         force: Force | None = None,
         check: Callable[[], None] | None = None,
+        pace: CopyPace | None = None,
     ) -> CopyJob | None:
         """Copy what is pending on either side from the PVOL to the SVOL (460).
 
@@ -75,7 +80,7 @@ class LocalCopies:
             decision = self._judge.local(Command.RESYNC_FORWARD, pvol, svol, force=force)
             if not decision:
                 running = pvol.row.status is PairStatus.COPY
-                return self.resume_copy(pair_id) if running else None
+                return self.resume_copy(pair_id, pace=pace) if running else None
             doing = f"resync pair {pair_id}"
             with state.control:  # a view may not pin the generation between check and commit
                 generation = self._generations.check_may_give_up(svol.row.volume_id, doing)
@@ -93,7 +98,7 @@ class LocalCopies:
                     first=lambda: self._generations.give_up(generation, svol.row.volume_id),
                 )
             pvol.link.pending.update(svol.pending())
-            return self.run(pvol, svol)
+            return self.run(pvol, svol, pace=pace)
 
     def resync_reverse(
         self,
@@ -102,6 +107,7 @@ class LocalCopies:
         lease: WorkflowId | None = None,
         force: Force | None = None,
         cancel: Cancel | None = None,
+        pace: CopyPace | None = None,
     ) -> CopyJob:
         """Copy what is pending on either side from the SVOL back to the PVOL (640, 650).
 
@@ -115,7 +121,7 @@ class LocalCopies:
         with state.operation("resync", [pair_id], lease=lease):
             pvol, svol = state.sides(pair_id)
             if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol, force=force):
-                return self.resume_copy(pair_id)
+                return self.resume_copy(pair_id, pace=pace)
             self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease, cancel=cancel)
             with state.control:
                 # Again: the world may have moved while the siblings were split.
@@ -132,9 +138,9 @@ class LocalCopies:
                 )
             # The fence is closed: nothing is marked any more. Union into the copying side's row.
             svol.link.pending.update(pvol.pending())
-            return self.run(svol, pvol)
+            return self.run(svol, pvol, pace=pace)
 
-    def resume_copy(self, pair_id: PairId) -> CopyJob:
+    def resume_copy(self, pair_id: PairId, *, pace: CopyPace | None = None) -> CopyJob:
         """Go on with an interrupted copy, in its direction; or return the one that runs."""
         state = self._state
         pvol, svol = state.sides(pair_id)
@@ -145,8 +151,8 @@ class LocalCopies:
         if running:
             running.close()
         if pvol.row.direction is Direction.FORWARD:
-            return self.run(pvol, svol)
-        return self.run(svol, pvol)
+            return self.run(pvol, svol, pace=pace)
+        return self.run(svol, pvol, pace=pace)
 
     def resume_unclean(self) -> None:
         """Resync what an unclean end has split, as soon as it may be."""
@@ -162,7 +168,31 @@ class LocalCopies:
 
     # --- the copy itself -------------------------------------------------------------------------
 
-    def run(self, source: Mirror, target: Mirror) -> CopyJob:
+    def begin(self, source: Mirror, target: Mirror) -> None:
+        """Begin the initial copy of a new pair; two volumes without data are DUPLEX at once."""
+        if not (self._is_blank(source) and self._is_blank(target)):
+            source.mark_all()
+            self.run(source, target)
+            return
+        target.link.idle()
+        source.link.forward(target.link)
+        # Whatever is written from here on is passed on; what was written before is seen now.
+        if self._is_blank(source) and self._is_blank(target):
+            try:
+                self._finish_forward(source, target)
+            except PyrepError as error:
+                _log.info("pair.blank pair=%s copied after all: %s", source.row.pair_id, error)
+            else:
+                return
+        source.link.idle()
+        source.mark_all()
+        self.run(source, target)
+
+    def _is_blank(self, mirror: Mirror) -> bool:
+        """Whether the volume is one hole, as its storage tells."""
+        return next(self._state.volume(mirror.row.volume_id).io.extents(), None) is None
+
+    def run(self, source: Mirror, target: Mirror, *, pace: CopyPace | None = None) -> CopyJob:
         """Forward and copy out of `source`, whose row holds the union. Rows are in COPY."""
         state = self._state
         target.link.idle()
@@ -182,7 +212,14 @@ class LocalCopies:
             if error is not None and not state.closing:
                 self._breaks.refresh()
 
-        job = CopyJob(what=what, work=copying(source.link, finish), ended=ended)
+        asked, options = pace or CopyPace(), state.options
+        job = CopyJob(
+            what=what,
+            work=copying(source.link, finish),
+            ended=ended,
+            rate=asked.rate or options.copy_rate,
+            workers=asked.workers or options.copy_workers,
+        )
         with state.control:
             source.job, source.failed = job, False
         job.start()

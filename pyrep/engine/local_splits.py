@@ -233,6 +233,7 @@ class LocalSplits:
 
         Raises:
             BusyError: it runs still.
+            RefusedError: it is paused.
             CancelledError: the caller gave up waiting, or the copy was stopped.
         """
         with self._state.control:
@@ -240,7 +241,7 @@ class LocalSplits:
         left_s = self._state.options.copy_wait_s
         while job and not job.is_done:
             try:
-                job.wait(min(_LOOK_S, left_s))
+                job.wait_unless_paused(doing, min(_LOOK_S, left_s))
             except TimedOutError as error:
                 if cancel:
                     cancel.check(doing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pyrep._core import Io
+from pyrep.model.copyrate import CopyRate, check_copy_workers
 from pyrep.model.ids import VolumeId
 from pyrep.seams import HostAgent
 
@@ -54,6 +55,8 @@ class Options:
         hold_max_ms: longest hold of a backup (420 to 470).
         digests: see `Digests`.
         digest_rate_bytes_s: most that is read for digests in the background; 0: no limit.
+        copy_rate: bounds of every copy that this system leads, unless a command names others.
+        copy_workers: threads of a local copy; one to a remote volume does with one.
         host_agents: what runs on the hosts, per volume of this system.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -64,7 +67,12 @@ class Options:
     queue_bytes: int = 64 << 20
     copy_wait_s: float = 600.0
     hold_max_ms: float = 500.0
+    copy_rate: CopyRate = field(default_factory=CopyRate)
+    copy_workers: int = 2
     digests: Digests = Digests.AFTER_BACKUP
     digest_rate_bytes_s: int = 0
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     storage: Callable[[VolumeId, Io], Io] = _plain
+
+    def __post_init__(self) -> None:
+        check_copy_workers(self.copy_workers)

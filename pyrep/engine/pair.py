@@ -17,6 +17,8 @@ from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError, TimedOutError
 from pyrep.model import (
+    CopyPace,
+    CopyRate,
     Direction,
     Generation,
     GroupId,
@@ -25,6 +27,7 @@ from pyrep.model import (
     Row,
     SplitCause,
     WorkflowId,
+    check_copy_workers,
 )
 from pyrep.model.situation import Force
 
@@ -173,6 +176,8 @@ class Pair:
         force: Force | None = None,
         cancel: Cancel | None = None,
         lease: WorkflowId | None = None,
+        rate: CopyRate | None = None,
+        workers: int | None = None,
     ) -> CopyJob | None:
         """Begin to copy the union of both sides' pending chunks; return the job.
 
@@ -187,24 +192,82 @@ class Pair:
             cancel: ends the wait for local copies out of a volume that is to be copied back into
                 (at most `Options.copy_wait_s`); the copy itself has its own, in the job.
             lease: the workflow on whose behalf.
+            rate: bounds of its rate, also of a copy that runs already; None: `Options.copy_rate`.
+                It may be changed while the copy runs: `pair.job.rate`.
+            workers: threads that copy; None: `Options.copy_workers`, one to a remote volume. A
+                reverse copy of a remote pair is made by the other system, with one.
 
         Raises:
             RefusedError, BusyError, CancelledError, PathLostError: nothing has changed, but perhaps
                 a protective split of the target's local mirrors.
+            InvalidArgumentError: so many workers can't be; nothing has changed.
         """
+        if workers is not None:
+            check_copy_workers(workers)
+        pace = CopyPace(rate=rate, workers=workers)
+        job = self._resync(direction, force=force, cancel=cancel, lease=lease, pace=pace)
+        if job is not None and rate is not None:
+            job.rate = rate
+        return job
+
+    def _resync(
+        self,
+        direction: Direction,
+        *,
+        force: Force | None,
+        cancel: Cancel | None,
+        lease: WorkflowId | None,
+        pace: CopyPace,
+    ) -> CopyJob | None:
         forward = direction is Direction.FORWARD
         if self.row.is_remote:
             self._check_primary("resync")
             if forward:
-                return self._remote.copies.resync_forward(self._pair_id, lease=lease, force=force)
+                return self._remote.copies.resync_forward(
+                    self._pair_id, lease=lease, force=force, pace=pace
+                )
             return self._remote.copies.resync_reverse(
-                self._pair_id, lease=lease, force=force, cancel=cancel
+                self._pair_id, lease=lease, force=force, cancel=cancel, pace=pace
             )
         if forward:
-            return self._local.copies.resync_forward(self._pair_id, lease=lease, force=force)
+            return self._local.copies.resync_forward(
+                self._pair_id, lease=lease, force=force, pace=pace
+            )
         return self._local.copies.resync_reverse(
-            self._pair_id, lease=lease, force=force, cancel=cancel
+            self._pair_id, lease=lease, force=force, cancel=cancel, pace=pace
         )
+
+    def pause_copy(self) -> None:
+        """Let the pair's copy rest until `resume_copy`. Idempotent.
+
+        The pair stays in COPY, hosts go on, and what they write is passed on or pending as before.
+        Whatever would have to wait for the copy is refused meanwhile: a backup with this mirror, a
+        copy into its source. Split, cancel and close work as ever. The pause ends with the copy and
+        with the system: a system that is opened goes on with its copies.
+
+        Raises:
+            RefusedError: no copy runs.
+        """
+        self._running_job("pause").pause()
+
+    def resume_copy(self) -> None:
+        """Go on with a copy that was paused. Idempotent.
+
+        Raises:
+            RefusedError: no copy runs.
+        """
+        self._running_job("resume").resume()
+
+    def _running_job(self, doing: str) -> CopyJob:
+        if self.row.is_remote:
+            self._check_primary(f"{doing} the copy of")
+        job = self.job
+        if job is None:
+            raise RefusedError(
+                f"cannot {doing} the copy of {self.name}: no copy runs, it is {self.row.status}",
+                hint="begin one with pair.resync()",
+            )
+        return job
 
     def dissolve(
         self,

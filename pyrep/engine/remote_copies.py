@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from pyrep._core import Bitmap
 from pyrep.engine.cancel import Cancel
-from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.copying import copying
+from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
@@ -28,7 +29,7 @@ from pyrep.interconnect.messages import (
     ReverseReady,
     ReverseRun,
 )
-from pyrep.model import Direction, PairId, PairStatus, Row, WorkflowId
+from pyrep.model import CopyPace, CopyRate, Direction, PairId, PairStatus, Row, WorkflowId
 from pyrep.model.situation import Command, Force
 
 __all__ = ["RemoteCopies", "resumes_forward"]
@@ -61,6 +62,7 @@ class RemoteCopies:
         force: Force | None = None,
         timeout_s: float = 0,
         by_itself: bool = False,
+        pace: CopyPace | None = None,
     ) -> CopyJob | None:
         """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
 
@@ -76,12 +78,12 @@ class RemoteCopies:
             if by_itself and not resumes_forward(mirror.row):
                 return None
             if self._judge.remote(Command.RESYNC_FORWARD, mirror, force=force):
-                return self._begin_forward(mirror)
+                return self._begin_forward(mirror, pace)
             if mirror.row.status is not PairStatus.COPY:
                 return None
-            return _running(mirror) or self._begin_forward(mirror)
+            return _running(mirror) or self._begin_forward(mirror, pace)
 
-    def _begin_forward(self, mirror: Mirror) -> CopyJob:
+    def _begin_forward(self, mirror: Mirror, pace: CopyPace | None) -> CopyJob:
         state = self._state
         # What an earlier copy has left on its way would fail in this one's name.
         self._line.drain_or_break(mirror)
@@ -100,14 +102,14 @@ class RemoteCopies:
         )
         mirror.link.pending.update(union)
         if union.any():
-            return self.start_forward(mirror)
+            return self.start_forward(mirror, pace)
         outlet = self._line.bound_outlet(mirror)
         if not outlet.ship_clean(mirror):
             # Written since the union was read: its copy goes out of order, so that the SVOL's
             # mirrors are split first after all.
             self._become_target(mirror, mirror.pending())
             outlet.ship(mirror)
-        return self._copy_forward(mirror, outlet)
+        return self._copy_forward(mirror, outlet, pace)
 
     def _become_target(self, mirror: Mirror, union: Bitmap) -> None:
         """Ask the SVOL to take this union; what its hosts wrote there meanwhile comes into it.
@@ -118,18 +120,20 @@ class RemoteCopies:
         answer = self._line.peer(mirror).ask(asked)
         union.update_roaring(expect(answer, PendingBits).bits)
 
-    def start_forward(self, mirror: Mirror) -> CopyJob:
+    def start_forward(self, mirror: Mirror, pace: CopyPace | None = None) -> CopyJob:
         """Let the row ship, and copy what is pending in it. Both rows are in COPY."""
-        return self._copy_forward(mirror, self._line.ship(mirror))
+        return self._copy_forward(mirror, self._line.ship(mirror), pace)
 
-    def _copy_forward(self, mirror: Mirror, outlet: Outlet) -> CopyJob:
+    def _copy_forward(self, mirror: Mirror, outlet: Outlet, pace: CopyPace | None) -> CopyJob:
         def finish(job: CopyJob) -> None:
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
 
-        return self._start(mirror, copying(mirror.link, finish))
+        return self._start(mirror, copying(mirror.link, finish), pace)
 
-    def _start(self, mirror: Mirror, work: Callable[[CopyJob], None]) -> CopyJob:
+    def _start(
+        self, mirror: Mirror, work: Callable[[CopyJob], None], pace: CopyPace | None
+    ) -> CopyJob:
         state = self._state
 
         def ended(error: PyrepError | None) -> None:
@@ -139,7 +143,14 @@ class RemoteCopies:
             if error is not None and not state.closing:
                 self._failures.refresh()
 
-        job = CopyJob(what=name_of(mirror.row, state.system_id), work=work, ended=ended)
+        asked = pace or CopyPace()
+        job = CopyJob(
+            what=name_of(mirror.row, state.system_id),
+            work=work,
+            ended=ended,
+            rate=asked.rate or state.options.copy_rate,
+            workers=asked.workers or 1,
+        )
         with state.control:
             mirror.job, mirror.failed = job, False
         job.start()
@@ -165,6 +176,7 @@ class RemoteCopies:
         force: Force | None = None,
         timeout_s: float = 0,
         cancel: Cancel | None = None,
+        pace: CopyPace | None = None,
     ) -> CopyJob:
         """Copy the union of both sides' pending chunks back to the PVOL (540/550, 660/670).
 
@@ -182,14 +194,16 @@ class RemoteCopies:
                 running = _running(mirror)
                 if running:
                     return running
-            return self._begin_reverse(mirror, lease, force, cancel)
+            return self._begin_reverse(mirror, lease=lease, force=force, cancel=cancel, pace=pace)
 
     def _begin_reverse(
         self,
         mirror: Mirror,
+        *,
         lease: WorkflowId | None,
         force: Force | None,
         cancel: Cancel | None,
+        pace: CopyPace | None,
     ) -> CopyJob:
         state = self._state
         peer = self._line.peer(mirror)
@@ -218,8 +232,9 @@ class RemoteCopies:
                 mirror.link.mark()
                 state.commit(before)
             raise
-        peer.ask(ReverseRun(pair_id=pair_id))
-        return self._start(mirror, lambda job: self._follow_reverse(mirror, job))
+        rate = (pace and pace.rate) or state.options.copy_rate
+        peer.ask(ReverseRun(pair_id=pair_id, **_bounds(rate)))
+        return self._start(mirror, lambda job: self._follow_reverse(mirror, job), pace)
 
     def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool, forced: bool) -> None:
         """Hand this side's bits over, and get ready for what will come."""
@@ -246,7 +261,10 @@ class RemoteCopies:
         pair_id = mirror.row.pair_id
         while True:
             cancel = job.wake.is_set()
-            answer = peer.ask(ReverseProgress(pair_id=pair_id, cancel=cancel))
+            asked = ReverseProgress(
+                pair_id=pair_id, cancel=cancel, paused=job.is_paused, **_bounds(job.rate)
+            )
+            answer = peer.ask(asked)
             facts = expect(answer, CopyFacts)
             job.done_bytes, job.total_bytes = facts.done_bytes, facts.total_bytes
             if facts.done:
@@ -275,6 +293,13 @@ class RemoteCopies:
                 direction=Direction.FORWARD,
                 target_consistent=True,
             )
+
+
+def _bounds(rate: CopyRate) -> dict[str, int]:
+    return {
+        "ceiling_bytes_s": rate.ceiling_bytes_s or 0,
+        "floor_bytes_s": rate.floor_bytes_s or 0,
+    }
 
 
 def _running(mirror: Mirror) -> CopyJob | None:

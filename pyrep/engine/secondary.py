@@ -8,7 +8,8 @@ import threading
 from dataclasses import replace
 
 from pyrep._core import Ack, Fence
-from pyrep.engine.copyjob import CopyJob, copying
+from pyrep.engine.copying import copying
+from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge, check_same_size, name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
@@ -30,10 +31,12 @@ from pyrep.interconnect.messages import (
     PendingBits,
     ReverseProgress,
     ReverseReady,
+    ReverseRun,
     SplitPair,
 )
 from pyrep.model import (
     AckPoint,
+    CopyRate,
     CopyType,
     Direction,
     GroupId,
@@ -295,12 +298,13 @@ class SecondarySide:
             channel=outlet.channel(mirror.row.pair_id),
         )
 
-    def run_reverse(self, peer: Peer, pair_id: str) -> None:
+    def run_reverse(self, peer: Peer, asked: ReverseRun) -> None:
         """550, 670: copy everything in the union to the PVOL."""
-        mirror = self.mirror(peer, pair_id)
+        mirror = self.mirror(peer, asked.pair_id)
         outlet = peer.known_outlet(self._group(mirror))
         if outlet is None:
-            raise PathLostError(f"pair {pair_id} has no stream")
+            raise PathLostError(f"pair {asked.pair_id} has no stream")
+        rate = _rate_of(asked)
         outlet.ship(mirror)
 
         def finish(job: CopyJob) -> None:
@@ -311,7 +315,7 @@ class SecondarySide:
                 self._ended.notify_all()
 
         what = name_of(mirror.row, self._state.system_id)
-        job = CopyJob(what=what, work=copying(mirror.link, finish), ended=ended)
+        job = CopyJob(what=what, work=copying(mirror.link, finish), ended=ended, rate=rate)
         with self._ended:
             self._jobs[mirror.row.pair_id] = job
             mirror.job = job
@@ -329,6 +333,7 @@ class SecondarySide:
         job = self._jobs.get(mirror.row.pair_id)
         if job is None:
             raise NotFoundError(f"pair {asked.pair_id} isn't copying back")
+        _steer(job, asked)
         if asked.cancel:
             self._end_job(mirror)
         with self._ended:
@@ -440,3 +445,20 @@ class SecondarySide:
                     pending_union=False,
                 )
             )
+
+
+def _rate_of(asked: ReverseRun | ReverseProgress) -> CopyRate:
+    return CopyRate(
+        ceiling_bytes_s=asked.ceiling_bytes_s or None, floor_bytes_s=asked.floor_bytes_s or None
+    )
+
+
+def _steer(job: CopyJob, asked: ReverseProgress) -> None:
+    """Let the copy go on as the primary's job has it."""
+    rate = _rate_of(asked)
+    if job.rate != rate:
+        job.rate = rate
+    if asked.paused and not job.is_paused:
+        job.pause()
+    elif job.is_paused and not asked.paused:
+        job.resume()

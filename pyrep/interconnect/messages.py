@@ -182,16 +182,21 @@ class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready
 
 
 class ReverseRun(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_run"):
-    """The target is ready: copy (550, 670)."""
+    """The target is ready: copy (550, 670), within these bounds (0: none was set)."""
 
     pair_id: str
+    ceiling_bytes_s: int = 0
+    floor_bytes_s: int = 0
 
 
 class ReverseProgress(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_progress"):
-    """Wait a moment for the reverse copy, and tell how far it is."""
+    """Wait a moment for the reverse copy, and tell how far it is; how it is to go on."""
 
     pair_id: str
     cancel: bool = False
+    paused: bool = False
+    ceiling_bytes_s: int = 0
+    floor_bytes_s: int = 0
 
 
 class ReverseEnd(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_end"):

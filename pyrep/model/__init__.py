@@ -1,5 +1,6 @@
 """Nouns and rules that are pure: frozen values, no I/O, nothing to wait for."""
 
+from pyrep.model.copyrate import COPY_WORKERS_MAX, CopyPace, CopyRate, check_copy_workers
 from pyrep.model.generation import (
     Generation,
     GenerationCause,
@@ -60,6 +61,7 @@ __all__ = [
     "CHUNK_BYTES_DEFAULT",
     "CHUNK_BYTES_MAX",
     "CHUNK_BYTES_MIN",
+    "COPY_WORKERS_MAX",
     "GIB",
     "KIB",
     "MIB",
@@ -67,6 +69,8 @@ __all__ = [
     "TIB",
     "AckPoint",
     "Command",
+    "CopyPace",
+    "CopyRate",
     "CopyType",
     "Decision",
     "Direction",
@@ -98,6 +102,7 @@ __all__ = [
     "WorkflowRecord",
     "WorkflowState",
     "check_chunk_bytes",
+    "check_copy_workers",
     "check_id",
     "check_roles",
     "choose_reuse",

@@ -58,7 +58,7 @@ class Pool:
         for pair_id in chosen:
             job = self._system.local_pairs.copies.resync_forward(pair_id, lease=workflow_id)
             if job is not None:
-                job.wait()
+                job.wait_unless_paused(f"cannot back up with pair {pair_id}")
         sides = [self._state.sides(pair_id) for pair_id in chosen]
         for pvol, _ in sides:
             pvol.link.settle()

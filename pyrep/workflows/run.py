@@ -167,7 +167,14 @@ class Run:
         _log.info("workflow.step workflow=%s step=%d %s", self.workflow_id, number, text)
         self.report()
 
-    def report(self, done_bytes: int = 0, total_bytes: int = 0) -> None:
+    def report(
+        self,
+        done_bytes: int = 0,
+        total_bytes: int = 0,
+        *,
+        rate_bytes_s: float | None = None,
+        eta_s: float | None = None,
+    ) -> None:
         """Tell the caller where it is."""
         if self._progress:
             self._progress(
@@ -176,12 +183,19 @@ class Run:
                     step=self.step_number,
                     done_bytes=done_bytes,
                     total_bytes=total_bytes,
+                    rate_bytes_s=rate_bytes_s,
+                    eta_s=eta_s,
                 )
             )
 
     def relay(self, progress: Progress) -> None:
         """Pass a part's progress on under this step's number."""
-        self.report(progress.done_bytes, progress.total_bytes)
+        self.report(
+            progress.done_bytes,
+            progress.total_bytes,
+            rate_bytes_s=progress.rate_bytes_s,
+            eta_s=progress.eta_s,
+        )
 
     def _stopped(self, error: Exception) -> PyrepError:
         name, where = repr(self.workflow_id), self.system.system_id

@@ -49,7 +49,7 @@ def break_off(world: World, svol: str, direction: Direction) -> None:
     pair_id = pair_to(world, svol)
     system = world.systems[f"100{svol[-1]}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyrep.engine.copyjob.Copier", Stopping)
+        patch.setattr("pyrep.engine.copying.Copier", Stopping)
         job = system.pair(pair_id).resync(direction=direction)
         assert job is not None
         with pytest.raises(CancelledError):

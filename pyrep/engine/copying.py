@@ -1,0 +1,74 @@
+"""The copy itself: what the threads of a job do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from pyrep._core import Copier, LinkCore
+from pyrep.engine.copyjob import CopyJob
+
+__all__ = ["copying"]
+
+
+def copying(link: LinkCore, finish: Callable[[CopyJob], None]) -> Callable[[CopyJob], None]:
+    """Return the work of sending everything pending in `link`'s row, and then finishing."""
+
+    def work(job: CopyJob) -> None:
+        start_s = time.monotonic()
+        job.total_bytes = link.pending.count() * link.chunk_bytes
+        with Copier(link, workers=job.workers) as copier:
+            _Crew(job, copier).run()
+        job.sent_s = time.monotonic() - start_s
+        finish(job)
+
+    return work
+
+
+class _Crew:
+    """The workers of one copy. The job's own thread is the first of them."""
+
+    def __init__(self, job: CopyJob, copier: Copier) -> None:
+        self._job = job
+        self._copier = copier
+        self._failed = threading.Event()
+        self._errors: list[Exception] = []
+
+    def run(self) -> None:
+        """Copy everything. Raises what the first worker that failed has raised."""
+        others = [
+            threading.Thread(
+                target=self._copy, args=(worker,), name=f"copy {self._job.what} {worker}"
+            )
+            for worker in range(1, self._job.workers)
+        ]
+        for one in others:
+            one.start()
+        self._copy(0)
+        for one in others:
+            one.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _copy(self, worker: int) -> None:
+        try:
+            self._send(worker)
+        except Exception as error:  # noqa: BLE001 (raised by run)
+            self._errors.append(error)
+            self._failed.set()
+
+    def _send(self, worker: int) -> None:
+        job, copier = self._job, self._copier
+        more = True
+        while more and not self._failed.is_set():
+            before, start_s = copier.progress_of(worker), time.monotonic()
+            more = copier.run(job.batch_bytes, job.wake, worker=worker)
+            after = copier.progress_of(worker)
+            job.breathe(
+                done_bytes=copier.progress.copied_bytes,
+                took_s=time.monotonic() - start_s,
+                sent_bytes=after.data_bytes - before.data_bytes,
+                passes=after.passes - before.passes,
+                crowded=after.crowded - before.crowded,
+            )
