@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyrep.engine import StorageSystem
-from pyrep.errors import NotFoundError, RefusedError
+from pyrep.errors import FileSystemError, MissingLibraryError, NotFoundError, RefusedError
 from pyrep.host import NoHostAgent
 from pyrep.model import (
     Direction,
@@ -26,11 +26,15 @@ from pyrep.model import (
     WorkflowState,
 )
 from pyrep.seams import HostAgent
+from pyrep.workflows.browse import pending_files
 from pyrep.workflows.run import token_of
 
 __all__ = ["ProductionSide", "production_verbs"]
 
 _log = logging.getLogger(__name__)
+
+_NAMED = 20
+"""So many files, or ranges, a refusal names."""
 
 
 class ProductionSide:
@@ -66,6 +70,20 @@ class ProductionSide:
     def pending(self, pair: str) -> str:
         """Return what is pending in the PVOL's row, as it travels."""
         return self._state.mirror(PairId(pair)).link.pending.to_roaring().hex()
+
+    def touched(self, pair: str) -> dict[str, Any]:
+        """Tell which files have pending chunks, the first ones by name; or which bytes have."""
+        try:
+            found = pending_files(self._system, pair).paths
+        except (FileSystemError, MissingLibraryError) as error:
+            _log.info("restore.touched pair=%s no files: %s", pair, error)
+            found = ()
+        extents = self._system.pair(pair).pending_extents()
+        return {
+            "paths": [one.hex() for one in found[:_NAMED]],
+            "extents": extents[:_NAMED],
+            "count": len(found) or len(extents),
+        }
 
     def begin(self, workflow: str, kind: str, volume: str, *, leads: bool) -> None:
         """Lease the volume's tree here, and keep a record of the workflow that another leads."""
@@ -232,6 +250,7 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
             "ended": side.has_ended(body["workflow"]),
         },
         "restore.pending": lambda body: answer(pending=side.pending(body["pair"])),
+        "restore.touched": lambda body: side.touched(body["pair"]),
         "restore.begin": begin,
         "restore.stop": stop,
         "restore.drain": lambda body: answer(pending=side.drain(body["workflow"], body["pair"])),

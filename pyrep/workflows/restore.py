@@ -106,7 +106,8 @@ class Restore:
         self._state.volume(self.subject.member.source).core.lease(token_of(run.workflow_id))
         if self.subject.remote is not None:
             pending = site.split()
-            if pending and run.kind is WorkflowKind.RESTORE_FILES:
+            may_lose = run.kind is WorkflowKind.RESTORE_VOLUME or self.request.discard_pending
+            if pending and not may_lose:
                 self._release_held(run)
                 site.forward()
                 site.start()

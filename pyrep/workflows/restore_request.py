@@ -18,6 +18,7 @@ class RestoreRequest:
         paths: paths and patterns of the files; empty for the whole volume by name.
         delete_extra: also remove files that a chosen directory has and the generation lacks.
         partition: the partition that holds the files; None: the volume itself does.
+        discard_pending: of Fig. 5, let what is pending in 105a's row go back in time.
     """
 
     generation: str
@@ -25,6 +26,7 @@ class RestoreRequest:
     paths: tuple[bytes, ...] = ()
     delete_extra: bool = False
     partition: int | None = None
+    discard_pending: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the journal and the path; names that aren't UTF-8 survive."""
@@ -34,6 +36,7 @@ class RestoreRequest:
             "paths": [path.hex() for path in self.paths],
             "delete_extra": self.delete_extra,
             "partition": self.partition,
+            "discard_pending": self.discard_pending,
         }
 
     @classmethod
@@ -45,6 +48,7 @@ class RestoreRequest:
             paths=tuple(bytes.fromhex(path) for path in data["paths"]),
             delete_extra=data["delete_extra"],
             partition=data.get("partition"),  # one written before there were any
+            discard_pending=data.get("discard_pending", False),
         )
 
 

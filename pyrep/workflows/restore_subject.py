@@ -157,17 +157,36 @@ class RestoreSubject:
             )
 
     def check_nothing_pending(self, status: str, pending: int) -> None:
-        """Refuse while 105a's row has pending bits: acknowledged writes would go back in time."""
-        if self.remote is None or (status == PairStatus.DUPLEX and not pending):
+        """Refuse while 105a's row has pending bits: acknowledged writes would go back in time.
+
+        Unless the caller, who was told whose they are, discards them by name.
+        """
+        stands = status in {PairStatus.DUPLEX, PairStatus.SPLIT}
+        if self.remote is None or (stands and not pending):
             return
-        if status == PairStatus.SPLIT and not pending:
+        if status == PairStatus.SPLIT and self.request.discard_pending:
             return
         volume = f"{self.member.origin_system}:{self.member.origin_volume}"
         raise RefusedError(
             f"cannot restore files into {volume}: its remote pair {self.remote.row.pair_id} is "
-            f"{status} with {pending} chunks pending, which would go back in time",
-            hint="resync the pair forward first, or restore the whole volume by name (whole=True)",
+            f"{status} with {pending} chunks pending, which would go back in time: "
+            f"{self._touched(self.remote)}",
+            hint="resync the pair forward first, restore the whole volume by name (whole=True), or "
+            "let them go back in time by name (discard_pending=True)",
         )
+
+    def _touched(self, remote: Mirror) -> str:
+        """Return, in words, which files of 105a have pending chunks, or which bytes."""
+        asked = {"pair": remote.row.pair_id}
+        facts = self._system.ask(remote.row.pair_system_id, "restore.touched", asked)
+        if facts["paths"]:
+            paths = [bytes.fromhex(one).decode(errors="backslashreplace") for one in facts["paths"]]
+            named, unit = [f"/{path.lstrip('/')}" for path in paths], "files"
+        else:
+            named = [f"{first}…{first + length}" for first, length in facts["extents"]]
+            unit = "bytes"
+        more = facts["count"] - len(named)
+        return f"{unit} {', '.join(named)}{f' and {more} more' if more > 0 else ''}"
 
     def check_room(self, cancel: Cancel | None) -> None:
         """Plan once while everything still runs: no room and bad paths are found here."""

@@ -147,6 +147,7 @@ def _request(
     whole: bool,
     delete_extra: bool,
     partition: int | None,
+    discard_pending: bool,
 ) -> RestoreRequest:
     if whole and partition is not None:
         raise InvalidArgumentError(
@@ -164,6 +165,7 @@ def _request(
         paths=tuple(os.fsencode(path) for path in paths),
         delete_extra=delete_extra,
         partition=partition,
+        discard_pending=discard_pending,
     )
 
 
@@ -197,6 +199,7 @@ def dry_run_restore(
     whole: bool = False,
     delete_extra: bool = False,
     partition: int | None = None,
+    discard_pending: bool = False,
     cancel: Cancel | None = None,
 ) -> Estimate:
     """Tell what `restore` would do, and do nothing (dry run).
@@ -204,7 +207,13 @@ def dry_run_restore(
     Args and errors as `restore`.
     """
     request = _request(
-        generation, volume, paths, whole=whole, delete_extra=delete_extra, partition=partition
+        generation,
+        volume,
+        paths,
+        whole=whole,
+        delete_extra=delete_extra,
+        partition=partition,
+        discard_pending=discard_pending,
     )
     home = _home(system, generation)
     if home != system.system_id:
@@ -224,6 +233,7 @@ def restore(
     whole: bool = False,
     delete_extra: bool = False,
     partition: int | None = None,
+    discard_pending: bool = False,
     progress: ProgressCallback | None = None,
     cancel: Cancel | None = None,
 ) -> RestoreReport:
@@ -241,6 +251,8 @@ def restore(
         delete_extra: also remove what a chosen directory has and the generation lacks.
         partition: the number of the partition that holds the files; None: the volume has a file
             system and no partitions. Files of a partition are always restored by Fig. 5.
+        discard_pending: restore files although chunks of the primary's volume are pending: they go
+            back in time, to what the secondary has. The refusal without it names whose they are.
         progress: called at each step (not when another system leads).
         cancel: ends it at the next good point; the workflow stays to be resumed or abandoned.
 
@@ -250,7 +262,13 @@ def restore(
         WorkflowError: stopped at a step; `resume` or `abandon` it.
     """
     asked = _request(
-        generation, volume, paths, whole=whole, delete_extra=delete_extra, partition=partition
+        generation,
+        volume,
+        paths,
+        whole=whole,
+        delete_extra=delete_extra,
+        partition=partition,
+        discard_pending=discard_pending,
     )
     request = replace(asked, generation=_generation_of(system, generation))
     home = _home(system, request.generation)
@@ -421,7 +439,7 @@ def attach(system: StorageSystem) -> None:
         return checked
 
     for name, verb in production_verbs(side).items():
-        late = name in {"restore.facts", "restore.pending", "restore.end"}
+        late = name in {"restore.facts", "restore.pending", "restore.touched", "restore.end"}
         calls[name] = bound(verb, may_be_late=late)
     secondary = SecondaryBackup(system)
     calls["backup.prepare"] = lambda peer, body: secondary.prepare(peer.system_id, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrep.engine.peer import Peer
+from pyrep.errors import PathLostError
 from pyrep.interconnect.messages import Done, OpenStream, decode_message, encode
 from pyrep.model import GroupId, SystemId
 
@@ -17,10 +18,10 @@ class Far:
         self.told: list[OpenStream] = []
 
     def send_frame(self, frame: bytes) -> None:
-        raise NotImplementedError
+        raise PathLostError(f"nobody takes {len(frame)} bytes")
 
     def send_ack(self, ack: bytes) -> None:
-        raise NotImplementedError
+        raise PathLostError(f"nobody takes {len(ack)} bytes")
 
     def request(self, message: bytes) -> bytes:
         opened = decode_message(message)

@@ -9,7 +9,7 @@ import pytest
 
 from pyrep._core import Ack, LinkCore, MemoryIo, Tree, VolumeCore, Wake, check_frame
 from pyrep.engine.outlet import Outlet
-from pyrep.errors import PyrepError
+from pyrep.errors import PathLostError, PyrepError
 from pyrep.model import GroupId, SystemId
 from pyrep.seams import Connection
 
@@ -32,13 +32,13 @@ class _HeldConnection(Connection):
         self.let_go.acquire()
 
     def send_ack(self, ack: bytes) -> None:
-        raise NotImplementedError
+        raise PathLostError(f"nobody takes {len(ack)} bytes")
 
     def request(self, message: bytes) -> bytes:
-        raise NotImplementedError
+        raise PathLostError(f"nobody answers {len(message)} bytes")
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Nothing is behind it."""
 
     def pass_one(self) -> int:
         """Let one frame be sent; return its last record's number."""

@@ -281,8 +281,31 @@ def test_pending_chunks_of_105a_refuse_a_restore_of_files_and_name_the_choices(
         restore(sites.b, generation.generation_id, "105a", ["/docs"])
     assert "resync the pair forward" in str(caught.value.hint)
     assert "whole=True" in str(caught.value.hint)
+    assert "bytes" in str(caught.value) or "files" in str(caught.value)
     assert sites.agent.log == []
     assert sites.remote().status().status is PairStatus.SPLIT
+    sites.check_at_rest()
+
+
+def test_files_with_pending_chunks_are_named_and_go_back_in_time_only_by_name(
+    sites: Sites,
+) -> None:
+    generation = sites.take()
+    with sites.edit() as files:
+        files.write_difference(b"/docs/file1", b"gone, too")
+    sites.remote().split()
+    with sites.edit() as files:
+        files.write_difference(b"/big", b"written after the split")
+    with pytest.raises(RefusedError, match=r"go back in time: files .*/big") as caught:
+        restore(sites.b, generation.generation_id, "105a", ["/docs"])
+    assert "discard_pending=True" in str(caught.value.hint)
+    restore(sites.b, generation.generation_id, "105a", ["/docs"], discard_pending=True)
+    with sites.look() as files:
+        assert files.read(b"/big")[:10] == bytes(range(10))
+        assert files.read(b"/docs/file1") == b"B" * 3001
+    assert sites.content("105a") == sites.content("105b")
+    assert sites.remote().status().status is PairStatus.DUPLEX
+    sites.fsck()
     sites.check_at_rest()
 
 
