@@ -23,7 +23,7 @@ from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.options import BadBitmap, ChangedBacking
 from pyrep.engine.state import LiveVolume, SystemState
-from pyrep.engine.store import new_data_id
+from pyrep.engine.store import new_data_id, remove_files
 from pyrep.errors import BackingChangedError, BitmapFileError, InUseError, NotFoundError
 from pyrep.meta import EpochRecord, VolumeRecord
 from pyrep.model import (
@@ -123,9 +123,12 @@ def open_rows(state: SystemState) -> None:
             _fill_newest(state, volume_id)
         kept = {row.row_key for row in state.table.rows()}
         # Closed intervals stay: they say what two generations differ in after an unclean end, too.
-        state.store.remove_strays(kept | {one.row_key for one in state.epochs.all()})
+        strays = state.store.strays(kept | {one.row_key for one in state.epochs.all()})
         state.refence(list(state.live))
         undo.pop_all()
+    # Of a large volume one is scattered over 256 MiB: deleting it takes longer than opening.
+    if strays:
+        state.background("remove marks", lambda: remove_files(strays))
 
 
 def _close_all(state: SystemState) -> None:

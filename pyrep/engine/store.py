@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from pyrep._core import Bitmap, BitmapFile, BitmapKey
@@ -10,7 +11,7 @@ from pyrep.engine.backing import sync_directory
 from pyrep.meta import EpochRecord
 from pyrep.model import Row, chunk_count
 
-__all__ = ["BitmapStore", "new_data_id"]
+__all__ = ["BitmapStore", "new_data_id", "remove_files"]
 
 
 def new_data_id() -> int:
@@ -76,9 +77,13 @@ class BitmapStore:
         """Delete a file. Harmless when it isn't there."""
         self.path_of(row_key).unlink(missing_ok=True)
 
-    def remove_strays(self, known: set[bytes]) -> None:
-        """Delete the files of rows and marks that the table doesn't know (any more)."""
+    def strays(self, known: set[bytes]) -> list[Path]:
+        """Return the files of rows and marks that the table doesn't know (any more)."""
         names = {self.path_of(key).name for key in known}
-        for path in self.directory.glob("*.bitmap"):
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+        return [path for path in self.directory.glob("*.bitmap") if path.name not in names]
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Delete files. Harmless when one isn't there."""
+    for path in paths:
+        path.unlink(missing_ok=True)

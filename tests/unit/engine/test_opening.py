@@ -318,7 +318,7 @@ def test_a_stop_anywhere_in_an_open_loses_no_bit_and_the_next_open_succeeds(
         (SystemTable, "set"),
         (BitmapFile, "mark_open"),
         (LinkCore, "__init__"),
-        (BitmapStore, "remove_strays"),
+        (BitmapStore, "strays"),
     ):
         original = getattr(owner, name)
 
@@ -343,7 +343,7 @@ def test_a_stop_anywhere_in_an_open_loses_no_bit_and_the_next_open_succeeds(
 def test_stray_bitmap_files_go_at_open(closed: Site) -> None:
     stray = closed.root / "100b" / "bitmaps" / f"{'0' * 32}.bitmap"
     stray.write_bytes(b"left by a crash")
-    closed.open("100b")
+    closed.open("100b").close()
     assert not stray.exists()
 
 
