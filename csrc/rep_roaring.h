@@ -13,8 +13,6 @@
 
 REP_API_BEGIN
 
-REP_API_BEGIN
-
 /* cdef:begin */
 typedef struct rep_roaring {
     const uint8_t *bytes;
