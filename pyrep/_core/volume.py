@@ -70,10 +70,12 @@ class VolumeCore(Owned):
         self.wake = wake
         # Kept when the volume is closed: whoever comes too late finds it shut.
         self._door = ffi.gc(door[0], lib.rep_door_free)
+        self._inside: Pointer = None
 
     def close(self) -> None:
-        """Free it; whoever comes later is told that it is closing."""
-        lib.rep_door_shut(self._door, 0)
+        """Give it up; whoever comes later is told that it is closing."""
+        if lib.rep_door_shut(self._door, 0):
+            self._inside = self._pointer  # freed with this object, which who is inside refers to
         super().close()
 
     def enter(self) -> None:

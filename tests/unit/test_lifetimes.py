@@ -10,7 +10,7 @@ import pytest
 
 from pyrep._core import Ack, Apply, LinkCore, MemoryIo, Stream, Tree, VolumeCore, Wake
 from pyrep._core.native import Owned, Pointer, ffi
-from pyrep.errors import InvalidArgumentError, PathLostError
+from pyrep.errors import CancelledError, InvalidArgumentError, PathLostError
 
 SIZE = 1 << 20
 CHUNK = 4096
@@ -129,3 +129,16 @@ def test_a_link_lives_as_long_as_a_channel_or_another_link_leads_to_it() -> None
     volumes[0].close()
     source.close()
     apply.close()
+
+
+def test_a_volume_that_is_closed_below_a_write_is_freed_after_it() -> None:
+    io, tree, wake = MemoryIo(SIZE), Tree(1), Wake()
+    volume = VolumeCore(io, tree, name="105", wake=wake)
+    volume.enter()
+    volume.close()
+    with pytest.raises(CancelledError, match="closing"):
+        volume.pwrite(bytes(CHUNK), 0, ack_timeout_s=1)
+    assert volume.closed
+    assert not volume.shut(0)  # the object below is still there to be asked
+    volume.leave()
+    assert volume.shut(0)
