@@ -7,7 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
-from pyrep._core import FileIo, JournalRefusal, MemoryIo, OverlayIo, VolatileIo, replay_journal
+from pyrep._core import (
+    FileIo,
+    JournalRefusal,
+    LinkCore,
+    MemoryIo,
+    OverlayIo,
+    SliceIo,
+    Tree,
+    VolatileIo,
+    VolumeCore,
+    VolumeIo,
+    Wake,
+    replay_journal,
+)
 from unit.fs.images import MIB, Image, ImageMaker
 from unit.fs.journals import (
     MAGIC,
@@ -23,6 +36,7 @@ from unit.fs.journals import (
     replayed_by_e2fsck,
 )
 
+CHUNK = 8192
 WITHOUT_SUMS = ("-O", "^metadata_csum")
 KINDS = [
     Kind(features=Sums.NONE, type="ext3"),
@@ -354,3 +368,64 @@ def test_e2fsck_would_not_agree_with_a_replay_that_forgets_revokes(images: Image
     assert differing(ours, bytes(theirs)) == []
     theirs[(journal.spare + 2) * 1024] ^= 1
     assert differing(ours, bytes(theirs)) == [((journal.spare + 2) * 1024, [0])]
+
+
+def test_through_a_tracked_volume_every_change_is_marked(images: ImageMaker) -> None:
+    """530: stopped before any write and begun again, too (INV-1)."""
+    journal = make_journal(images, V3)
+    write_log(journal)
+    image = journal.save()
+    before = image.path.read_bytes()
+    _, expected = replayed(image)
+    sequence = journal.blocks[0] * 1024 + 24
+    ended, operations, marked = False, 0, set[int]()
+    while not ended:
+        ended, content, marked = _tracked(before, operations)
+        operations += 1
+        assert content[sequence + 4 :][:200] == expected[sequence + 4 :][:200]
+        assert {at for at, _ in differing(content, expected)} <= {sequence // 1024 * 1024}
+        changed = {
+            at // CHUNK
+            for at in range(0, len(before), 1024)
+            if content[at : at + 1024] != before[at : at + 1024]
+        }
+        assert changed <= marked
+    assert operations > 6
+    assert len(marked) < len(before) // CHUNK // 4
+
+
+def _tracked(before: bytes, operations: int) -> tuple[bool, bytes, set[int]]:
+    with (
+        MemoryIo(len(before)) as base,
+        VolatileIo(base) as io,
+        Tree(0) as tree,
+        Wake() as wake,
+        VolumeCore(io, tree, name="105b", wake=wake) as core,
+        LinkCore(core, chunk_bytes=CHUNK, shares_marks=False) as link,
+    ):
+        base.pwrite(before, 0)
+        link.mark()
+        with VolumeIo(core, ack_timeout_s=0) as volume:
+            io.fail_after(operations, 5)
+            ended = replay_journal(volume).refusal is JournalRefusal.NONE
+            io.fail_after(0, 0)
+            assert replay_journal(volume).refusal is JournalRefusal.NONE
+        cover = link.cover()
+        marked = {chunk for first, count in cover.runs() for chunk in range(first, first + count)}
+        return ended, io.pread(len(before), 0), marked
+
+
+def test_a_partition_is_recovered_and_nothing_around_it_changes(images: ImageMaker) -> None:
+    journal = make_journal(images, V3)
+    write_log(journal)
+    image = journal.save()
+    _, expected = replayed(image)
+    around = b"\xa5" * MIB
+    content = around + image.path.read_bytes() + around
+    with (
+        MemoryIo(len(content)) as disk,
+        SliceIo(disk, offset=MIB, length=len(expected)) as partition,
+    ):
+        disk.pwrite(content, 0)
+        assert replay_journal(partition).recovered
+        assert disk.pread(len(content), 0) == around + expected + around
