@@ -23,9 +23,10 @@ int rep_ext_inline_load(rep_ext *ext, uint32_t inode, unsigned char **out, size_
         whole = calloc(1, room);
         failure = whole ? ext2fs_inline_data_get(ext->fs, inode, &small, whole, &room) : ENOMEM;
     }
-    if (failure) {
+    if (failure || !whole) {
+        int code = rep_ext_failed(ext, "content of inode", inode, failure);
         free(whole);
-        return rep_ext_failed(ext, "content of inode", inode, failure);
+        return code < 0 ? code : -ENOMEM;
     }
     *out = (unsigned char *)whole;
     return 0;
@@ -40,7 +41,7 @@ int rep_ext_inline_read(rep_ext *ext, uint32_t inode, void *buffer, uint64_t len
 
     if (code == 0 && (offset > size || length > size - offset))
         code = rep_ext_failed(ext, "content of inode", inode, EXT2_ET_INODE_CORRUPTED);
-    if (code == 0)
+    if (code == 0 && whole)
         memcpy(buffer, whole + offset, (size_t)length);
     free(whole);
     return code;
@@ -161,7 +162,7 @@ int rep_ext_inline_resize(rep_ext *ext, uint32_t inode, uint64_t size)
         resized = calloc(1, (size_t)size + 1);
         if (!resized)
             code = -ENOMEM;
-        else
+        else if (whole)
             memcpy(resized, whole, held < size ? held : (size_t)size);
         if (code == 0)
             code = rep_ext_inline_replace(ext, inode, resized, (size_t)size);
@@ -179,7 +180,7 @@ static unsigned char *combine(const unsigned char *whole, size_t held, const uns
 
     *size = offset + length > held ? offset + length : held;
     wanted = calloc(1, *size + 1);
-    if (wanted) {
+    if (wanted && whole) {
         memcpy(wanted, whole, held);
         memcpy(wanted + offset, buffer, length);
     }

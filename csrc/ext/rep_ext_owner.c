@@ -247,7 +247,7 @@ int rep_ext_owners_names(rep_ext *ext, const rep_ext_owners *owners, rep_ext_lis
         if (!keep || !places)
             code = rep_ext_refuse(ext, -ENOMEM, "no memory");
     }
-    if (code == 0) {
+    if (code == 0 && keep && places) {
         mark_wanted(owners, out, keep);
         keep_marked(out, keep, places);
     }

@@ -135,7 +135,7 @@ static int find_entry(quota_file *file, uint32_t id, unsigned char **out)
 
     *out = NULL;
     for (unsigned level = 0; level < LEVELS; level++) {
-        uint32_t next = get32(block + 4U * ((id >> (8U * (LEVELS - 1 - level))) & 255U));
+        uint32_t next = get32(block + (size_t)4 * ((id >> (8U * (LEVELS - 1 - level))) & 255U));
         if (next == 0)
             return 0;
         block = block_of(file, next);
@@ -225,7 +225,8 @@ static int add_entry(quota_file *file, uint32_t id, uint64_t space, uint64_t ino
     int code = take_entry(file, &leaf, &slot);
 
     for (unsigned level = 0; code == 0 && level < LEVELS; level++) {
-        size_t reference = (size_t)at * BLOCK + 4U * ((id >> (8U * (LEVELS - 1 - level))) & 255U);
+        size_t reference =
+            (size_t)at * BLOCK + (size_t)4 * ((id >> (8U * (LEVELS - 1 - level))) & 255U);
         uint32_t next = get32(file->bytes + reference);
         if (level == LEVELS - 1)
             next = leaf;
@@ -267,7 +268,7 @@ static int clear_below(quota_file *file, uint32_t number, unsigned level, unsign
     int code = 0;
 
     for (unsigned i = 0; level < LEVELS && code == 0 && i < 256; i++) {
-        uint32_t next = get32(block + 4U * i);
+        uint32_t next = get32(block + (size_t)4 * i);
         if (next == 0)
             continue;
         if (!block_of(file, next) || (seen[next] && level + 1 < LEVELS))
