@@ -47,6 +47,12 @@
 #define REP_BLOCK_WORDS 4096U
 #define REP_BLOCK_BITS ((uint64_t)REP_BLOCK_WORDS * REP_WORD_BITS)
 
+/* Where words that others may change are read as vectors. These are made of aligned 64-bit loads
+ * that no processor splits, though no manual promises it; the thread sanitizer can't know. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define REP_VECTORS
+#endif
+
 struct rep_bitmap {
     uint64_t bit_count;
     int level_count; /* REP_BLOCK_LEVEL + 1 at least */

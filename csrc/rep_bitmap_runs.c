@@ -7,19 +7,22 @@
 
 #include "bitmap_parts.h"
 
-#if defined(__x86_64__)
+#ifdef REP_VECTORS
 #include <immintrin.h>
 #endif
 
 /* Transitions kept at most before they become runs: 32 KiB, which stays in the first cache. */
 #define KEPT 4096
-/* A word has 64 transitions at most, and four are written whether they are there or not. */
-#define SPARE (REP_WORD_BITS + 4)
+/* A word has 64 transitions at most, and they are written in pairs. */
+#define SPARE (REP_WORD_BITS + 2)
+/* With fewer words than a group has cache lines, only theirs are read. */
+#define FEW 8
 
 typedef struct scan {
     const rep_bitmap *a;
     const rep_bitmap *b; /* NULL: a alone */
     bool minus;
+    bool vectors;
     uint64_t from;  /* no bit before it counts */
     uint64_t carry; /* 1: the bit before the next word is set */
     uint64_t kept;
@@ -55,10 +58,14 @@ static inline uint64_t summary_of(const rep_bitmap *bitmap, int level, uint64_t 
 static void join_words(const scan *s, uint64_t group, uint64_t which, uint64_t *words)
 {
     uint64_t other[REP_WORD_BITS];
-    copy_words(s->a, group, which, words);
     uint64_t there = summary_of(s->b, 1, group);
     if (s->minus)
         there &= which;
+    if (!which) {
+        copy_words(s->b, group, there, words);
+        return;
+    }
+    copy_words(s->a, group, which, words);
     if (!there)
         return;
     copy_words(s->b, group, there, other);
@@ -77,7 +84,7 @@ static inline uint64_t find_transitions(const uint64_t *words, uint64_t *transit
     return some;
 }
 
-#if defined(__x86_64__)
+#ifdef REP_VECTORS
 __attribute__((target("avx2"))) static inline uint64_t find_transitions_avx2(const uint64_t *words,
                                                                              uint64_t *transitions)
 {
@@ -112,16 +119,16 @@ keep(scan *s, uint64_t base, const uint64_t *transitions, uint64_t some)
             s->kept = kept;
             return i;
         }
-        /* Without a branch for the first four: how many there are can't be guessed. The top bit
-         * stands for none: nothing is taken from a word without bits. */
-        for (unsigned k = 0; k < 4; k++) {
+        /* Two at a time without a branch: how many there are can't be guessed. The top bit stands
+         * for none: nothing is taken from a word without bits. */
+        unsigned k = 0;
+        do {
             out[k] = at + (unsigned)__builtin_ctzll(left | 1ULL << 63);
             left &= left - 1;
-        }
-        for (unsigned k = 4; k < count; k++) {
-            out[k] = at + (unsigned)__builtin_ctzll(left);
+            out[k + 1] = at + (unsigned)__builtin_ctzll(left | 1ULL << 63);
             left &= left - 1;
-        }
+            k += 2;
+        } while (k < count);
         kept += count;
         some &= some - 1;
     }
@@ -138,7 +145,7 @@ scan_words(scan *s, uint64_t group, unsigned skip, uint64_t *words, bool fast)
     /* The words before are as the last one's top bit, so that they have no transitions. */
     for (int i = -1; i < (int)skip; i++)
         words[i] = s->carry ? ~0ULL : 0;
-#if defined(__x86_64__)
+#ifdef REP_VECTORS
     uint64_t some =
         fast ? find_transitions_avx2(words, transitions) : find_transitions(words, transitions);
 #else
@@ -151,22 +158,80 @@ scan_words(scan *s, uint64_t group, unsigned skip, uint64_t *words, bool fast)
     return end;
 }
 
-#if defined(__x86_64__)
+#ifdef REP_VECTORS
 __attribute__((target("avx2,bmi,popcnt"))) static unsigned
 scan_words_fast(scan *s, uint64_t group, unsigned skip, uint64_t *words)
 {
     return scan_words(s, group, skip, words, true);
 }
+
+/* A whole group, straight out of the bitmap, each word read once. */
+__attribute__((target("avx2,bmi,popcnt"))) static unsigned scan_memory(scan *s, uint64_t group)
+{
+    const __m256i *words = (const __m256i *)(const void *)&s->a->levels[0][group * REP_WORD_BITS];
+    uint64_t transitions[REP_WORD_BITS];
+    uint64_t lasts[4];
+    uint64_t some = 0;
+    __m256i rotated = _mm256_set1_epi64x(s->carry ? -1 : 0);
+    for (int i = 0; i < (int)REP_WORD_BITS / 4; i++) {
+        __m256i here = _mm256_loadu_si256(words + i);
+        __m256i turned = _mm256_permute4x64_epi64(here, _MM_SHUFFLE(2, 1, 0, 3));
+        __m256i before = _mm256_blend_epi32(turned, rotated, 3);
+        __m256i shifted =
+            _mm256_or_si256(_mm256_slli_epi64(here, 1), _mm256_srli_epi64(before, 63));
+        __m256i found = _mm256_xor_si256(here, shifted);
+        __m256i none = _mm256_cmpeq_epi64(found, _mm256_setzero_si256());
+        rotated = turned;
+        _mm256_storeu_si256((__m256i *)(void *)(transitions + (size_t)i * 4), found);
+        some |= (uint64_t)(unsigned)(~_mm256_movemask_pd(_mm256_castsi256_pd(none)) & 15)
+                << (i * 4);
+    }
+    /* No room is rare: the group is looked at again then, by words. */
+    _mm256_storeu_si256((__m256i *)(void *)lasts, rotated);
+    uint64_t kept = s->kept;
+    if (keep(s, group * REP_WORD_BITS * REP_WORD_BITS, transitions, some) < REP_WORD_BITS) {
+        s->kept = kept;
+        return 0;
+    }
+    s->carry = lasts[0] >> 63;
+    return REP_WORD_BITS;
+}
 #endif
+
+static bool has_vectors(void)
+{
+#ifdef REP_VECTORS
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")
+           && __builtin_cpu_supports("popcnt");
+#else
+    return false;
+#endif
+}
 
 static unsigned scan_mixed(scan *s, uint64_t group, unsigned skip, uint64_t *words)
 {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")
-        && __builtin_cpu_supports("popcnt"))
+#ifdef REP_VECTORS
+    if (s->vectors)
         return scan_words_fast(s, group, skip, words);
 #endif
     return scan_words(s, group, skip, words, false);
+}
+
+/* Whether all of the group's memory may be read, and should be. */
+static bool scan_whole(scan *s, uint64_t *at, uint64_t which)
+{
+#ifdef REP_VECTORS
+    if (!s->vectors || s->b || *at % REP_WORD_BITS || *at * REP_WORD_BITS < s->from
+        || *at + REP_WORD_BITS > s->a->word_counts[0] || __builtin_popcountll(which) < FEW)
+        return false;
+    if (scan_memory(s, *at / REP_WORD_BITS) < REP_WORD_BITS)
+        return false;
+    *at += REP_WORD_BITS;
+    return true;
+#else
+    (void)s, (void)at, (void)which;
+    return false;
+#endif
 }
 
 /* Goes on over bits that are all alike from word `at` on. false: no room. */
@@ -213,6 +278,8 @@ static bool scan_group(scan *s, uint64_t *at, bool full)
     uint64_t *words = space + 1;
     uint64_t group = *at / REP_WORD_BITS;
     uint64_t skip = *at % REP_WORD_BITS;
+    if (!full && scan_whole(s, at, summary_of(s->a, 1, group)))
+        return true;
     if (full)
         load_words(s, group, words);
     else if (s->b)
@@ -386,6 +453,7 @@ int rep_bitmap_runs(const rep_bitmap *a, const rep_bitmap *b, int join, uint64_t
     s.a = a;
     s.b = b;
     s.minus = b && join == REP_BITMAP_DIFFERENCE;
+    s.vectors = has_vectors();
     s.from = from;
     s.carry = 0;
     s.kept = 0;
