@@ -239,3 +239,22 @@ def test_generations_of_several_volumes_are_compared_by_name(rig: Rig) -> None:
     assert list(kept.changes_since(both.generation_id, volume="205b")) == []
     with pytest.raises(NotFoundError, match="no volume 205b"):
         kept.changes_since(alone.generation_id, volume="205b")
+
+
+def test_sixteen_generations_share_one_set_of_marks_and_tell_their_changes(site: Site) -> None:
+    site.options["100b"] = Options(digests=Digests.WHEN_ASKED)
+    names = [f"s{number:02}" for number in range(16)]
+    system = site.make("100b", "105b", *names, size=32 * CHUNK)
+    for name in names:
+        system.create_local_pair("105b", name).wait(timeout_s=LONG_S)
+    taken = []
+    for number in range(16):
+        taken.append(split(system, number + 1))
+        system.volume("105b").pwrite(b"x", number * CHUNK)
+    assert len(system.state.live[system.volume("105b").volume_id].core.epochs()) == 16
+    for first in (0, 5, 14):
+        for second in range(first, 16):
+            kept = system.kept(taken[second].generation_id)
+            found = kept.changes_since(taken[first].generation_id)
+            assert list(found) == list(range(first, second))
+    assert sorted(one.status().pending_count for one in system.pairs()) == list(range(1, 17))
