@@ -83,11 +83,13 @@ static inline bool rep_link_works(const rep_link *link)
 typedef struct rep_room {
     int count;
     bool acknowledged; /* a stream's mode makes the writer wait for the peer */
-    struct {
+    struct rep_room_entry {
         rep_stream *stream;
-        uint64_t bytes;
+        uint64_t bytes;  /* reserved */
+        uint64_t needed; /* of these, for rows seen so far */
     } entries[REP_ROOM_STREAMS];
 } rep_room;
+typedef struct rep_room_entry rep_room_entry;
 
 typedef struct rep_write {
     uint8_t type; /* REP_RECORD_DATA, ZERO or TRIM */
@@ -105,6 +107,9 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
                   rep_stream **full, uint64_t *full_bytes);
 int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
                  uint64_t *full_bytes);
+/* Waits, outside every pass, until the empty `room` has these bytes; or 0 when the stream broke. */
+int rep_room_await(rep_room *room, rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
+                   rep_wake *wake);
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream);
 void rep_room_give_back(rep_room *room);
 

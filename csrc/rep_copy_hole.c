@@ -163,6 +163,7 @@ int rep_copy_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, u
         return flush_target(copier, target);
     if (!full)
         return rc;
-    rc = rep_stream_wait_room(full, full_bytes, deadline_ns, wake);
-    return rc && rc != -EPIPE ? rc : 1;
+    rc = rep_room_await(&worker->room, full, full_bytes, deadline_ns, wake);
+    rep_room_give_back(&worker->room); /* it isn't kept over calls */
+    return rc ? rc : 1;
 }

@@ -232,8 +232,10 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
         rep_stream *full = NULL;
         uint64_t full_bytes = 0;
         int rc = rep_tree_enter(&link->volume->tree, &pass, offset, length, deadline_ns, wake);
-        if (rc)
+        if (rc) {
+            rep_room_give_back(&worker->room);
             return rc;
+        }
         worker->progress->passes++;
         worker->progress->crowded += pass.others >= atomic_load(&copier->busy);
         rc = take_room(link, worker, offset, length, &full, &full_bytes);
@@ -244,8 +246,8 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
         if (!full)
             return rc;
         /* Perhaps a stream of the target's: its end doesn't end this link. */
-        rc = rep_stream_wait_room(full, full_bytes, deadline_ns, wake);
-        if (rc && rc != -EPIPE)
+        rc = rep_room_await(&worker->room, full, full_bytes, deadline_ns, wake);
+        if (rc)
             return rc;
     }
 }

@@ -76,9 +76,12 @@ typedef struct rep_shipment {
 
 /* Room for a shipment of `length` payload bytes in at most `pieces` pieces. */
 uint64_t rep_stream_room(uint8_t type, uint64_t length, uint64_t pieces);
-/* Reserves room. -EAGAIN: none now (wait with rep_stream_wait_room, outside every pass); -EPIPE. */
+/* Reserves room. -EAGAIN: none now, or what there is is kept for somebody who waits (wait with
+ * rep_stream_wait_room, outside every pass); -EPIPE. */
 int rep_stream_reserve(rep_stream *stream, uint64_t bytes);
 void rep_stream_unreserve(rep_stream *stream, uint64_t bytes);
+/* Waits for room and reserves it. Room is kept for one waiter after the other, of whatever size:
+ * a large one doesn't starve behind small ones. -EPIPE, -ETIMEDOUT, -ECANCELED: nothing reserved. */
 int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns, rep_wake *wake);
 /* Appends for `link` within reserved room, taking what it uses off *reserved, and sets the link's
  * U. *attempt and *number say what to wait for. -EPIPE: stream or link broken, nothing appended. */

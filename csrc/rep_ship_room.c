@@ -11,15 +11,35 @@ uint64_t rep_stream_room(uint8_t type, uint64_t length, uint64_t pieces)
     return length + (pieces + length / REP_RECORD_DATA_BYTES + 1) * REP_RECORD_HEADER_BYTES;
 }
 
+/* Longer than a waiter's slice of time, between which it is away for a moment. */
+#define CLAIM_NS 1000000000ULL
+
 static bool has_room(const rep_stream *stream, uint64_t bytes)
 {
     return rep_stream_used(stream) + stream->reserved + bytes <= stream->capacity;
 }
 
+static bool is_claimed(const rep_stream *stream)
+{
+    return stream->claim_bytes && rep_now_ns() < stream->claim_ns;
+}
+
+/* Room beside what is kept for who waits. */
+static bool has_spare_room(const rep_stream *stream, uint64_t bytes)
+{
+    return has_room(stream, is_claimed(stream) ? stream->claim_bytes + bytes : bytes);
+}
+
+/* Its own claim, or that of another one of its size: either may take what is kept. */
+static bool may_take(const rep_stream *stream, uint64_t bytes)
+{
+    return stream->claim_bytes == bytes ? has_room(stream, bytes) : has_spare_room(stream, bytes);
+}
+
 int rep_stream_reserve(rep_stream *stream, uint64_t bytes)
 {
     pthread_mutex_lock(&stream->mutex);
-    int rc = !stream->open ? -EPIPE : has_room(stream, bytes) ? 0 : -EAGAIN;
+    int rc = !stream->open ? -EPIPE : has_spare_room(stream, bytes) ? 0 : -EAGAIN;
     if (!rc)
         stream->reserved += bytes;
     pthread_mutex_unlock(&stream->mutex);
@@ -42,11 +62,27 @@ int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_n
     int rc = 0;
     pthread_mutex_lock(&stream->mutex);
     stream->room_waiters++;
-    while (!rc && stream->open && !has_room(stream, bytes))
-        rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
+    while (!rc && stream->open && !may_take(stream, bytes)) {
+        if (!is_claimed(stream))
+            stream->claim_bytes = bytes;
+        if (stream->claim_bytes == bytes)
+            stream->claim_ns = rep_now_ns() + CLAIM_NS;
+        /* A claim whose owner doesn't come back ends by time alone. */
+        uint64_t until = stream->claim_ns < deadline_ns ? stream->claim_ns : deadline_ns;
+        rc = rep_wait_on(&stream->changed, &stream->mutex, until, wake);
+        if (rc == -ETIMEDOUT && until != deadline_ns)
+            rc = 0;
+    }
     stream->room_waiters--;
     if (!rc && !stream->open)
         rc = -EPIPE;
+    if (!rc)
+        stream->reserved += bytes;
+    if (rc != -ETIMEDOUT && stream->claim_bytes == bytes) { /* it won't be back for it */
+        stream->claim_bytes = 0;
+        if (stream->room_waiters)
+            rep_stream_changed(stream);
+    }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
 }

@@ -4,34 +4,55 @@
 
 #include "parts.h"
 
+/* The stream's entry, perhaps a new one; NULL when all are taken. */
+static rep_room_entry *entry_of(rep_room *room, rep_stream *stream)
+{
+    for (int i = 0; i < room->count; i++)
+        if (room->entries[i].stream == stream)
+            return &room->entries[i];
+    if (room->count == REP_ROOM_STREAMS)
+        return NULL;
+    rep_room_entry *entry = &room->entries[room->count++];
+    *entry = (rep_room_entry){.stream = stream};
+    return entry;
+}
+
 int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
                  uint64_t *full_bytes)
 {
-    uint64_t *held = rep_room_of(room, stream);
-    if (!held && room->count == REP_ROOM_STREAMS)
+    rep_room_entry *entry = entry_of(room, stream);
+    if (!entry)
         return -ENOBUFS;
-    int rc = rep_stream_reserve(stream, bytes);
-    if (rc == -EPIPE)
-        return 0; /* broken: the link will mark, no room needed */
-    if (rc) {
-        *full = stream;
-        *full_bytes = bytes + (held ? *held : 0);
-        return rc;
+    uint64_t need = entry->needed + bytes; /* of two rows with one stream, the sum */
+    if (need > entry->bytes) {
+        int rc = rep_stream_reserve(stream, need - entry->bytes);
+        if (rc == -EPIPE)
+            return 0; /* broken: the link will mark, no room needed */
+        if (rc) {
+            *full = stream;
+            *full_bytes = need;
+            return rc;
+        }
+        entry->bytes = need;
     }
-    if (held) { /* two rows, one stream */
-        *held += bytes;
-        return 0;
-    }
-    room->entries[room->count].stream = stream;
-    room->entries[room->count].bytes = bytes;
-    room->count++;
+    entry->needed = need;
+    return 0;
+}
+
+int rep_room_await(rep_room *room, rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
+                   rep_wake *wake)
+{
+    int rc = rep_stream_wait_room(stream, bytes, deadline_ns, wake);
+    if (rc)
+        return rc == -EPIPE ? 0 : rc;
+    entry_of(room, stream)->bytes = bytes; /* the room is empty: there is an entry left */
     return 0;
 }
 
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream)
 {
     for (int i = 0; i < room->count; i++)
-        if (room->entries[i].stream == stream)
+        if (room->entries[i].stream == stream && room->entries[i].needed)
             return &room->entries[i].bytes;
     return NULL;
 }
@@ -40,7 +61,7 @@ void rep_room_give_back(rep_room *room)
 {
     for (int i = 0; i < room->count; i++)
         rep_stream_unreserve(room->entries[i].stream, room->entries[i].bytes);
-    room->count = 0;
+    *room = (rep_room){0};
 }
 
 int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *write,
@@ -246,16 +267,18 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
                        const entry *who)
 {
     rep_write write = *wanted;
+    rep_room room = {0};
     for (;;) {
-        rep_room room = {0};
         rep_pass pass;
         rep_stream *full = NULL;
         uint64_t full_bytes = 0;
         write.room = &room;
         int rc = rep_tree_enter(&volume->tree, &pass, write.offset, write.length, who->deadline_ns,
                                 who->wake);
-        if (rc)
+        if (rc) {
+            rep_room_give_back(&room);
             return rc;
+        }
         rc = refused(volume, who);
         if (!rc)
             rc = rep_room_take(volume, origin, &write, &full, &full_bytes);
@@ -267,8 +290,8 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
         rep_tree_exit(&pass);
         if (!full)
             return rc;
-        rc = rep_stream_wait_room(full, full_bytes, who->deadline_ns, who->wake);
-        if (rc && rc != -EPIPE)
+        rc = rep_room_await(&room, full, full_bytes, who->deadline_ns, who->wake);
+        if (rc)
             return rc;
     }
 }

@@ -26,6 +26,10 @@ struct rep_stream {
     uint64_t capacity;
     uint64_t reserved;
     int room_waiters;
+    /* Who waits for room, one at a time whatever its size, has the next room kept free for it until
+     * claim_ns: a large write would starve behind small ones that always find some. */
+    uint64_t claim_bytes; /* 0: nobody */
+    uint64_t claim_ns;
     uint64_t write_position;
     uint64_t take_position;
     uint64_t free_position;

@@ -324,6 +324,27 @@ static void room_that_is_given_back_wakes_who_waits_for_it(void)
     }
 }
 
+/* Else small writes, which always find some room, would keep a large one waiting for ever. */
+static void what_becomes_free_is_kept_for_who_waits_also_while_it_is_away_for_a_moment(void)
+{
+    const uint64_t large = CAPACITY / 4;
+    rep_stream *stream = stream_new();
+    CHECK_EQ(rep_stream_reserve(stream, CAPACITY - 100), 0);
+    CHECK_EQ(rep_stream_wait_room(stream, large, PAST, NULL), -ETIMEDOUT);
+    CHECK_EQ(rep_stream_reserve(stream, 50), -EAGAIN);
+    rep_stream_unreserve(stream, large / 2);
+    CHECK_EQ(rep_stream_reserve(stream, 50), -EAGAIN);
+    CHECK_EQ(rep_stream_wait_room(stream, 50, PAST, NULL), -ETIMEDOUT);
+    rep_stream_unreserve(stream, large / 2);
+    CHECK_EQ(rep_stream_reserve(stream, 101), -EAGAIN);
+    CHECK_EQ(rep_stream_reserve(stream, 100), 0); /* what is over */
+    CHECK_EQ(rep_stream_wait_room(stream, large, PAST, NULL), 0);
+    CHECK_EQ(rep_stream_reserve(stream, 1), -EAGAIN);
+    rep_stream_unreserve(stream, large);
+    CHECK_EQ(rep_stream_reserve(stream, large), 0); /* nothing is kept any more */
+    rep_stream_free(stream);
+}
+
 static void a_record_without_reserved_room_is_refused(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
@@ -405,6 +426,7 @@ int main(void)
     RUN(in_the_hold_a_sync_write_waits_unless_the_cut_releases_it);
     RUN(a_break_in_the_hold_leaves_no_cork);
     RUN(room_that_is_given_back_wakes_who_waits_for_it);
+    RUN(what_becomes_free_is_kept_for_who_waits_also_while_it_is_away_for_a_moment);
     RUN(a_record_without_reserved_room_is_refused);
     RUN(room_for_a_write_is_given_back_whole);
     RUN(a_large_write_is_cut_into_records_and_frames);
