@@ -19,7 +19,7 @@ def copying(link: LinkCore, finish: Callable[[CopyJob], None]) -> Callable[[Copy
         start_s = time.monotonic()
         job.total_bytes = link.pending.count() * link.chunk_bytes
         with Copier(link, workers=job.workers) as copier:
-            _Crew(job, copier).run()
+            _Crew(job, link, copier).run()
         job.sent_s = time.monotonic() - start_s
         finish(job)
 
@@ -29,8 +29,9 @@ def copying(link: LinkCore, finish: Callable[[CopyJob], None]) -> Callable[[Copy
 class _Crew:
     """The workers of one copy. The job's own thread is the first of them."""
 
-    def __init__(self, job: CopyJob, copier: Copier) -> None:
+    def __init__(self, job: CopyJob, link: LinkCore, copier: Copier) -> None:
         self._job = job
+        self._link = link
         self._copier = copier
         self._failed = threading.Event()
         self._errors: list[Exception] = []
@@ -65,8 +66,10 @@ class _Crew:
             before, start_s = copier.progress_of(worker), time.monotonic()
             more = copier.run(job.batch_bytes, job.wake, worker=worker)
             after = copier.progress_of(worker)
+            job.note(copier.progress.copied_bytes)
+            if not self._link.pending.any():
+                continue  # nobody rests for the sake of nothing
             job.breathe(
-                done_bytes=copier.progress.copied_bytes,
                 took_s=time.monotonic() - start_s,
                 sent_bytes=after.data_bytes - before.data_bytes,
                 passes=after.passes - before.passes,

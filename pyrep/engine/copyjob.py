@@ -242,15 +242,17 @@ class CopyJob:
         """How much a worker sends before it comes back to `breathe`."""
         return self._pacer.batch_bytes
 
-    def breathe(
-        self, *, done_bytes: int, took_s: float, sent_bytes: int, passes: int, crowded: int
-    ) -> None:
-        """Note what all have done; rest as the pace wants it, and as long as the job is paused.
-
-        Ends at once on cancel. The other numbers are the worker's own, of its last batch.
-        """
+    def note(self, done_bytes: int) -> None:
+        """Note what all workers have done."""
         with self._moved:
             self.done_bytes = max(self.done_bytes, done_bytes)
+
+    def breathe(self, *, took_s: float, sent_bytes: int, passes: int, crowded: int) -> None:
+        """Rest as the pace wants it, and as long as the job is paused. Ends at once on cancel.
+
+        The numbers are the worker's own, of its last batch.
+        """
+        with self._moved:
             now_s = self._clock()
             rate = self._pacer.rate
             rest_s = self._pacer.rest_s(

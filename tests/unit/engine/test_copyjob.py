@@ -55,6 +55,16 @@ def test_a_copy_under_a_ceiling_goes_on_when_the_ceiling_is_lifted(site: Site, p
     assert job.sent_s is not None
 
 
+def test_a_copy_does_not_rest_when_nothing_is_left(site: Site) -> None:
+    system = site.make("100b", "105b", "106b")
+    pair = system.create_local_pair("105b", "106b")
+    pair.split()
+    system.volume("105b").pwrite(b"few", 0)
+    job = pair.resync(rate=CRAWL, workers=1)
+    assert job is not None
+    job.wait(LONG_S)
+
+
 def test_a_resync_of_a_pair_that_copies_already_changes_its_rate(pair: Pair) -> None:
     job = crawl(pair)
     again = pair.resync(rate=CopyRate(ceiling_bytes_s=1 << 30))
