@@ -70,10 +70,23 @@ def _member(
     return generation, generation.members[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """The files of a generation.
+
+    Attributes:
+        is_recovered: its journal was replayed in the view: blocks hold something else than in the
+            generation itself, so that marks don't tell what they differ in from another one's.
+    """
+
+    fs: ExtFileSystem
+    is_recovered: bool
+
+
 @contextlib.contextmanager
 def _open(
     system: StorageSystem, generation: Generation, member: GenerationMember, partition: int | None
-) -> Iterator[ExtFileSystem]:
+) -> Iterator[_Opened]:
     name = f"generation {generation.generation_id}"
     with system.state.at_work():
         system.state.check_open()
@@ -81,7 +94,7 @@ def _open(
             system.generations.view(generation.generation_id, member.source) as view,
             open_view(view, name, partition=partition) as fs,
         ):
-            yield fs
+            yield _Opened(fs=fs, is_recovered=view.dirty_bytes > 0)
 
 
 def _place(
@@ -115,8 +128,8 @@ def browse(
         FileSystemError: its file system can't be read.
     """
     found, member = _member(system, generation, volume)
-    with _open(system, found, member, partition) as fs:
-        yield FileBrowser(fs)
+    with _open(system, found, member, partition) as opened:
+        yield FileBrowser(opened.fs)
 
 
 def _changed_between(
@@ -150,7 +163,7 @@ def diff(
     """Return what is different in generation b, by path: created, removed, content, attributes.
 
     Where the mirrors' marks tell which chunks changed between the two, files that lie in none of
-    them aren't read.
+    them aren't read; if one was taken while it was mounted, all are.
 
     Args:
         generation_a: the earlier one.
@@ -169,8 +182,10 @@ def diff(
         _open(system, before, one, partition) as a,
         _open(system, after, other, partition) as b,
     ):
-        changed = _changed_between(system, before, after, other.source, partition)
-        return diff_trees(a, b, changed=changed, cancel=cancel)
+        changed = None
+        if not (a.is_recovered or b.is_recovered):
+            changed = _changed_between(system, before, after, other.source, partition)
+        return diff_trees(a.fs, b.fs, changed=changed, cancel=cancel)
 
 
 def _check_same_volume(one: GenerationMember, other: GenerationMember) -> None:
@@ -227,15 +242,19 @@ def _version(
     """Return a path as `generation` has it, beside the one before, which has it as `before`."""
     member = system.generations.member(generation, volume)
     changed = None
-    with _open(system, generation, member, partition) as fs:
-        stat = fs.stat(path) if fs.exists(path) else None
+    with _open(system, generation, member, partition) as now:
+        stat = now.fs.stat(path) if now.fs.exists(path) else None
         if stat is not None and before is not None and last is not None:
             other = system.generations.member(last, volume)
             changed = stat.kind is not before.kind
             if not changed:
-                ranges = _changed_between(system, last, generation, member.source, partition)
-                with _open(system, last, other, partition) as earlier:
-                    changed = content_changed(earlier, before, fs, stat, changed=ranges)[0]
+                with _open(system, last, other, partition) as then:
+                    ranges = None
+                    if not (then.is_recovered or now.is_recovered):
+                        ranges = _changed_between(
+                            system, last, generation, member.source, partition
+                        )
+                    changed = content_changed(then.fs, before, now.fs, stat, changed=ranges)[0]
     return PathVersion(
         generation_id=generation.generation_id,
         taken_at=generation.taken_at,
@@ -268,9 +287,10 @@ def changed_files(
 ) -> ChangedFiles:
     """Return the names of the files whose bytes changed since an earlier generation.
 
-    They are those of `generation`, which is the later one; what was removed is `free_bytes`. Never
-    too few: every file with a byte in a chunk that may differ (`KeptGeneration.extents_since`).
-    `diff` says what really does.
+    They are those of `generation`, which is the later one; what was removed is `free_bytes`. Every
+    file with a byte in a chunk that may differ is named (`KeptGeneration.extents_since`); `diff`
+    says what really does. If it was taken while it was mounted, a directory or file whose change
+    is only in the journal yet isn't named here: that is metadata.
 
     Raises:
         NotFoundError, RefusedError, FileSystemError: as they come.
@@ -279,8 +299,8 @@ def changed_files(
     before, one = _member(system, since, volume)
     _check_same_volume(one, other)
     changed = _changed_between(system, before, after, other.source, partition)
-    with _open(system, after, other, partition) as fs:
-        return files_of_extents(fs, changed)
+    with _open(system, after, other, partition) as opened:
+        return files_of_extents(opened.fs, changed)
 
 
 def pending_files(

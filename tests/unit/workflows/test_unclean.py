@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pyrep import PairStatus, browse, dry_run_restore, restore, resume
+from pyrep import PairStatus, browse, diff, dry_run_restore, history, restore, resume
 from pyrep.errors import DamagedFileSystemError, WorkflowError
+from pyrep.fs import ChangeKind
 from unit.fs.images import Image
 from unit.fs.journals import SUPER, Journal, Kind, Sums, replayed
 from unit.workflows.sites import BoomError, Sites, at_step, boom
@@ -35,8 +36,16 @@ def _log_a_change(sites: Sites, *, is_damaged: bool = False) -> Journal:
     journal.transaction((target, LOGGED))
     if is_damaged:
         journal.put(2, b"another")
-    sites.pvol.pwrite(journal.save().path.read_bytes(), 0)
+    _write_what_differs(sites, journal.save().path.read_bytes())
     return journal
+
+
+def _write_what_differs(sites: Sites, wanted: bytes) -> None:
+    """Mark no chunk that a host wouldn't have written."""
+    held = sites.pvol.pread(len(wanted), 0)
+    for at in range(0, len(wanted), 4096):
+        if held[at : at + 4096] != wanted[at : at + 4096]:
+            sites.pvol.pwrite(wanted[at : at + 4096], at)
 
 
 def _expected() -> bytes:
@@ -56,6 +65,18 @@ def test_a_generation_is_recovered_in_its_view_alone(
         assert b"".join(files.cat("/docs/file0")) == _expected()
     assert "transactions=1 blocks=1 bytes=1024" in caplog.text
     assert sites.content("106b") == held
+    sites.check_at_rest()
+
+
+def test_a_change_that_only_the_journal_has_is_a_difference(stopping: Sites) -> None:
+    sites = stopping
+    first = sites.take().generation_id
+    _log_a_change(sites)
+    second = sites.take().generation_id
+    changes = {one.path: one.change for one in diff(sites.b, first, second)}
+    assert changes == {b"/docs/file0": ChangeKind.CONTENT, b"/docs/linked": ChangeKind.CONTENT}
+    versions = history(sites.b, "105a", "/docs/file0")
+    assert [one.content_changed for one in versions] == [None, True]
     sites.check_at_rest()
 
 
