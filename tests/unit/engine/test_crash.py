@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,31 @@ def _crash_before(commit: int, system: StorageSystem) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "transaction", transaction)
         yield
+
+
+@contextmanager
+def _close_at(commit: int, system: StorageSystem) -> Iterator[None]:
+    """Let another thread close one system when the n-th change of its tables begins."""
+    database = system.state.db
+    original = Database.transaction
+    count = itertools.count(1)
+    closer = threading.Thread(target=system.close, name="close")
+
+    @contextmanager
+    def transaction(self: Database) -> Iterator[None]:
+        if self is database and not self._depth and next(count) == commit:
+            closer.start()
+        with original(self):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "transaction", transaction)
+        yield
+    if closer.ident is None:
+        system.close()
+    else:
+        closer.join(LONG_S)
+        assert not closer.is_alive(), "the close waits for ever"
 
 
 def _local(rig: Rig) -> Pair:
@@ -182,6 +208,36 @@ def test_a_crash_before_any_commit_of_a_command_leaves_what_can_be_finished(
         for generation, svol, was in held:
             if rig.b.generation(generation.generation_id).is_complete:
                 assert content(rig.b.volume(svol)) == was
+        rig.reconnect()
+        _finish(rig)
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize("commit", [1, 3])
+@pytest.mark.parametrize(
+    ("prepare", "command", "who"),
+    [
+        pytest.param(*one, id=f"{one[1].__name__[1:]}-{one[2]}-{index}")
+        for index, one in enumerate(_COMMANDS)
+    ],
+)
+def test_a_close_amid_a_command_ends_it_with_an_error_or_lets_it_finish(
+    tmp_path: Path,
+    prepare: Callable[[Rig], object],
+    command: Callable[[Rig], object],
+    who: str,
+    commit: int,
+) -> None:
+    rig = Rig(tmp_path).build()
+    try:
+        fill(rig.pvol, 1)
+        fill(rig.spvol, 2)
+        prepare(rig)
+        with _close_at(commit, rig.systems[who]), contextlib.suppress(PyrepError):
+            command(rig)
+        rig.path.cut()
+        rig.open(who)
         rig.reconnect()
         _finish(rig)
     finally:
