@@ -254,19 +254,20 @@ static enum known block_known(const scan *s, uint64_t block)
     if (s->minus && other_full)
         return KNOWN_EMPTY;
     if (full || other_full)
-        return s->minus && summary_of(s->b, 2, block) ? KNOWN_MIXED : KNOWN_FULL;
+        return s->b && s->minus && summary_of(s->b, 2, block) ? KNOWN_MIXED : KNOWN_FULL;
     if (summary_of(s->a, 2, block) || (s->b && !s->minus && summary_of(s->b, 2, block)))
         return KNOWN_MIXED;
     return KNOWN_EMPTY;
 }
 
-/* Of a full block less another: there is no other way to a group without words of its own. */
+/* Of a full block less another: its own words mean nothing. */
 static void load_words(const scan *s, uint64_t group, uint64_t *words)
 {
     for (unsigned i = 0; i < REP_WORD_BITS; i++) {
         uint64_t index = group * REP_WORD_BITS + i;
         words[i] = index < s->a->word_counts[0] ? rep_bitmap_load(s->a, 0, index) : 0;
-        if (words[i])
+        /* Without `b`, or in a union, it was filled since the block was looked at. */
+        if (s->b && s->minus && words[i])
             words[i] &= ~rep_bitmap_load(s->b, 0, index);
     }
 }
