@@ -63,7 +63,11 @@ static int skip(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_
         count_done(link, worker, run, length);
     }
     worker->progress->zero_bytes += worker->progress->copied_bytes - before;
-    return rep_bitmap_clear(link->pending, first, count);
+    int rc = rep_bitmap_clear(link->pending, first, count);
+    /* Whoever broke the link between may have made them pending before the clear. */
+    if (!rc && atomic_load(&link->broken))
+        rc = rep_bitmap_set(link->pending, first, count) ? -ERANGE : -EPIPE;
+    return rc;
 }
 
 static int send_hole(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_t count)

@@ -30,6 +30,7 @@ typedef struct disk {
     void (*before_pread)(struct disk *disk);
     void (*before_pwrite)(struct disk *disk);
     void (*before_flush)(struct disk *disk);
+    void (*before_extents)(struct disk *disk);
     void *hook_data;
     const rep_extent *extents; /* what to say of holes; NULL: can't tell */
     size_t extent_count;
@@ -83,8 +84,9 @@ static inline int disk_trim(rep_io *io, uint64_t offset, uint64_t length)
 static inline int disk_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out,
                                size_t capacity, size_t *count, uint64_t *resume_offset)
 {
-    const disk *d = (disk *)(void *)io;
+    disk *d = (disk *)(void *)io;
     uint64_t end = offset + length;
+    run_hook(d, &d->before_extents);
     *count = 0;
     *resume_offset = end;
     if (!d->extents) {

@@ -135,6 +135,32 @@ static void a_target_that_cannot_be_made_durable_ends_the_copy(void)
     local_free(&l);
 }
 
+static void fail_the_flush_of_the_source(disk *d)
+{
+    local *l = d->hook_data;
+    rep_ticket ticket = {0};
+    rep_volatile_fail_after(l->source.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_volume_flush(l->source.volume, &ticket), -EIO);
+}
+
+static void look_again(disk *d)
+{
+    local *l = d->hook_data;
+    l->target.disk->before_extents = fail_the_flush_of_the_source;
+}
+
+/* Its cache was lost: what it holds of the hole that was just seen isn't known either. */
+static void a_source_that_fails_while_a_hole_is_skipped_stays_pending(void)
+{
+    local l = holes_of(SIZE);
+    l.target.disk->hook_data = &l;
+    l.target.disk->before_flush = look_again;
+    CHECK_EQ(copy_all(l.row), -EPIPE);
+    CHECK_EQ(info_of(l.row).broken, -EIO);
+    CHECK_EQ(pending_count(l.row), CHUNKS);
+    local_free(&l);
+}
+
 static void storage_that_cannot_tell_is_read(void)
 {
     local l = local_of(SIZE / 8);
@@ -189,6 +215,7 @@ int main(void)
     RUN(a_write_into_a_hole_that_was_seen_is_copied);
     RUN(a_hole_that_could_come_back_as_data_is_flushed_or_covered);
     RUN(a_target_that_cannot_be_made_durable_ends_the_copy);
+    RUN(a_source_that_fails_while_a_hole_is_skipped_stays_pending);
     RUN(storage_that_cannot_tell_is_read);
     RUN(a_hole_takes_few_records_to_a_remote_target);
     RUN(one_chunk_waits_for_one_chunks_room);
