@@ -170,23 +170,34 @@ class LocalCopies:
 
     def begin(self, source: Mirror, target: Mirror) -> None:
         """Begin the initial copy of a new pair; two volumes without data are DUPLEX at once."""
-        if not (self._is_blank(source) and self._is_blank(target)):
-            source.mark_all()
-            self.run(source, target)
-            return
-        target.link.idle()
-        source.link.forward(target.link)
-        # Whatever is written from here on is passed on; what was written before is seen now.
-        if self._is_blank(source) and self._is_blank(target):
-            try:
-                self._finish_forward(source, target)
-            except PyrepError as error:
-                _log.info("pair.blank pair=%s copied after all: %s", source.row.pair_id, error)
-            else:
+        # Before anything that may fail or be interrupted: the rows are in COPY already, and with
+        # nothing pending they would be taken for a copy that is done. INV-1.
+        source.mark_all()
+        try:
+            if self._began_blank(source, target):
                 return
+        except PyrepError as error:
+            _log.info("pair.blank pair=%s copied after all: %s", source.row.pair_id, error)
+        except BaseException:
+            if source.row.status is not PairStatus.DUPLEX:
+                source.mark_all()
+            raise
         source.link.idle()
         source.mark_all()
         self.run(source, target)
+
+    def _began_blank(self, source: Mirror, target: Mirror) -> bool:
+        """Make the pair DUPLEX if both volumes are without data; else writes may be passed on."""
+        if not (self._is_blank(source) and self._is_blank(target)):
+            return False
+        target.link.idle()
+        source.link.clean()
+        source.link.forward(target.link)
+        # Whatever is written from here on is passed on; what was written before is seen now.
+        if not (self._is_blank(source) and self._is_blank(target)):
+            return False
+        self._finish_forward(source, target)
+        return True
 
     def _is_blank(self, mirror: Mirror) -> bool:
         """Whether the volume is one hole, as its storage tells."""

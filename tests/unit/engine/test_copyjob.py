@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -260,6 +261,33 @@ def test_a_new_pair_that_cannot_be_made_durable_at_once_is_copied(
     monkeypatch.setattr(LocalCopies, "_finish_forward", fail_once)
     pair = system.create_local_pair("105b", "106b")
     assert pair.wait(timeout_s=LONG_S).status is PairStatus.DUPLEX
+
+
+@pytest.mark.parametrize("failing", [1, 3, 4])
+@pytest.mark.parametrize("error", [DeviceError("cannot tell", errno_code=5), KeyboardInterrupt()])
+def test_a_new_pair_that_cannot_be_looked_at_stays_pending(
+    site: Site, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
+) -> None:
+    system = site.make("100b", "105b", "106b")
+    looks: list[str] = []
+
+    def look(_self: LocalCopies, mirror: Mirror) -> bool:
+        looks.append(mirror.row.volume_id)
+        if len(looks) == failing:
+            system.volume("105b").pwrite(b"before the error", 5000)
+            raise error
+        return True
+
+    monkeypatch.setattr(LocalCopies, "_is_blank", look)
+    fill(system.volume("105b"), 1)
+    fill(system.volume("106b"), 2)
+    with contextlib.suppress(KeyboardInterrupt):
+        system.create_local_pair("105b", "106b")
+    assert len(looks) == failing
+    system = site.reopen("100b")
+    [pair] = system.pairs()
+    pair.wait(timeout_s=LONG_S)
+    assert equal(system.volume("105b"), system.volume("106b"))
 
 
 def test_the_primary_paces_and_pauses_a_copy_that_the_secondary_makes(rig: Rig) -> None:
