@@ -124,7 +124,7 @@ static int send_scanned(rep_link *link, rep_copy_worker *worker, uint64_t offset
 {
     int rc = 0;
     while (!rc && offset < end) {
-        uint64_t data;
+        uint64_t data = end;
         rc = rep_copy_next_data(link, worker, offset, end, &data);
         if (!rc && data > offset)
             rc = rep_copy_send_zeros(link, worker, offset, data - offset);
