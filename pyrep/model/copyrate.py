@@ -69,8 +69,9 @@ class CopyPace:
 
 def check_copy_workers(workers: int) -> int:
     """Return `workers` if a copy may have so many threads. Raises InvalidArgumentError."""
-    if not 1 <= workers <= COPY_WORKERS_MAX:
+    asked: object = workers
+    if not isinstance(asked, int) or not 1 <= asked <= COPY_WORKERS_MAX:
         raise InvalidArgumentError(
-            f"a copy can't have {workers} workers", hint=f"from 1 to {COPY_WORKERS_MAX}"
+            f"a copy can't have {workers!r} workers", hint=f"from 1 to {COPY_WORKERS_MAX}"
         )
     return workers

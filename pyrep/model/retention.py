@@ -53,7 +53,8 @@ class RetentionPolicy:
         zone: name of the time zone whose boundaries count.
 
     Raises:
-        InvalidArgumentError: a number is negative, the minimum is 0, the zone isn't known.
+        InvalidArgumentError: a value isn't of its kind, a number is negative, the minimum is 0, the
+            zone isn't known.
     """
 
     keep_last: int = 0
@@ -71,18 +72,25 @@ class RetentionPolicy:
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            if isinstance(value, int) and value < 0:
-                raise InvalidArgumentError(f"retention: {one.name} can't be {value}")
-        for name, age in (("keep_within", self.keep_within), ("forget_after", self.forget_after)):
-            if age is not None and age < timedelta(0):
+            if isinstance(one.default, int) and (not isinstance(value, int) or value < 0):
+                raise InvalidArgumentError(f"retention: {one.name} can't be {value!r}")
+        for name in ("keep_within", "forget_after"):
+            age = getattr(self, name)
+            if age is not None and (not isinstance(age, timedelta) or age < timedelta(0)):
                 raise InvalidArgumentError(f"retention: {name} can't be {age}")
+        labels: object = self.keep_labels
+        # One text would be kept as its letters, and the generations of that label given up.
+        if not isinstance(labels, (tuple, list)) or not all(isinstance(x, str) for x in labels):
+            raise InvalidArgumentError(
+                f"retention: keep_labels can't be {labels!r}", hint="a tuple: keep_labels=('a',)"
+            )
         if self.minimum < 1:
             raise InvalidArgumentError(
                 "retention: minimum can't be 0", hint="the last complete generation is always kept"
             )
         try:
             ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
             raise InvalidArgumentError(
                 f"retention: there is no time zone {self.zone!r}",
                 hint="use a name such as UTC or Europe/Vienna",

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.peer import Peer
@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 PathLike = str | bytes
+_Named = TypeVar("_Named", str, PathLike)
 
 
 # --- backup --------------------------------------------------------------------------------------
@@ -81,22 +82,42 @@ def backup(
 
     Raises:
         RefusedError, NotFoundError, BusyError: refused at 400; nothing was begun.
+        InvalidArgumentError: a volume is named twice, or the hold has no time; nothing was begun.
         WorkflowError: stopped at a step; `resume` or `abandon` it.
     """
+    longest_ms = system.state.options.hold_max_ms if hold_max_ms is None else hold_max_ms
+    if not longest_ms > 0:
+        raise InvalidArgumentError(
+            f"a backup can't hold writes for {longest_ms} ms at most", hint="hold_max_ms: above 0"
+        )
     request = BackupRequest(
-        volumes=tuple(volumes),
+        volumes=_several("volumes", volumes),
         label=label,
         sides=sides,
         hold_ack=hold_ack,
         reuse_last=reuse_last,
-        hold_max_ms=system.state.options.hold_max_ms if hold_max_ms is None else hold_max_ms,
+        hold_max_ms=longest_ms,
     )
+    if len(set(request.volumes)) < len(request.volumes):
+        raise InvalidArgumentError(
+            f"cannot back up a volume twice at once: {', '.join(request.volumes)}",
+            hint="name each volume once",
+        )
     if primary is not None and primary != system.system_id:
         body = system.ask(primary, "backup.run", {"request": request.to_json()})
         return _backup_report(body)
     with _inside(system):
         made, run = begin_backup(system, request, progress=progress, cancel=cancel)
         return _lead_backup(made, run)
+
+
+def _several(name: str, values: Sequence[_Named]) -> tuple[_Named, ...]:
+    """Return what was named; one text alone would be its letters, and "/" of a path all files."""
+    if isinstance(values, (str, bytes)):
+        raise InvalidArgumentError(
+            f"{name} can't be {values!r} alone", hint=f"a list: [{values!r}]"
+        )
+    return tuple(values)
 
 
 @contextlib.contextmanager
@@ -149,12 +170,13 @@ def _request(
     partition: int | None,
     discard_pending: bool,
 ) -> RestoreRequest:
+    chosen = _several("paths", paths)
     if whole and partition is not None:
         raise InvalidArgumentError(
             "a whole volume is restored with all of its partitions",
             hint="name files with partition=..., or leave the partition out",
         )
-    if whole == bool(paths):
+    if whole == bool(chosen):
         raise InvalidArgumentError(
             "name the files to restore, or the whole volume, and not both",
             hint="paths=[...] or whole=True",
@@ -162,7 +184,7 @@ def _request(
     return RestoreRequest(
         generation=generation,
         volume=volume,
-        paths=tuple(os.fsencode(path) for path in paths),
+        paths=tuple(os.fsencode(path) for path in chosen),
         delete_extra=delete_extra,
         partition=partition,
         discard_pending=discard_pending,

@@ -40,3 +40,8 @@ def test_a_floor_above_the_ceiling_is_refused() -> None:
 def test_a_number_of_workers_that_cannot_be_is_refused(workers: int) -> None:
     with pytest.raises(InvalidArgumentError, match=f"{workers} workers"):
         check_copy_workers(workers)
+
+
+def test_workers_that_are_no_whole_number_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"1\.5 workers"):
+        check_copy_workers(1.5)  # type: ignore[arg-type]

@@ -184,3 +184,29 @@ def test_a_time_without_a_zone_is_refused() -> None:
 def test_a_policy_that_cannot_be_is_refused(columns: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError):
         RetentionPolicy(**columns)  # type: ignore[arg-type]
+
+
+def test_one_label_without_a_tuple_is_refused_and_not_taken_for_its_letters() -> None:
+    labels: object
+    for labels in ("audit", None, (1,)):
+        with pytest.raises(InvalidArgumentError, match="keep_labels") as caught:
+            RetentionPolicy(keep_labels=labels)  # type: ignore[arg-type]
+        assert "keep_labels=('a',)" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"keep_last": "3"},
+        {"keep_daily": 1.5},
+        {"minimum": None},
+        {"keep_within": 30},
+        {"forget_after": 3},
+        {"zone": None},
+    ],
+)
+def test_values_of_another_kind_are_refused_before_they_are_stored(
+    columns: dict[str, object],
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="retention"):
+        RetentionPolicy(**columns)  # type: ignore[arg-type]
