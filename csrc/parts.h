@@ -120,6 +120,9 @@ int rep_volume_pwrite_at_once(rep_volume *volume, const void *buffer, uint64_t l
 /* The write itself, inside a pass that covers it: mark, pwrite, forward, ship. `origin` gets no
  * echo (NULL: a host wrote). */
 int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write);
+/* A flush of the volume failed: all is pending in every row but `origin`, that of the pair through
+ * which it was flushed, whose U knows what it wrote. Outside every pass. Returns `cause`. */
+int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause);
 /* A whole write through the gate, for whoever isn't a host (the incoming path). */
 int rep_volume_write_through(rep_volume *volume, rep_link *origin, uint8_t type, uint8_t flags,
                              const uint8_t *buffer, uint64_t offset, uint64_t length,

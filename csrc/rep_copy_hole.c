@@ -134,10 +134,11 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
 }
 
 /* Outside the pass: a cut would wait for it. */
-static int flush_target(rep_copier *copier, rep_io *target)
+static int flush_target(rep_copier *copier, rep_volume *target, const rep_link *origin)
 {
-    int rc = rep_io_flush(target);
+    int rc = rep_io_flush(target->io);
     if (rc) {
+        rep_volume_lose_track(target, origin, rc);
         rep_link_break(copier->link, rc);
         return -EPIPE;
     }
@@ -160,11 +161,12 @@ int rep_copy_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, u
         rep_tree_enter(&link->volume->tree, &pass, h.offset, h.end - h.offset, deadline_ns, wake);
     if (rc)
         return rc;
-    rep_io *target = atomic_load(&link->mode) == REP_LINK_FORWARD ? link->target->io : NULL;
+    rep_volume *target = atomic_load(&link->mode) == REP_LINK_FORWARD ? link->target : NULL;
+    const rep_link *origin = link->target_link;
     rc = fill(copier, worker, &h, &flush, &full, &full_bytes);
     rep_tree_exit(&pass);
     if (flush && rc >= 0)
-        return flush_target(copier, target);
+        return flush_target(copier, target, origin);
     if (!full)
         return rc;
     rc = rep_room_await(&worker->room, full, full_bytes, deadline_ns, wake);

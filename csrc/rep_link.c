@@ -403,7 +403,8 @@ int rep_link_clean(rep_link *link)
 }
 
 /* Inside a pass, where the target stands still. */
-static int close_epoch(rep_link *link, rep_io **target, uint64_t *closed, uint64_t *duty)
+static int close_epoch(rep_link *link, rep_volume **target, const rep_link **origin,
+                       uint64_t *closed, uint64_t *duty)
 {
     rep_pass pass;
     int rc = rep_tree_enter(&link->volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
@@ -412,7 +413,8 @@ static int close_epoch(rep_link *link, rep_io **target, uint64_t *closed, uint64
     if (atomic_load(&link->mode) == REP_LINK_SHIP || !link->target) {
         rc = -EINVAL;
     } else {
-        *target = link->target->io;
+        *target = link->target;
+        *origin = link->target_link;
         *duty = link->duty;
         *closed = atomic_fetch_add(&link->epoch, 1);
     }
@@ -425,13 +427,16 @@ static int close_epoch(rep_link *link, rep_io **target, uint64_t *closed, uint64
  * would wait for it. */
 static int settle_once(rep_link *link)
 {
-    rep_io *target;
+    rep_volume *target;
+    const rep_link *origin;
     uint64_t closed;
     uint64_t duty;
-    int rc = close_epoch(link, &target, &closed, &duty);
+    int rc = close_epoch(link, &target, &origin, &closed, &duty);
     if (rc)
         return rc;
-    rc = rep_io_flush(target);
+    rc = rep_io_flush(target->io);
+    if (rc) /* its hosts' next flush would be told nothing */
+        rep_volume_lose_track(target, origin, rc);
     pthread_mutex_lock(&link->mutex);
     bool same = link->duty == duty;
     if (same && !rc)

@@ -99,6 +99,7 @@ void rep_link_break(rep_link *link, int cause);
 /* Local links: closes the U epoch, makes the target durable, drops what was closed; twice, so that
  * what is unsettled at the call is settled after it. In MARK after a split: the SVOL's flush. When
  * the target can't flush, the link breaks: P |= U (in MARK it goes on marking, broken tells why).
+ * The target's other rows are all pending then: what its hosts wrote before may be lost with it.
  * Answers with what broke the link as long as it is broken: its target then lacks what is pending.
  * -EINVAL: no target (it ships, or never forwarded). -ESTALE: it was given other work meanwhile,
  * what was unsettled is pending. Waits for another settle of the same link. */

@@ -142,7 +142,7 @@ void rep_ticket_give_up(rep_ticket *ticket)
 /* Nobody knows which of the writes since the last good flush are durable here: the kernel reports
  * once, and may read the old bytes again later. Their U is no help, a mirror may have settled it.
  * So all is pending, in every row, before the host hears of it. INV-1. */
-static int lose_track(rep_volume *volume, int cause)
+int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
 {
     rep_pass pass;
     int rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
@@ -150,6 +150,8 @@ static int lose_track(rep_volume *volume, int cause)
         return rc;
     for (int i = 0; i < volume->link_count; i++) {
         rep_link *link = volume->links[i];
+        if (link == origin)
+            continue;
         if (rep_link_works(link)) {
             atomic_store(&link->source_failed, 1);
             rep_link_break(link, cause);
@@ -164,7 +166,7 @@ int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
 {
     int rc = rep_io_flush(volume->io);
     if (rc)
-        return lose_track(volume, rc);
+        return rep_volume_lose_track(volume, NULL, rc);
     rep_pass pass; /* over no bytes: holds the links still */
     rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
     for (int i = 0; !rc && i < volume->link_count; i++) {

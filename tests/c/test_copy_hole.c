@@ -135,6 +135,22 @@ static void a_target_that_cannot_be_made_durable_ends_the_copy(void)
     local_free(&l);
 }
 
+/* What its hosts wrote before may be lost with it; the kernel tells only once. */
+static void other_rows_of_a_target_that_lost_its_writes_are_all_pending(void)
+{
+    for (int by_settle = 0; by_settle < 2; by_settle++) {
+        local l = holes_of(SIZE);
+        rep_link *other = link_new(l.target, 1);
+        CHECK_EQ(rep_link_mark(other), 0);
+        rep_volatile_fail_after(l.target.disk->faulty, 0, -EIO);
+        CHECK_EQ(by_settle ? rep_link_settle(l.row) : copy_all(l.row), by_settle ? -EIO : -EPIPE);
+        CHECK_EQ(pending_count(other), CHUNKS);
+        CHECK_EQ(pending_count(l.mirror_row), 0);
+        rep_link_free(other);
+        local_free(&l);
+    }
+}
+
 static void fail_the_flush_of_the_source(disk *d)
 {
     local *l = d->hook_data;
@@ -215,6 +231,7 @@ int main(void)
     RUN(a_write_into_a_hole_that_was_seen_is_copied);
     RUN(a_hole_that_could_come_back_as_data_is_flushed_or_covered);
     RUN(a_target_that_cannot_be_made_durable_ends_the_copy);
+    RUN(other_rows_of_a_target_that_lost_its_writes_are_all_pending);
     RUN(a_source_that_fails_while_a_hole_is_skipped_stays_pending);
     RUN(storage_that_cannot_tell_is_read);
     RUN(a_hole_takes_few_records_to_a_remote_target);
