@@ -129,6 +129,9 @@ class KeptGeneration:
     ) -> VerifyResult:
         """Read a share of its spans again and compare them with its digests.
 
+        What is damaged stays so on its mirror, also when the generation is given up: a resync
+        copies only what is pending. Dissolve that pair and create it anew.
+
         Args:
             percentage: of all spans of all of its volumes, chosen at random; above 0, at most 100.
             seed: makes the choice repeatable.

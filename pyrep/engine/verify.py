@@ -13,7 +13,7 @@ from pyrep.engine.digests import SpanDigests, is_zero, span_digest
 from pyrep.engine.generations import Generations
 from pyrep.engine.state import SystemState
 from pyrep.errors import DamagedGenerationError, InvalidArgumentError, RefusedError
-from pyrep.model import SPAN_BYTES, Generation, GenerationId, GenerationMember, VolumeId
+from pyrep.model import SPAN_BYTES, Generation, GenerationId, GenerationMember, PairId, VolumeId
 
 __all__ = ["DamagedExtent", "Verifier", "VerifyResult"]
 
@@ -25,11 +25,13 @@ class DamagedExtent:
     Attributes:
         source: the generation's member, by the source volume at home.
         svol: the volume that holds it.
+        pair_id: its local pair.
         offset, length: in bytes; whole spans.
     """
 
     source: VolumeId
     svol: VolumeId
+    pair_id: PairId
     offset: int
     length: int
 
@@ -64,8 +66,9 @@ class VerifyResult:
             raise DamagedGenerationError(
                 f"generation {self.generation_id} is damaged in {len(self.damaged)} places, the "
                 f"first at {first.offset} of volume {first.svol} ({first.length} bytes)",
-                hint="restore from another generation; give this one up, so that its mirror is "
-                "copied anew",
+                hint=f"restore from another generation; a resync would leave the damage, as it "
+                f"copies only what is pending: dissolve pair {first.pair_id}, then "
+                f"create_local_pair({first.source!r}, {first.svol!r}) copies all of it",
             )
 
 
@@ -168,7 +171,13 @@ class _Check:
             self._damaged.pop()
             offset, length = last.offset, last.length + length
         self._damaged.append(
-            DamagedExtent(source=member.source, svol=member.svol, offset=offset, length=length)
+            DamagedExtent(
+                source=member.source,
+                svol=member.svol,
+                pair_id=member.pair_id,
+                offset=offset,
+                length=length,
+            )
         )
 
     def result(self, percentage: float) -> VerifyResult:

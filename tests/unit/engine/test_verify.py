@@ -99,6 +99,26 @@ def test_what_is_damaged_is_named(
     assert not kept.verify().is_sound
 
 
+@pytest.mark.parametrize("offset", [0, 3 * MIB])  # of a hole, and of data
+def test_who_does_as_the_error_of_a_damaged_generation_says_has_a_sound_mirror(
+    system: StorageSystem, offset: int
+) -> None:
+    kept = system.kept(split(system).generation_id)
+    kept.digest()
+    damage(system, "106b", offset)
+    with pytest.raises(DamagedGenerationError) as caught:
+        kept.verify().raise_if_damaged()
+
+    hint = caught.value.hint or ""
+    assert "dissolve pair 100b.1" in hint
+    assert "create_local_pair('105b', '106b')" in hint
+    system.pair("100b.1").dissolve()
+    system.create_local_pair("105b", "106b").wait(timeout_s=LONG_S)
+
+    here, there = (system.state.live[VolumeId(one)].io for one in ("105b", "106b"))
+    assert here.pread(SIZE, 0) == there.pread(SIZE, 0)
+
+
 def test_a_share_is_chosen_by_its_seed_and_rounded_up(system: StorageSystem) -> None:
     kept = system.kept(split(system).generation_id)
     kept.digest()
