@@ -114,6 +114,12 @@ class Retention:
                 f"cannot apply retention to volume {volume}: it has no policy",
                 hint="set one: set_policy(retention=RetentionPolicy(...))",
             )
+        if not policy.has_rules:
+            raise RefusedError(
+                f"cannot apply retention to volume {volume}: its policy keeps nothing, every "
+                f"generation that may be would be given up",
+                hint="set a rule, such as keep_last or keep_daily",
+            )
         return plan_retention(self._state.catalogue.of_source(volume), policy, now)
 
     def _kept_by_others(

@@ -132,7 +132,7 @@ def test_a_policy_that_keeps_nothing_gives_up_nothing(system: StorageSystem) -> 
     for number in (1, 2):
         split(system, number, label=str(number))
     system.set_policy(retention=RetentionPolicy(minimum=1))
-    with pytest.raises(RefusedError, match="keeps nothing"):
+    with pytest.raises(RefusedError, match="volume 105b: its policy keeps nothing"):
         system.apply_retention()
     assert states(system) == {"1": COMPLETE, "2": COMPLETE}
 
