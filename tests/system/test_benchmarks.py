@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,9 +15,12 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # pytest-benchmark would take itself for a worker of the run that this test is in.
+    alone = {name: value for name, value in os.environ.items() if "XDIST" not in name}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=BENCHMARKS.parent,
+        env=alone,
         capture_output=True,
         text=True,
         check=False,
