@@ -250,6 +250,7 @@ class Reference:
                 device_failed=bool({pair.pvol, pair.svol} & failed),
             )
             self._take_facts(pair, here or pair.here, there or pair.there, events)
+        self._check_consistency()
         for pair_id in self._copy_order(before, commands):
             pair, again = self.pairs[pair_id], commands.get(pair_id) is Asked.RESTORE
             # It may have been SPLIT meanwhile, and be DUPLEX again.
@@ -262,12 +263,12 @@ class Reference:
         for old, new, told in ((pair.here, here, False), (pair.there, there, follows)):
             if not told and new.place not in reachable(old.place, events):
                 raise ModelError(f"pair {pair.pair_id} can't go from {old} to {new} by {events}")
-            if new.status is _DUPLEX and not new.consistent:
-                raise ModelError(f"pair {pair.pair_id} is DUPLEX and inconsistent")
         was_duplex = pair.here.status is _DUPLEX
         if (
             events.asked is Asked.SPLIT
             and was_duplex
+            and pair.here.consistent
+            and pair.there.consistent
             and not (here.consistent and there.consistent)
         ):
             raise ModelError(f"pair {pair.pair_id} lost its consistency by being split")
@@ -275,6 +276,14 @@ class Reference:
         if protected and self.holder(pair.svol) is None and self.is_known(pair.svol):
             raise ModelError(f"pair {pair.pair_id} was split to protect, and no generation made")
         pair.here, pair.there = here, there
+
+    def _check_consistency(self) -> None:
+        """A local mirror is as consistent as what it mirrors; a remote one is when it is DUPLEX."""
+        for pair in self.pairs.values():
+            for facts in (pair.here, pair.there):
+                follows = not pair.is_remote and not self.is_known(pair.pvol)
+                if facts.status is _DUPLEX and not facts.consistent and not follows:
+                    raise ModelError(f"pair {pair.pair_id} is DUPLEX and inconsistent")
 
     def _take_generations(
         self, observed: Observed, frozen: Mapping[str, Mapping[VolumeName, Content]]

@@ -105,6 +105,17 @@ def test_a_protective_split_without_its_generation_is_refused(reference: Referen
         reference.observe(seen(DUPLEX, PROTECTED))
 
 
+def test_a_local_mirror_is_inconsistent_as_long_as_its_source_is(reference: Reference) -> None:
+    half_way = Facts(status=PairStatus.SPLIT, cause=SplitCause.UNCLEAN)
+    follows = Facts(status=PairStatus.DUPLEX)
+    reference.observe(seen(half_way, follows), crashed=["100b"], path_was_lost=True)
+    assert not reference.is_known(SVOL)
+    with pytest.raises(ModelError, match="pair local is DUPLEX and inconsistent"):
+        reference.observe(seen(DUPLEX, follows))
+    reference.observe(seen(DUPLEX, DUPLEX))
+    assert reference.is_known(SVOL)
+
+
 def test_a_generation_of_inconsistent_content_is_refused(reference: Reference) -> None:
     half_way = Facts(status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
     reference.observe(seen(REQUESTED, DUPLEX), asked={"remote": Asked.SPLIT})
