@@ -108,8 +108,9 @@ class Changes:
         record = self._state.digests.find(generation.generation_id, source)
         if record is None:
             return None
-        svol = self._state.volume(self._generations.member(generation, source).svol).record
-        return self._store.load(record.file_key, svol.key, svol.size_bytes)
+        member = self._generations.member(generation, source)
+        volume = self._state.volume(member.source).record
+        return self._store.load(record.file_key, volume.key, volume.size_bytes)
 
     def _narrow(
         self, found: Difference, one: Generation, other: Generation, source: VolumeId

@@ -200,7 +200,7 @@ class Digester:
 
     def _commit(self, generation: Generation, member: GenerationMember, made: SpanDigests) -> None:
         """Make digests known, unless the generation was given up while they were computed."""
-        live = self._state.volume(member.svol)
+        source = self._state.volume(member.source).record
         old = self._state.digests.find(generation.generation_id, member.source)
         record = DigestRecord(
             generation_id=generation.generation_id,
@@ -208,7 +208,8 @@ class Digester:
             file_key=new_key(),
             done_spans=made.done,
         )
-        self._store.save(record.file_key, live.record.key, made)
+        # Not the SVOL's: one may be copied anew while another one keeps the generation.
+        self._store.save(record.file_key, source.key, made)
         with self._state.control:
             now = self._generations.get(generation.generation_id)
             is_kept = now.is_complete and member in now.members

@@ -119,7 +119,7 @@ class DigestStore:
 
         Args:
             file_key: names the file.
-            volume_key: of the SVOL that they are about.
+            volume_key: of the source volume whose generation they are about.
             digests: whole or not.
 
         Raises:

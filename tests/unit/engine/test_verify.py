@@ -70,6 +70,23 @@ def test_a_sound_generation_is_verified_whole(system: StorageSystem) -> None:
     assert seen[-1].done_bytes == SIZE
 
 
+def test_what_a_second_mirror_holds_is_verified_when_the_first_one_is_copied_anew(
+    system: StorageSystem,
+) -> None:
+    generation = system.split_pairs(["100b.1", "100b.2"])
+    assert generation is not None
+    kept = system.kept(generation.generation_id)
+    kept.digest()
+    damage(system, "107b", 4 * MIB)
+    pair = system.pair("100b.1")
+    pair.resync()
+    pair.wait(timeout_s=LONG_S)
+
+    kept.digest()  # has them already, and doesn't take the damage for the content
+
+    assert [(one.svol, one.offset) for one in kept.verify().damaged] == [("107b", 4 * MIB)]
+
+
 @pytest.mark.parametrize(
     ("offset", "data", "found"),
     [
