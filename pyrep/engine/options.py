@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pyrep._core import Io
+from pyrep.errors import InvalidArgumentError
 from pyrep.model.copyrate import CopyRate, check_copy_workers
 from pyrep.model.ids import VolumeId
 from pyrep.seams import HostAgent
@@ -34,6 +35,15 @@ class Digests(StrEnum):
 
     AFTER_BACKUP = "after_backup"
     WHEN_ASKED = "when_asked"
+
+
+_LEAST = {
+    "ack_timeout_s": 0,
+    "queue_bytes": 4 << 20,
+    "copy_wait_s": 0,
+    "hold_max_ms": 0,
+    "digest_rate_bytes_s": 0,
+}
 
 
 def _plain(_volume_id: VolumeId, io: Io) -> Io:
@@ -76,3 +86,10 @@ class Options:
 
     def __post_init__(self) -> None:
         check_copy_workers(self.copy_workers)
+        for name, at_least in _LEAST.items():
+            asked: object = getattr(self, name)
+            # Not a number, or NaN, which is at least nothing.
+            if not isinstance(asked, (int, float)) or not asked >= at_least:
+                raise InvalidArgumentError(
+                    f"the option {name} can't be {asked!r}", hint=f"a number, at least {at_least}"
+                )

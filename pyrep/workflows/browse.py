@@ -207,9 +207,12 @@ def history(
         partition: as `browse`.
 
     Raises:
+        NotFoundError: neither system has such a volume, as far as `system` knows.
         FileSystemError: a generation's file system can't be read.
     """
     where = normalize(path)
+    if not any(volume in {row.volume_id, row.mirror_volume_id} for row in system.table()):
+        system.volume(volume)
     found: list[PathVersion] = []
     last: Generation | None = None
     for generation in _generations_of(system, volume):

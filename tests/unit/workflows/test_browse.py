@@ -51,6 +51,11 @@ def test_of_several_volumes_one_has_to_be_named(build: Build) -> None:
         pass
 
 
+def test_the_history_of_a_volume_that_nobody_has_is_refused(sites: Sites) -> None:
+    with pytest.raises(NotFoundError, match="999z"):
+        history(sites.b, "999z", "/a")
+
+
 def test_a_path_has_its_history(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sites.take()
     with sites.edit() as files:
