@@ -30,6 +30,7 @@ __all__ = [
     "NoSpaceError",
     "NotExtError",
     "NotFoundError",
+    "NotServedError",
     "OutOfRangeError",
     "PathLostError",
     "PathNotInFileSystemError",
@@ -108,6 +109,12 @@ class InUseError(PyrepError):
     """A system or a backing file is locked by another process or another volume."""
 
     exit_code = 8
+
+
+class NotServedError(PyrepError):
+    """No system is served where a command asked for one, or this user may not talk to it."""
+
+    exit_code = 9
 
 
 class DeviceError(PyrepError):
