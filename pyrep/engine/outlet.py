@@ -22,6 +22,12 @@ _log = logging.getLogger(__name__)
 
 _IDLE_S = 0.5
 
+_ACKS = {
+    AckPoint.QUEUED: Ack.QUEUED,
+    AckPoint.RECEIVED: Ack.RECEIVED,
+    AckPoint.DURABLE: Ack.DURABLE,
+}
+
 
 def stream_id_of(sender: SystemId, group_id: GroupId) -> int:
     """Return the id of the stream from `sender` for a group: the same whenever it is asked."""
@@ -30,7 +36,7 @@ def stream_id_of(sender: SystemId, group_id: GroupId) -> int:
 
 def ack_of(ack: AckPoint | None) -> Ack:
     """Return the core's word for an acknowledgement point."""
-    return Ack.DURABLE if ack is AckPoint.DURABLE else Ack.RECEIVED
+    return _ACKS[ack or AckPoint.RECEIVED]
 
 
 class Outlet:

@@ -22,8 +22,10 @@ from pyrep.errors import NotFoundError, PathLostError, PyrepError, RefusedError
 from pyrep.interconnect.messages import AbandonPair, Call, CreatePair, RemovePair, Result
 from pyrep.model import (
     AckPoint,
+    Congestion,
     CopyType,
     Direction,
+    FenceLevel,
     GroupId,
     PairId,
     PairStatus,
@@ -72,6 +74,8 @@ class RemotePairs:
         *,
         group_id: GroupId | None,
         ack: AckPoint,
+        congestion: Congestion,
+        fence_level: FenceLevel,
         chunk_bytes: int,
     ) -> PairId:
         """Make a remote pair and begin its initial copy.
@@ -106,6 +110,8 @@ class RemotePairs:
             ack=ack,
             chunk_bytes=chunk_bytes,
             pending_union=True,
+            congestion=congestion,
+            fence_level=fence_level,
         )
         asked = CreatePair(
             pair_id=pair_id,

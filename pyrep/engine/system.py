@@ -47,6 +47,8 @@ from pyrep.meta import PolicyRecord
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
+    Congestion,
+    FenceLevel,
     Generation,
     GenerationId,
     GroupId,
@@ -289,9 +291,11 @@ class StorageSystem:
         *,
         group: str | None = None,
         ack: AckPoint = AckPoint.RECEIVED,
+        congestion: Congestion = Congestion.BLOCK,
+        fence_level: FenceLevel = FenceLevel.NEVER,
         chunk_bytes: int = CHUNK_BYTES_DEFAULT,
     ) -> Pair:
-        """Mirror a volume synchronously to one of a connected system; the initial copy begins.
+        """Mirror a volume to one of a connected system; the initial copy begins.
 
         Args:
             pvol: a volume here.
@@ -299,7 +303,10 @@ class StorageSystem:
             svol: its volume, of the same size; its content is overwritten.
             group: consistency group; pairs of one group keep one order of writes and are backed up
                 at one point. By default the pair has one of its own.
-            ack: when a write is acknowledged: received or durable at the secondary.
+            ack: when a write is acknowledged: queued here (asynchronous), received or durable at
+                the secondary. Those of one group may differ, the order of writes is one.
+            congestion: what a write does that finds no room in the queue.
+            fence_level: what it does while the secondary can't be reached.
             chunk_bytes: as in `create_local_pair`.
 
         Raises:
@@ -311,6 +318,8 @@ class StorageSystem:
             VolumeId(svol),
             group_id=GroupId(check_id("group", group)) if group else None,
             ack=ack,
+            congestion=congestion,
+            fence_level=fence_level,
             chunk_bytes=chunk_bytes,
         )
         return self.pair(pair_id)

@@ -10,8 +10,10 @@ from pyrep.meta.database import Database
 from pyrep.model.ids import PairId, VolumeId
 from pyrep.model.pair import (
     AckPoint,
+    Congestion,
     CopyType,
     Direction,
+    FenceLevel,
     PairStatus,
     Primary,
     Row,
@@ -24,11 +26,11 @@ _PUT = """
     INSERT INTO copy_row (
         pair_id, volume_id, copy_type, pair_system_id, mirror_volume_id, is_primary, status, cause,
         direction, target_consistent, group_id, ack, chunk_bytes, row_key, data_id, epoch_start,
-        pending_union
+        pending_union, congestion, fence_level
     ) VALUES (
         :pair_id, :volume_id, :copy_type, :pair_system_id, :mirror_volume_id, :is_primary, :status,
         :cause, :direction, :target_consistent, :group_id, :ack, :chunk_bytes, :row_key, :data_id,
-        :epoch_start, :pending_union
+        :epoch_start, :pending_union, :congestion, :fence_level
     )
     ON CONFLICT (pair_id, volume_id) DO UPDATE SET
         copy_type = excluded.copy_type, pair_system_id = excluded.pair_system_id,
@@ -37,7 +39,8 @@ _PUT = """
         target_consistent = excluded.target_consistent, group_id = excluded.group_id,
         ack = excluded.ack, chunk_bytes = excluded.chunk_bytes, row_key = excluded.row_key,
         data_id = excluded.data_id, epoch_start = excluded.epoch_start,
-        pending_union = excluded.pending_union
+        pending_union = excluded.pending_union, congestion = excluded.congestion,
+        fence_level = excluded.fence_level
 """
 
 
@@ -157,6 +160,8 @@ class CopyTable:
                 "data_id": to_signed(row.data_id),
                 "epoch_start": row.epoch_start,
                 "pending_union": row.pending_union,
+                "congestion": row.congestion.value,
+                "fence_level": row.fence_level.value,
             },
         )
 
@@ -181,4 +186,6 @@ def _decode(row: sqlite3.Row) -> Row:
             data_id=from_signed(row["data_id"]),
             epoch_start=row["epoch_start"],
             pending_union=bool(row["pending_union"]),
+            congestion=Congestion(row["congestion"]),
+            fence_level=FenceLevel(row["fence_level"]),
         )

@@ -157,5 +157,11 @@ _VERSION_2: Migration = (
 )
 """Digests of generations, policies, when a generation was given up, and the keys of peers."""
 
-MIGRATIONS: Sequence[Migration] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Migration = (
+    "ALTER TABLE copy_row ADD COLUMN congestion TEXT NOT NULL DEFAULT 'block'",
+    "ALTER TABLE copy_row ADD COLUMN fence_level TEXT NOT NULL DEFAULT 'never'",
+)
+"""What a remote pair's writes do without room or path."""
+
+MIGRATIONS: Sequence[Migration] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """`MIGRATIONS[n]` leads from version n to n + 1. A released step is never edited; one is added."""

@@ -21,7 +21,17 @@ from pyrep.model.ids import (
     new_key,
 )
 from pyrep.model.matrix import matrix_markdown
-from pyrep.model.pair import AckPoint, CopyType, Direction, PairStatus, Primary, Row, SplitCause
+from pyrep.model.pair import (
+    AckPoint,
+    Congestion,
+    CopyType,
+    Direction,
+    FenceLevel,
+    PairStatus,
+    Primary,
+    Row,
+    SplitCause,
+)
 from pyrep.model.retention import (
     NextSvol,
     RetentionDecision,
@@ -69,11 +79,13 @@ __all__ = [
     "TIB",
     "AckPoint",
     "Command",
+    "Congestion",
     "CopyPace",
     "CopyRate",
     "CopyType",
     "Decision",
     "Direction",
+    "FenceLevel",
     "Force",
     "Generation",
     "GenerationCause",

@@ -11,8 +11,10 @@ from pyrep.model.units import CHUNK_BYTES_DEFAULT
 
 __all__ = [
     "AckPoint",
+    "Congestion",
     "CopyType",
     "Direction",
+    "FenceLevel",
     "PairStatus",
     "Primary",
     "Row",
@@ -68,10 +70,38 @@ class CopyType(StrEnum):
 
 
 class AckPoint(StrEnum):
-    """When a synchronous write to a remote pair is acknowledged: what the peer has done by then."""
+    """When a write to a remote pair is acknowledged.
 
+    QUEUED is asynchronous: its record stands in the queue, in order. RECEIVED and DURABLE are
+    synchronous: the peer has applied it, or has it on stable storage.
+    """
+
+    QUEUED = "queued"
     RECEIVED = "received"
     DURABLE = "durable"
+
+
+class Congestion(StrEnum):
+    """What a write does that finds no room in its group's queue.
+
+    BLOCK waits, at most `Options.ack_timeout_s`; then the path counts as lost. PULL_AHEAD goes on
+    marked: all pairs of the group leave the queue at that point, and resync by themselves when it
+    has drained.
+    """
+
+    BLOCK = "block"
+    PULL_AHEAD = "pull-ahead"
+
+
+class FenceLevel(StrEnum):
+    """What becomes of a host's write while its remote mirror can't be reached.
+
+    NEVER lets it go on, marked. DATA fails it, so that no write is acknowledged that the secondary
+    doesn't have.
+    """
+
+    NEVER = "never"
+    DATA = "data"
 
 
 class Primary(StrEnum):
@@ -108,6 +138,8 @@ class Row:
         epoch_start: in a split local pair's source row, the first epoch of the source volume's
             marks that belongs to it; 0 = none.
         pending_union: whether this side's bitmap holds the union that a running copy works off.
+        congestion: what a write does that finds no room in the queue; remote pairs.
+        fence_level: what it does while the mirror can't be reached; remote pairs.
 
     Raises:
         InvalidArgumentError: the columns contradict each other.
@@ -130,6 +162,8 @@ class Row:
     data_id: int = 0
     epoch_start: int = 0
     pending_union: bool = False
+    congestion: Congestion = Congestion.BLOCK
+    fence_level: FenceLevel = FenceLevel.NEVER
 
     def __post_init__(self) -> None:
         check_key("row", self.row_key)
@@ -145,6 +179,15 @@ class Row:
             return f"status {self.status} with cause {self.cause}"
         if self.is_remote in {self.group_id is None, self.ack is None}:
             return f"{self.copy_type} with group {self.group_id}, ack {self.ack}"
+        plain = self.congestion is Congestion.BLOCK and self.fence_level is FenceLevel.NEVER
+        if not self.is_remote and not plain:
+            return "congestion policy and fence level are a remote pair's"
+        fenced = self.fence_level is FenceLevel.DATA
+        if fenced and (self.ack is AckPoint.QUEUED or self.congestion is Congestion.PULL_AHEAD):
+            return (
+                f"fence level data promises that no acknowledged write is at this side alone: not "
+                f"with ack {self.ack}, congestion {self.congestion}"
+            )
         if not 0 <= self.data_id < DATA_ID_END:
             return f"data_id {self.data_id} isn't an unsigned 64-bit number"
         return ""

@@ -87,7 +87,7 @@ shapes = st.builds(
     size_bytes=st.just(SIZE_BYTES),
     remote_chunk_bytes=st.sampled_from([4096, 8192, 65536]),
     local_chunk_bytes=st.sampled_from([4096, 16384]),
-    ack=st.sampled_from(AckPoint),
+    ack=st.sampled_from([AckPoint.RECEIVED, AckPoint.DURABLE]),
     volatile=st.booleans(),
 )
 

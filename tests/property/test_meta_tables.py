@@ -32,8 +32,10 @@ from pyrep.model.generation import (
 from pyrep.model.ids import GenerationId, GroupId, PairId, SystemId, VolumeId
 from pyrep.model.pair import (
     AckPoint,
+    Congestion,
     CopyType,
     Direction,
+    FenceLevel,
     PairStatus,
     Primary,
     Row,
@@ -48,6 +50,19 @@ times = st.datetimes(
     timezones=st.integers(-12, 12).map(lambda hours: timezone(timedelta(hours=hours)))
 )
 statuses = st.tuples(names.map(PairId), names)
+
+
+modes = st.one_of(
+    st.fixed_dictionaries(
+        {"ack": st.sampled_from(AckPoint), "congestion": st.sampled_from(Congestion)}
+    ),
+    st.fixed_dictionaries(
+        {
+            "ack": st.sampled_from([AckPoint.RECEIVED, AckPoint.DURABLE]),
+            "fence_level": st.just(FenceLevel.DATA),
+        }
+    ),
+)
 
 
 @st.composite
@@ -66,12 +81,12 @@ def rows(draw: st.DrawFn) -> Row:
         direction=draw(st.sampled_from(Direction)),
         target_consistent=draw(st.booleans()),
         group_id=GroupId(draw(names)) if is_remote else None,
-        ack=draw(st.sampled_from(AckPoint)) if is_remote else None,
         chunk_bytes=1 << draw(st.integers(12, 20)),
         row_key=draw(keys),
         data_id=draw(u64),
         epoch_start=draw(st.integers(0, 1 << 40)),
         pending_union=draw(st.booleans()),
+        **draw(modes) if is_remote else {},
     )
 
 

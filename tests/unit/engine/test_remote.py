@@ -22,7 +22,7 @@ from pyrep.testing import wait_until
 from rig import CHUNK, LONG_S, MIB, SIZE, Rig, content, equal, fill, refused, row_of
 
 
-@pytest.mark.parametrize("ack", list(AckPoint))
+@pytest.mark.parametrize("ack", [AckPoint.RECEIVED, AckPoint.DURABLE])
 def test_a_synchronous_write_is_at_the_secondary_when_it_returns(rig: Rig, ack: AckPoint) -> None:
     pair = rig.remote(ack=ack)
     assert equal(rig.pvol, rig.spvol)

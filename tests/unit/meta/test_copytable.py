@@ -13,6 +13,7 @@ from pyrep.model.pair import (
     AckPoint,
     CopyType,
     Direction,
+    FenceLevel,
     PairStatus,
     Primary,
     Row,
@@ -54,6 +55,7 @@ SPVOL = Row(
     data_id=(1 << 64) - 1,
     epoch_start=9,
     pending_union=True,
+    fence_level=FenceLevel.DATA,
 )
 
 

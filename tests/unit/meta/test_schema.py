@@ -35,6 +35,7 @@ def test_a_database_of_version_1_is_migrated_and_keeps_what_it_holds(tmp_path: P
     assert generation.annotations == (("by", "ann"),)
     assert generation.given_up_at is None
     assert [row.epoch_start for row in rows] == [1, 0]
+    assert {(row.congestion, row.fence_level) for row in rows} == {("block", "never")}
     assert volumes == ["105b", "106b"]
     assert digests == ()
     assert policies.retention is None

@@ -9,8 +9,10 @@ from pyrep.errors import InvalidArgumentError
 from pyrep.model.ids import GroupId, PairId, SystemId, VolumeId
 from pyrep.model.pair import (
     AckPoint,
+    Congestion,
     CopyType,
     Direction,
+    FenceLevel,
     PairStatus,
     Primary,
     Row,
@@ -51,6 +53,10 @@ def test_a_row_is_frozen_and_changed_by_replacing_it() -> None:
         (LOCAL, {"data_id": -1}),
         (LOCAL, {"data_id": 1 << 64}),
         (LOCAL, {"row_key": b"short"}),
+        (REMOTE, {"fence_level": FenceLevel.DATA, "ack": AckPoint.QUEUED}),
+        (REMOTE, {"fence_level": FenceLevel.DATA, "congestion": Congestion.PULL_AHEAD}),
+        (LOCAL, {"fence_level": FenceLevel.DATA}),
+        (LOCAL, {"congestion": Congestion.PULL_AHEAD}),
     ],
 )
 def test_columns_that_contradict_each_other_are_no_row(row: Row, change: dict[str, Any]) -> None:
