@@ -223,5 +223,5 @@ def bench_local_resync_beside_qemu(
             beside.peer("qemu, copy-range", taken[0], found[0])
             beside.peer("qemu, copy-range, with fdatasync", taken[1], found[1])
 
-        benchmark.pedantic(round_, setup=dirty, rounds=min(sizes.rounds, 5))
+        benchmark.pedantic(round_, setup=dirty, rounds=sizes.rounds)
     beside.report(dirty_bytes=sum(length for _, length in runs), runs=len(runs))
