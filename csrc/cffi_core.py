@@ -17,6 +17,18 @@ from cffi_cdef import (  # noqa: E402 - needs the path above
     ordered_headers,
 )
 
+CALLED = """
+extern "Python" {
+    int pyrep_io_pread(rep_io *, void *, uint64_t, uint64_t);
+    int pyrep_io_pwrite(rep_io *, const void *, uint64_t, uint64_t);
+    int pyrep_io_flush(rep_io *);
+    int pyrep_io_zero(rep_io *, uint64_t, uint64_t);
+    void pyrep_io_free(rep_io *);
+}
+"""
+"""What C calls in Python: a vtable for storage that Python serves (`pyrep._core.CalledIo`). Nothing
+of the engine's is on it."""
+
 
 def make_builder() -> FFI:
     """Return the builder over all headers and sources.
@@ -28,6 +40,7 @@ def make_builder() -> FFI:
     builder = FFI()
     for name in headers:
         declare(builder, CSRC / name)
+    builder.cdef(CALLED)
     builder.set_source(
         "pyrep._core_native",
         "\n".join(f'#include "{name}"' for name in headers),

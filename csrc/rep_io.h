@@ -43,7 +43,6 @@ int rep_io_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out
                    size_t *count, uint64_t *resume_offset);
 /* Frees the object; it doesn't flush. NULL is allowed. */
 void rep_io_free(rep_io *io);
-/* cdef:end */
 
 typedef struct rep_io_ops {
     const char *name; /* for messages: "file", "memory", ... */
@@ -65,6 +64,7 @@ struct rep_io {
     const rep_io_ops *ops;
     uint64_t size_bytes;
 };
+/* cdef:end */
 
 /* 0 when [offset, offset+length) lies inside the object, else -ERANGE. */
 int rep_io_check(const rep_io *io, uint64_t offset, uint64_t length);

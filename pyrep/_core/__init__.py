@@ -12,6 +12,7 @@ from pyrep._core.bitmapfile import (
     BitmapKey,
     crc32c,
 )
+from pyrep._core.called_io import CalledIo, Storage
 from pyrep._core.copier import (
     Copier,
     CopyProgress,
@@ -84,6 +85,7 @@ __all__ = [
     "BitmapFile",
     "BitmapKey",
     "Buffer",
+    "CalledIo",
     "Copier",
     "CopyProgress",
     "CutItem",
@@ -103,6 +105,7 @@ __all__ = [
     "MemoryIo",
     "OverlayIo",
     "SliceIo",
+    "Storage",
     "Stream",
     "StreamInfo",
     "Tree",
