@@ -6,7 +6,9 @@ from typing import Protocol
 
 from pyrep.model.ids import SystemId, VolumeId
 
-__all__ = ["Connection", "Endpoint", "HostAgent"]
+__all__ = ["Buffer", "Connection", "Endpoint", "HostAgent"]
+
+Buffer = bytes | bytearray | memoryview
 
 
 class HostAgent(Protocol):
@@ -49,8 +51,8 @@ class Connection(Protocol):
 
     attempt: int
 
-    def send_frame(self, frame: bytes) -> None:
-        """Send one sealed frame of a stream; returns when the path took it."""
+    def send_frame(self, frame: Buffer) -> None:
+        """Send one sealed frame of a stream; its memory is the caller's again on return."""
         ...
 
     def send_ack(self, ack: bytes) -> None:
@@ -78,6 +80,14 @@ class Endpoint(Protocol):
         """Return this side's handshake."""
         ...
 
+    def attempt_above(self, peer_id: SystemId) -> int:
+        """Return the lowest number that the next connection with a system may have."""
+        ...
+
+    def is_connected(self, peer_id: SystemId) -> bool:
+        """Whether there is a connection with a system."""
+        ...
+
     def greet(self, connection: Connection, hello: bytes) -> None:
         """Check the other side's handshake. WireError: it isn't understood; nothing changed."""
         ...
@@ -90,8 +100,8 @@ class Endpoint(Protocol):
         """The connection is gone. Harmless when it is known already."""
         ...
 
-    def take_frame(self, connection: Connection, frame: bytes) -> None:
-        """Apply a frame and acknowledge it over the connection."""
+    def take_frame(self, connection: Connection, frame: Buffer) -> None:
+        """Apply a frame and acknowledge it over the connection; its memory is used again after."""
         ...
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -53,7 +54,7 @@ from pyrep.interconnect.messages import (
 )
 from pyrep.meta import PeerRecord
 from pyrep.model import SystemId, check_id
-from pyrep.seams import Connection
+from pyrep.seams import Buffer, Connection
 
 __all__ = ["CallHandler", "SystemEndpoint"]
 
@@ -90,6 +91,19 @@ class SystemEndpoint:
                 system_key=self._state.record.key,
             )
         )
+
+    def attempt_above(self, peer_id: SystemId) -> int:
+        """Return the lowest number that the next connection with a system may have.
+
+        By the clock, so that a system restored from an older copy doesn't use a number twice.
+        """
+        known = self._state.peer_table.get(peer_id)
+        return max(time.time_ns(), known.attempt + 1 if known else 0)
+
+    def is_connected(self, peer_id: SystemId) -> bool:
+        """Whether there is a connection with a system."""
+        peer = self._state.peers.get(peer_id)
+        return peer is not None and peer.is_connected
 
     def greet(self, connection: Connection, hello: bytes) -> None:
         """Check the other side's handshake and remember its boot; an older connection is given up.
@@ -131,7 +145,10 @@ class SystemEndpoint:
                 )
         older = peer.in_use()
         if older is not None:
+            if connection.attempt <= older.attempt:
+                raise WireError(f"system {there} is connected by a later attempt already")
             self.path_down(older)
+            older.close()
         known = state.peer_table.get(there)
         if known is None or known.boot_id != heard.boot_id:
             peer.break_streams()
@@ -199,7 +216,7 @@ class SystemEndpoint:
 
     # --- data ------------------------------------------------------------------------------------
 
-    def take_frame(self, connection: Connection, frame: bytes) -> None:
+    def take_frame(self, connection: Connection, frame: Buffer) -> None:
         """Apply and acknowledge; volumes that failed split their pairs."""
         with self._state.at_work():
             self._peer_of(connection).take_frame(connection, frame, self._volume_failed)

@@ -84,7 +84,7 @@ class Outlet:
                 if length:
                     frame = memory[:length]
                     seal(frame)
-                    connection.send_frame(bytes(frame))
+                    connection.send_frame(frame)
         except CancelledError:
             return
         except PyrepError as error:

@@ -20,7 +20,7 @@ from pyrep.interconnect.messages import (
     encode,
 )
 from pyrep.model import GroupId, PairId, SystemId
-from pyrep.seams import Connection
+from pyrep.seams import Buffer, Connection
 
 __all__ = ["Peer"]
 
@@ -231,7 +231,7 @@ class Peer:
             apply.unbind_link(link)
 
     def take_frame(
-        self, connection: Connection, frame: bytes, failed: Callable[[LinkCore, int], None]
+        self, connection: Connection, frame: Buffer, failed: Callable[[LinkCore, int], None]
     ) -> None:
         """Check and apply a frame, make durable what a barrier asks for, acknowledge.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
@@ -42,7 +42,13 @@ from pyrep.errors import (
     InvalidArgumentError,
     PyrepError,
 )
+from pyrep.interconnect import AnyPath
+from pyrep.interconnect.address import Address
+from pyrep.interconnect.channel import Security
+from pyrep.interconnect.dialer import PathState, TcpPath
+from pyrep.interconnect.listener import Listener
 from pyrep.interconnect.loop import LoopPath
+from pyrep.interconnect.timing import PathTiming
 from pyrep.meta import PolicyRecord
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
@@ -65,6 +71,8 @@ from pyrep.model import (
 )
 
 __all__ = ["StorageSystem", "connect"]
+
+Owned = TypeVar("Owned", Listener, TcpPath)
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +103,7 @@ class StorageSystem:
         self.next_svols = NextSvols(state, self._local, self.reuse)
         self._retention = Retention(state, self.generations)
         self._watch = Watch(self._endpoint, self._local, self._remote, self.next_svols)
-        self._paths: list[LoopPath] = []
+        self._paths: list[AnyPath] = []
         self._volumes = Volumes(state)
         self._ending = Ending(
             state, self._local, self._remote, self._watch, paths=self._paths, lock=lock
@@ -364,9 +372,71 @@ class StorageSystem:
 
     # --- paths -----------------------------------------------------------------------------------
 
-    def add_path(self, path: LoopPath) -> None:
-        """Own a path: it is cut when the system closes."""
-        self._paths.append(path)
+    def add_path(self, path: AnyPath) -> None:
+        """Own a path: it is closed when the system closes."""
+        with self._state.control:
+            self._state.check_open()
+            self._paths.append(path)
+
+    def listen(
+        self, address: str, *, security: Security, timing: PathTiming | None = None
+    ) -> Listener:
+        """Let other systems dial this one, until the system or the listener is closed.
+
+        Args:
+            address: host:port of this machine; port 0 is any that is free, `Listener.address`.
+            security: `Tls`, or `Plain()` for a network that nobody else is in.
+            timing: how long to wait for what.
+
+        Raises:
+            InvalidArgumentError: that isn't an address.
+            DeviceError: nobody can listen there.
+        """
+        where = Address.parse(address)
+        timing = timing or PathTiming()
+        listener = Listener(self._endpoint, where, security=security, timing=timing)
+        return self._own(listener)
+
+    def dial(
+        self,
+        system_id: str,
+        address: str,
+        *,
+        security: Security,
+        timing: PathTiming | None = None,
+    ) -> TcpPath:
+        """Keep a path to a system: dial it, and again whenever the path is lost, until closed.
+
+        It returns at once; `TcpPath.state()` tells more. Both systems may dial each other.
+
+        Args:
+            system_id: whom to expect there.
+            address: host:port.
+            security, timing: as in `listen`.
+
+        Raises:
+            InvalidArgumentError: that isn't an address, or a system's id.
+        """
+        path = TcpPath(
+            self._endpoint,
+            SystemId(check_id("system", system_id)),
+            Address.parse(address),
+            security=security,
+            timing=timing or PathTiming(),
+        )
+        return self._own(path)
+
+    def _own(self, path: Owned) -> Owned:
+        try:
+            self.add_path(path)
+        except BaseException:
+            path.close()
+            raise
+        return path
+
+    def paths(self) -> tuple[PathState, ...]:
+        """Return the state of each path that this system dials."""
+        return tuple(one.state() for one in self._paths if isinstance(one, TcpPath))
 
     def ask(self, system_id: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a workflow's own command to another system and return its answer."""

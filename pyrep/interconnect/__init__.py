@@ -1,6 +1,25 @@
 """The path between systems: frames of ordered streams, and typed commands."""
 
+from pyrep.interconnect.channel import Channel, Plain, Security
+from pyrep.interconnect.dialer import PathState, TcpPath
 from pyrep.interconnect.frames import check_digest, seal
+from pyrep.interconnect.listener import Listener
 from pyrep.interconnect.loop import LoopPath
+from pyrep.interconnect.timing import PathTiming
 
-__all__ = ["LoopPath", "check_digest", "seal"]
+__all__ = [
+    "AnyPath",
+    "Channel",
+    "Listener",
+    "LoopPath",
+    "PathState",
+    "PathTiming",
+    "Plain",
+    "Security",
+    "TcpPath",
+    "check_digest",
+    "seal",
+]
+
+AnyPath = LoopPath | Listener | TcpPath
+"""What a system may own of its paths."""

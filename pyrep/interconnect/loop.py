@@ -11,7 +11,7 @@ import threading
 import time
 
 from pyrep.errors import PathLostError
-from pyrep.seams import Connection, Endpoint
+from pyrep.seams import Buffer, Connection, Endpoint
 
 __all__ = ["LoopPath"]
 
@@ -25,7 +25,7 @@ class _LoopConnection(Connection):
         self.attempt = attempt
         self.other: _LoopConnection | None = None
 
-    def send_frame(self, frame: bytes) -> None:
+    def send_frame(self, frame: Buffer) -> None:
         self._path.wait_passable(self.attempt)
         self._path.count(len(frame))
         self._far.take_frame(self._peer(), frame)

@@ -6,6 +6,7 @@ from pyrep.engine.peer import Peer
 from pyrep.errors import PathLostError
 from pyrep.interconnect.messages import Done, OpenStream, decode_message, encode
 from pyrep.model import GroupId, SystemId
+from pyrep.seams import Buffer
 
 
 class Far:
@@ -17,7 +18,7 @@ class Far:
         self.peer: Peer | None = None
         self.told: list[OpenStream] = []
 
-    def send_frame(self, frame: bytes) -> None:
+    def send_frame(self, frame: Buffer) -> None:
         raise PathLostError(f"nobody takes {len(frame)} bytes")
 
     def send_ack(self, ack: bytes) -> None:

@@ -11,7 +11,7 @@ from pyrep._core import Ack, LinkCore, MemoryIo, Tree, VolumeCore, Wake, check_f
 from pyrep.engine.outlet import Outlet
 from pyrep.errors import PathLostError, PyrepError
 from pyrep.model import GroupId, SystemId
-from pyrep.seams import Connection
+from pyrep.seams import Buffer, Connection
 
 _CHUNK = 4096
 _PATIENCE_S = 60.0
@@ -26,7 +26,7 @@ class _HeldConnection(Connection):
         self.taken: queue.Queue[int] = queue.Queue()
         self.let_go = threading.Semaphore(0)
 
-    def send_frame(self, frame: bytes) -> None:
+    def send_frame(self, frame: Buffer) -> None:
         info = check_frame(frame)
         self.taken.put(info.first_number + info.record_count - 1)
         self.let_go.acquire()

@@ -7,7 +7,7 @@ import pytest
 from pyrep.errors import PathLostError, WireError
 from pyrep.interconnect import LoopPath
 from pyrep.model import SystemId
-from pyrep.seams import Connection
+from pyrep.seams import Buffer, Connection
 from pyrep.testing import wait_until
 
 
@@ -29,6 +29,14 @@ class End:
     def hello(self) -> bytes:
         return self.name.encode()
 
+    def attempt_above(self, peer_id: SystemId) -> int:
+        assert peer_id != self.system_id
+        return 1
+
+    def is_connected(self, peer_id: SystemId) -> bool:
+        assert peer_id != self.system_id
+        return self.connection is not None
+
     def greet(self, connection: Connection, hello: bytes) -> None:
         if self.refuses:
             raise WireError(f"{self.name} doesn't understand")
@@ -43,9 +51,9 @@ class End:
             self.down_takes.wait()
         self.lost.append(connection)
 
-    def take_frame(self, connection: Connection, frame: bytes) -> None:
-        self.heard.append(("frame", frame))
-        connection.send_ack(b"ack of " + frame)
+    def take_frame(self, connection: Connection, frame: Buffer) -> None:
+        self.heard.append(("frame", bytes(frame)))
+        connection.send_ack(b"ack of " + bytes(frame))
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:
         assert connection is self.connection

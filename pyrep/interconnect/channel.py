@@ -1,0 +1,134 @@
+"""A channel: one connected socket between two systems, plain or secured."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Protocol
+
+from pyrep.errors import PathLostError
+from pyrep.model.ids import SystemId
+from pyrep.seams import Buffer
+
+__all__ = ["Channel", "Plain", "PlainChannel", "Security", "ended", "lost"]
+
+
+class Channel(Protocol):
+    """Bytes in order, both ways. One thread receives; any may send or close."""
+
+    peer_id: SystemId | None
+    """The identity that the transport itself has proved, by a certificate; None: it proves none."""
+
+    def recv_into(self, view: memoryview) -> int:
+        """Wait for bytes and put them at the view's begin; return how many, at least 1.
+
+        Raises:
+            PathLostError: the other side, or this one, has ended it.
+        """
+        ...
+
+    def send_all(self, *buffers: Buffer) -> None:
+        """Send all of it, in one piece: other senders come before or after.
+
+        Raises:
+            PathLostError: it ended; a part may have gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it; whoever receives or sends is woken. Idempotent, and allowed when it is freed."""
+        ...
+
+    def free(self) -> None:
+        """Give the socket up: it is closed, nobody receives any more. Idempotent."""
+        ...
+
+
+class Security(Protocol):
+    """What makes channels of sockets that have just been connected.
+
+    Both calls return within the socket's own time-out, or raise PathLostError or WireError (who is
+    there isn't who it should be); the socket is closed then.
+    """
+
+    def client(self, sock: socket.socket, expected: SystemId) -> Channel:
+        """Return the channel to the system `expected`, which was dialled."""
+        ...
+
+    def server(self, sock: socket.socket) -> Channel:
+        """Return the channel to whoever has dialled."""
+        ...
+
+
+def lost(error: OSError) -> PathLostError:
+    """Return what to raise for a socket's error."""
+    return PathLostError(f"the path was lost: {error.strerror or error}", hint="restore the path")
+
+
+def ended() -> PathLostError:
+    """Return what to raise when the other side has ended the channel."""
+    return PathLostError("the path was lost: the other side ended it", hint="restore the path")
+
+
+class PlainChannel:
+    """A channel that neither hides what it carries nor knows who is there."""
+
+    peer_id: SystemId | None = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._life = threading.Lock()  # none shuts down a descriptor that is somebody else's by now
+        sock.settimeout(None)
+
+    def recv_into(self, view: memoryview) -> int:
+        """See `Channel`."""
+        try:
+            count = self._sock.recv_into(view)
+        except OSError as error:
+            raise lost(error) from error
+        if not count:
+            raise ended()
+        return count
+
+    def send_all(self, *buffers: Buffer) -> None:
+        """See `Channel`."""
+        try:
+            with self._sending:
+                if len(buffers) == 1:
+                    self._sock.sendall(buffers[0])
+                else:
+                    self._send_several(buffers)
+        except OSError as error:
+            raise lost(error) from error
+
+    def _send_several(self, buffers: tuple[Buffer, ...]) -> None:
+        sent = self._sock.sendmsg(buffers)
+        for one in buffers:
+            if sent < len(one):
+                self._sock.sendall(memoryview(one)[sent:])
+            sent = max(sent - len(one), 0)
+
+    def close(self) -> None:
+        """See `Channel`."""
+        with self._life, contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def free(self) -> None:
+        """See `Channel`."""
+        self.close()
+        with self._sending, self._life:
+            self._sock.close()
+
+
+class Plain:
+    """No security at all: for a network that nobody else is in, when asked for in words."""
+
+    def client(self, sock: socket.socket, expected: SystemId) -> Channel:  # noqa: ARG002
+        """Return the channel; who is there is only what it says."""
+        return PlainChannel(sock)
+
+    def server(self, sock: socket.socket) -> Channel:
+        """Return the channel; who has dialled is only what it says."""
+        return PlainChannel(sock)

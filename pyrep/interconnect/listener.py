@@ -1,0 +1,201 @@
+"""Where a system is dialled: it takes connections of every system that proves who it is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import socket
+import threading
+
+from pyrep.errors import DeviceError, PathLostError, PyrepError, WireError
+from pyrep.interconnect.address import Address
+from pyrep.interconnect.channel import Channel, Security
+from pyrep.interconnect.envelope import Kind, receive
+from pyrep.interconnect.handshake import check_identity, prepare, refuse, say, within
+from pyrep.interconnect.messages import Hello, decode_plain
+from pyrep.interconnect.messages_path import Accept, OpenControl, OpenData
+from pyrep.interconnect.tcp import TcpConnection
+from pyrep.interconnect.timing import PathTiming
+from pyrep.model.ids import SystemId, check_id
+from pyrep.seams import Endpoint
+
+__all__ = ["Listener"]
+
+_log = logging.getLogger(__name__)
+
+_HANDSHAKES_MOST = 64
+"""Sockets that may be about to shake hands; more are turned away at once."""
+_BREATH_S = 0.1
+"""A pause when no socket could be taken: a lack of descriptors mustn't be a busy loop."""
+
+
+class _Expected:
+    """A control channel that waits for its data channel."""
+
+    def __init__(self, peer_id: str, proved: SystemId | None) -> None:
+        self.peer_id = peer_id
+        self.proved = proved
+        self.came = threading.Event()
+        self.data: Channel | None = None
+
+
+class Listener:
+    """Listens at an address until it is closed. Made by `StorageSystem.listen`."""
+
+    def __init__(
+        self, endpoint: Endpoint, address: Address, *, security: Security, timing: PathTiming
+    ) -> None:
+        self._endpoint = endpoint
+        self._security = security
+        self._timing = timing
+        self._lock = threading.Lock()
+        self._expected: dict[bytes, _Expected] = {}
+        self._connections: set[TcpConnection] = set()
+        self._handshakes: set[socket.socket] = set()
+        self._closing = False
+        self._closed = threading.Event()
+        self._sock = _listen(address)
+        name = self._sock.getsockname()
+        self.address = Address(host=name[0], port=name[1])
+        title = f"listen {self.address}"
+        self._thread = threading.Thread(target=self._accept, name=title, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more, and end the connections that were taken; the system has been told."""
+        with self._lock:
+            self._closing = True
+            self._closed.set()
+            connections = list(self._connections)
+            handshakes = list(self._handshakes)
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._sock.close()
+        for sock in handshakes:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for one in connections:
+            one.close()
+            one.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, where = self._sock.accept()
+            except OSError as error:
+                if self._closing:
+                    return
+                # Out of descriptors, or the client has gone already: the next one may do better.
+                _log.warning("path.accept_failed at=%s why=%s", self.address, error)
+                self._closed.wait(_BREATH_S)
+                continue
+            with self._lock:
+                turned_away = self._closing or len(self._handshakes) >= _HANDSHAKES_MOST
+                if not turned_away:
+                    self._handshakes.add(sock)
+            if turned_away:
+                sock.close()
+                continue
+            name = f"handshake {where[0]}:{where[1]}"
+            threading.Thread(target=self._shake, args=(sock, name), name=name, daemon=True).start()
+
+    def _shake(self, sock: socket.socket, name: str) -> None:
+        channel: Channel | None = None
+        try:
+            prepare(sock, self._timing)
+            channel = self._security.server(sock)
+            with within(self._timing.connect_s, channel):
+                self._welcome(channel)
+        except PyrepError as error:
+            _log.warning("path.refused %s: %s", name, error)
+            if channel is not None:
+                refuse(channel, error)
+        except Exception as error:  # noqa: BLE001 (a stranger did it)
+            _log.warning("path.refused %s: %r", name, error)
+            if channel is not None:
+                channel.free()
+        finally:
+            if channel is None:
+                sock.close()
+            with self._lock:
+                self._handshakes.discard(sock)
+
+    def _welcome(self, channel: Channel) -> None:
+        envelope, body = receive(channel)
+        if envelope.kind is Kind.OPEN_CONTROL:
+            self._open_control(channel, decode_plain(body, OpenControl))
+        elif envelope.kind is Kind.OPEN_DATA:
+            self._open_data(channel, decode_plain(body, OpenData))
+        else:
+            raise WireError(f"cannot take {envelope.kind.name} as the first word")
+
+    def _open_control(self, channel: Channel, asked: OpenControl) -> None:
+        hello = decode_plain(asked.hello, Hello)
+        check_identity(channel, hello.system_id)
+        peer_id = SystemId(check_id("system", hello.system_id))
+        attempt = max(asked.attempt, self._endpoint.attempt_above(peer_id))
+        token = secrets.token_bytes(16)
+        expected = _Expected(peer_id, channel.peer_id)
+        with self._lock:
+            self._expected[token] = expected
+        try:
+            accept = Accept(attempt=attempt, hello=self._endpoint.hello(), token=token)
+            say(channel, Kind.ACCEPT, accept)
+            expected.came.wait(self._timing.connect_s)
+        finally:
+            with self._lock:
+                del self._expected[token]
+        if expected.data is None:
+            raise PathLostError(f"system {peer_id} opened no data channel")
+        self._connect(channel, expected.data, peer_id, attempt, asked.hello)
+
+    def _open_data(self, channel: Channel, asked: OpenData) -> None:
+        with self._lock:
+            expected = self._expected.get(asked.token)
+            if expected is None or expected.data is not None:
+                raise WireError("cannot take a data channel: its token isn't known")
+            if expected.proved != channel.peer_id:
+                raise WireError(f"cannot take a data channel of {channel.peer_id}: another's token")
+            expected.data = channel
+        expected.came.set()
+
+    def _connect(
+        self, control: Channel, data: Channel, peer_id: SystemId, attempt: int, hello: bytes
+    ) -> None:
+        connection = TcpConnection(
+            self._endpoint, peer_id, attempt, control=control, data=data, timing=self._timing
+        )
+        try:
+            self._endpoint.greet(connection, hello)
+        except PyrepError as error:
+            refuse(data, error)
+            raise
+        connection.start()
+        with self._lock:
+            self._connections = {one for one in self._connections if not one.ended.is_set()}
+            self._connections.add(connection)
+            closing = self._closing
+        try:
+            if closing:
+                raise PathLostError("the system is closing")
+            say(data, Kind.ACCEPT, Accept(attempt=attempt))
+            self._endpoint.path_up(connection)
+        except PyrepError as error:
+            connection.end(error)
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        return socket.create_server(
+            (address.host, address.port),
+            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
+            backlog=_HANDSHAKES_MOST,
+        )
+    except OSError as error:
+        raise DeviceError(
+            f"cannot listen at {address}: {error.strerror or error}",
+            hint="name an address of this machine and a port that is free",
+            errno_code=error.errno,
+        ) from error
