@@ -5,6 +5,7 @@ invariant.
 """
 
 from pyrep.testing.changes import check_changes
+from pyrep.testing.clock import SimulatedClock
 from pyrep.testing.content import Content, HostWrite, in_some_order
 from pyrep.testing.devices import MemoryIo, OverlayIo, PowerLoss, VolatileIo, VolatileStorage
 from pyrep.testing.follows import Asked, Events, Facts, reachable
@@ -22,6 +23,8 @@ from pyrep.testing.invariants import (
 from pyrep.testing.paths import LoopPath, lost, stalled
 from pyrep.testing.quiet import wait_quiet, wait_until
 from pyrep.testing.reference import ModelError, Observed, Reference, ReferencePair, VolumeName
+from pyrep.testing.simulated import SimulatedPath, connect_simulated
+from pyrep.testing.simulated_lane import Kind
 
 __all__ = [
     "Asked",
@@ -30,6 +33,7 @@ __all__ = [
     "Facts",
     "HostWrite",
     "InvariantError",
+    "Kind",
     "LoopPath",
     "MemoryIo",
     "ModelError",
@@ -38,6 +42,8 @@ __all__ = [
     "PowerLoss",
     "Reference",
     "ReferencePair",
+    "SimulatedClock",
+    "SimulatedPath",
     "VolatileIo",
     "VolatileStorage",
     "VolumeName",
@@ -50,6 +56,7 @@ __all__ = [
     "check_one_point",
     "check_one_writer",
     "check_remote_stays",
+    "connect_simulated",
     "in_some_order",
     "lost",
     "reachable",

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 from pyrep.interconnect import LoopPath
+from pyrep.testing.simulated import SimulatedPath
 
 __all__ = ["LoopPath", "lost", "stalled"]
 
 
 @contextlib.contextmanager
-def lost(path: LoopPath) -> Iterator[None]:
+def lost(path: LoopPath | SimulatedPath) -> Iterator[None]:
     """Cut the path; bring it back at the end."""
     path.cut()
     yield
@@ -19,7 +20,7 @@ def lost(path: LoopPath) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stalled(path: LoopPath) -> Iterator[None]:
+def stalled(path: LoopPath | SimulatedPath) -> Iterator[None]:
     """Let frames wait, commands still pass; let them go at the end, unless it was cut."""
     path.stall()
     try:

@@ -22,6 +22,7 @@ from pyrep.testing import (
     PowerLoss,
     Reference,
     ReferencePair,
+    SimulatedPath,
     VolatileStorage,
     VolumeName,
     check_changes,
@@ -32,7 +33,9 @@ from pyrep.testing import (
     check_no_early_clear,
     check_one_writer,
     check_remote_stays,
+    connect_simulated,
     wait_quiet,
+    wait_until,
 )
 
 PVOLS = ("100a", "105a"), ("100a", "205a")
@@ -56,6 +59,8 @@ class Shape:
     local_chunk_bytes: int = 8192
     ack: AckPoint = AckPoint.RECEIVED
     volatile: bool = False
+    simulated: int | None = None
+    """The seed of a simulated path; None: the one in process."""
 
 
 class World:
@@ -74,7 +79,7 @@ class World:
         }
         for system in self.systems.values():
             system._watch.close()
-        self._path: LoopPath | None = None
+        self._path: LoopPath | SimulatedPath | None = None
         self._connected: tuple[StorageSystem, ...] = ()
         self._crashed: set[str] = set()
         self._path_was_lost = False
@@ -124,9 +129,15 @@ class World:
     # --- what happens ----------------------------------------------------------------------------
 
     @property
-    def path(self) -> LoopPath:
+    def path(self) -> LoopPath | SimulatedPath:
         """The path, up or down."""
         assert self._path is not None
+        return self._path
+
+    @property
+    def simulated(self) -> SimulatedPath:
+        """The path, which is simulated."""
+        assert isinstance(self._path, SimulatedPath)
         return self._path
 
     def stream(self) -> Stream | None:
@@ -142,7 +153,11 @@ class World:
 
     def connect(self) -> None:
         """Bring the path up; both systems are open."""
-        if self._path is None or any(one.state.closing for one in self._connected):
+        if self.shape.simulated is not None and self._path is None:
+            self._path = connect_simulated(*self.systems.values(), seed=self.shape.simulated)
+        elif isinstance(self._path, SimulatedPath):
+            self._path.connect()
+        elif self._path is None or any(one.state.closing for one in self._connected):
             self._connected = tuple(self.systems.values())
             self._path = connect(*self._connected)
         else:
@@ -207,6 +222,9 @@ class World:
         opened = StorageSystem.open(self.directory / system_id, options=self._options(system_id))
         opened._watch.close()  # it looks when it is told, or a run couldn't be repeated
         self.systems[system_id] = opened
+        if isinstance(self._path, SimulatedPath):
+            self._path.replace(opened.endpoint)
+            opened.add_path(self._path.end_of(system_id))
 
     def _names_of(self, system_id: str) -> list[VolumeName]:
         return [name for name in self.reference.names() if name[0] == system_id]
@@ -253,12 +271,23 @@ class World:
         )
         self._frozen.clear()
 
+    def drain(self) -> None:
+        """Wait until what was sent has arrived, or was lost with the path."""
+
+        def is_through() -> bool:
+            stream = self.stream()
+            info = stream.info() if stream is not None else None
+            return info is None or not info.open or info.received >= info.last
+
+        wait_until(is_through)
+
     def settle(self) -> None:
         """Wait until nothing is left that the systems do by themselves."""
         systems = self.open_systems()
         before: object = None
         while before != (before := [one.table() for one in systems]):
             wait_quiet(*systems)
+            self.drain()
             for system in systems:
                 system._watch.look()
                 wait_quiet(*systems)
