@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pyrep.model.ids import SystemId, VolumeId
 
-__all__ = ["Buffer", "Connection", "Endpoint", "HostAgent"]
+__all__ = ["Buffer", "Connection", "Endpoint", "HostAgent", "OwnedPath"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -110,4 +110,12 @@ class Endpoint(Protocol):
 
     def answer(self, connection: Connection, message: bytes) -> bytes:
         """Perform a command and return its answer."""
+        ...
+
+
+class OwnedPath(Protocol):
+    """What a system ends when it closes: a path to another one, or where others dial in."""
+
+    def close(self) -> None:
+        """Lose it for good; when it returns, this system has taken notice."""
         ...

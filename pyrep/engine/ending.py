@@ -14,7 +14,7 @@ from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
 from pyrep.engine.watch import Watch
 from pyrep.errors import DeviceError, PyrepError
-from pyrep.interconnect import AnyPath
+from pyrep.seams import OwnedPath
 
 __all__ = ["Ending"]
 
@@ -39,7 +39,7 @@ class Ending:
         remote: RemotePairs,
         watch: Watch,
         *,
-        paths: Sequence[AnyPath],
+        paths: Sequence[OwnedPath],
         lock: int,
     ) -> None:
         self._state = state

@@ -42,7 +42,6 @@ from pyrep.errors import (
     InvalidArgumentError,
     PyrepError,
 )
-from pyrep.interconnect import AnyPath
 from pyrep.interconnect.address import Address
 from pyrep.interconnect.channel import Security
 from pyrep.interconnect.dialer import PathState, TcpPath
@@ -69,6 +68,7 @@ from pyrep.model import (
     check_id,
     group_status,
 )
+from pyrep.seams import OwnedPath
 
 __all__ = ["StorageSystem", "connect"]
 
@@ -103,7 +103,7 @@ class StorageSystem:
         self.next_svols = NextSvols(state, self._local, self.reuse)
         self._retention = Retention(state, self.generations)
         self._watch = Watch(self._endpoint, self._local, self._remote, self.next_svols)
-        self._paths: list[AnyPath] = []
+        self._paths: list[OwnedPath] = []
         self._volumes = Volumes(state)
         self._ending = Ending(
             state, self._local, self._remote, self._watch, paths=self._paths, lock=lock
@@ -372,7 +372,7 @@ class StorageSystem:
 
     # --- paths -----------------------------------------------------------------------------------
 
-    def add_path(self, path: AnyPath) -> None:
+    def add_path(self, path: OwnedPath) -> None:
         """Own a path: it is closed when the system closes."""
         with self._state.control:
             self._state.check_open()

@@ -8,7 +8,6 @@ from pyrep.interconnect.loop import LoopPath
 from pyrep.interconnect.timing import PathTiming
 
 __all__ = [
-    "AnyPath",
     "Channel",
     "Listener",
     "LoopPath",
@@ -20,6 +19,3 @@ __all__ = [
     "check_digest",
     "seal",
 ]
-
-AnyPath = LoopPath | Listener | TcpPath
-"""What a system may own of its paths."""
