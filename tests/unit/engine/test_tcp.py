@@ -91,7 +91,7 @@ def test_a_lost_path_comes_back_and_the_pair_is_resynced_by_itself(tcp: TcpRig) 
     tcp.listener.close()
     tcp.await_path(is_up=False)
     fill(tcp.pvol, 4)  # hosts go on
-    assert row_of(tcp.a, pair).status is PairStatus.SPLIT
+    wait_until(lambda: row_of(tcp.a, pair).status is PairStatus.SPLIT)
     state = tcp.dialled.state()
     assert not state.is_up
     wait_until(lambda: "refused" in (tcp.dialled.state().last_error or ""))
