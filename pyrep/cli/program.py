@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pyrep.cli.demo import demo
+from pyrep.cli.pki import pki
 from pyrep.errors import DeviceError, PyrepError, format_error
 from pyrep.version import __version__
 
@@ -39,3 +40,4 @@ def main() -> None:
 
 
 main.add_command(demo)
+main.add_command(pki)

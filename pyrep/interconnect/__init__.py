@@ -6,6 +6,7 @@ from pyrep.interconnect.frames import check_digest, seal
 from pyrep.interconnect.listener import Listener
 from pyrep.interconnect.loop import LoopPath
 from pyrep.interconnect.timing import PathTiming
+from pyrep.interconnect.tls import Tls
 
 __all__ = [
     "Channel",
@@ -16,6 +17,7 @@ __all__ = [
     "Plain",
     "Security",
     "TcpPath",
+    "Tls",
     "check_digest",
     "seal",
 ]

@@ -1,0 +1,271 @@
+"""Mutual TLS 1.3 between systems: the identity in a certificate is the system's id.
+
+One OpenSSL object must not be used by two threads at once, but a channel is received from and sent
+over at the same time. So the socket doesn't block: each call into OpenSSL is short and made under
+a lock, and the waits are outside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
+from pyrep.interconnect.channel import Channel, ended, lost
+from pyrep.model.ids import SystemId, check_id
+from pyrep.seams import Buffer
+
+__all__ = ["IDENTITY_PREFIX", "Tls", "TlsChannel"]
+
+IDENTITY_PREFIX = "urn:pyrep:system:"
+"""What stands before the system id in the certificate's subject alternative name (a URI)."""
+
+_SEND_BYTES = 256 << 10
+_JOIN_BYTES = 32 << 10
+
+
+class TlsChannel:
+    """A channel over an established TLS session."""
+
+    def __init__(self, sock: ssl.SSLSocket, peer_id: SystemId) -> None:
+        self.peer_id: SystemId | None = peer_id
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._use = threading.Lock()
+        self._life = threading.Lock()  # none shuts down a descriptor that is somebody else's by now
+        sock.settimeout(0)
+
+    def recv_into(self, view: memoryview) -> int:
+        """See `Channel`. One TLS record at most: 16 KiB."""
+        count = self._patiently(lambda: self._sock.recv_into(view))
+        if not count:
+            raise ended()
+        return count
+
+    def send_all(self, *buffers: Buffer) -> None:
+        """See `Channel`."""
+        if sum(len(one) for one in buffers) <= _JOIN_BYTES:
+            buffers = (b"".join(buffers),)  # one record for an envelope and what is in it
+        with self._sending:
+            for one in buffers:
+                self._send(memoryview(one))
+
+    def _send(self, view: memoryview) -> None:
+        while view:
+            piece = view[:_SEND_BYTES]
+            sent = self._patiently(lambda piece=piece: self._sock.send(piece))  # type: ignore[misc]
+            view = view[sent:]
+
+    def _patiently(self, call: Callable[[], int]) -> int:
+        while True:
+            try:
+                with self._use:
+                    return call()
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            except (OSError, ValueError) as error:  # ValueError: it was freed
+                raise _lost(error) from error
+            self._wait(wanted)
+
+    def _wait(self, wanted: int) -> None:
+        poll = select.poll()
+        try:
+            poll.register(self._sock, wanted)
+        except ValueError as error:
+            raise _lost(error) from error
+        poll.poll()
+
+    def close(self) -> None:
+        """See `Channel`. Without a goodbye: frames and messages have digests and lengths."""
+        with self._life, contextlib.suppress(OSError):
+            # Not SSLSocket.shutdown: it takes the session away, and what comes then is read plain.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def free(self) -> None:
+        """See `Channel`."""
+        self.close()
+        with self._sending, self._use, self._life:
+            self._sock.close()
+
+
+def _lost(error: OSError | ValueError) -> PathLostError:
+    if isinstance(error, ssl.SSLEOFError):
+        return ended()
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        hint = "look into the other system's log: it names the certificate that it refused"
+        return PathLostError(f"the path was lost: {reason}", hint=hint)
+    if isinstance(error, ValueError):
+        return PathLostError("the path was lost: it was cut on this side")
+    return lost(error)
+
+
+class Tls:
+    """Mutual TLS 1.3 with certificates of one authority (`pyrep pki` makes them).
+
+    Args:
+        certificate: PEM file of this system's certificate, which holds its id.
+        key: PEM file of its private key.
+        authority: PEM file of the certificates that others' must come from.
+        denied: ids of systems that aren't let in any more, whatever they show.
+
+    Raises:
+        InvalidArgumentError: a file can't be read, or isn't what it should be.
+    """
+
+    def __init__(
+        self,
+        *,
+        certificate: Path | str,
+        key: Path | str,
+        authority: Path | str,
+        denied: Iterable[str] = (),
+    ) -> None:
+        self._certificate = Path(certificate)
+        self._key = Path(key)
+        self._authority = Path(authority)
+        self.denied = frozenset(denied)
+        self._contexts = self._load()
+
+    def reload(self) -> None:
+        """Read the files again, for channels made from now on.
+
+        Raises:
+            InvalidArgumentError: one can't be used; what was read before stays in use.
+        """
+        self._contexts = self._load()
+
+    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        contexts = []
+        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+            context = ssl.SSLContext(protocol)
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.check_hostname = False  # systems have ids; addresses come and go
+            context.verify_mode = ssl.CERT_REQUIRED
+            with _reading(self._authority, "the authority's certificate"):
+                context.load_verify_locations(self._authority)
+            with _reading(self._certificate, f"the certificate with the key {self._key}"):
+                context.load_cert_chain(self._certificate, self._key, _no_password)
+            contexts.append(context)
+        contexts[1].num_tickets = 0  # nobody resumes a session: each has its certificates checked
+        return contexts[0], contexts[1]
+
+    def client(self, sock: socket.socket, expected: SystemId) -> Channel:
+        """Return the channel to the system that was dialled. See `Security`.
+
+        Raises:
+            WireError: it can't be trusted, or its certificate is another system's.
+            PathLostError: it went away.
+        """
+        what = f"system {expected}, dialled at {_name(sock)}"
+        channel = self._wrap(sock, self._contexts[0], what, server_side=False)
+        if channel.peer_id != expected:
+            channel.free()
+            raise WireError(
+                f"{what}, shows the certificate of system {channel.peer_id}",
+                hint="correct the address, or the certificate that is used there",
+            )
+        return channel
+
+    def server(self, sock: socket.socket) -> Channel:
+        """Return the channel to who has dialled. See `Security`."""
+        what = f"whoever dialled from {_name(sock)}"
+        return self._wrap(sock, self._contexts[1], what, server_side=True)
+
+    def _wrap(
+        self, sock: socket.socket, context: ssl.SSLContext, what: str, *, server_side: bool
+    ) -> TlsChannel:
+        try:
+            secured = context.wrap_socket(sock, server_side=server_side)
+        except OSError as error:
+            sock.close()
+            raise _refusal(error, what) from error
+        try:
+            peer_id = _identity(secured.getpeercert(), what)
+            self._check_denied(peer_id, what)
+        except BaseException:
+            secured.close()
+            raise
+        return TlsChannel(secured, peer_id)
+
+    def _check_denied(self, peer_id: SystemId, what: str) -> None:
+        if peer_id in self.denied:
+            raise WireError(
+                f"{what} is system {peer_id}, which is denied",
+                hint="take it off the list of denied systems to let it in again",
+            )
+
+
+def _name(sock: socket.socket) -> str:
+    try:
+        where = sock.getpeername()
+    except OSError:
+        return "an address that is gone"
+    return f"{where[0]}:{where[1]}" if isinstance(where, tuple) else "a local socket"
+
+
+def _refusal(error: OSError, what: str) -> PyrepError:
+    """Return what to raise when there is no session."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return WireError(
+            f"cannot trust {what}: {error.verify_message}",
+            hint="both systems' certificates come from one authority, and are still valid? "
+            "see pyrep pki show",
+        )
+    if isinstance(error, ssl.SSLEOFError):
+        return PathLostError(f"cannot agree on TLS with {what}: it ended the connection")
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return WireError(
+            f"cannot agree on TLS with {what}: {reason}",
+            hint="does it speak TLS 1.3, or is it set to plain?",
+        )
+    if isinstance(error, TimeoutError):
+        return PathLostError(f"cannot agree on TLS with {what}: nothing came in time")
+    return lost(error)
+
+
+def _identity(certificate: dict[str, Any] | None, what: str) -> SystemId:
+    """Return the system id in a certificate that was verified."""
+    names = (certificate or {}).get("subjectAltName", ())
+    ids = [
+        value.removeprefix(IDENTITY_PREFIX)
+        for kind, value in names
+        if kind == "URI" and value.startswith(IDENTITY_PREFIX)
+    ]
+    if len(ids) == 1:
+        with contextlib.suppress(InvalidArgumentError):
+            return SystemId(check_id("system", ids[0]))
+    raise WireError(
+        f"the certificate of {what} is no system's: it has {len(ids)} names {IDENTITY_PREFIX}…",
+        hint="issue it with pyrep pki issue",
+    )
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Tell which file couldn't be used."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        why = (reason or str(error)).replace("_", " ").lower()
+        raise InvalidArgumentError(
+            f"cannot use {path} as {what}: {why}",
+            hint="name PEM files that pyrep pki has made, and that this user may read",
+        ) from error
+
+
+def _no_password() -> str:
+    raise InvalidArgumentError(
+        "the private key is encrypted, and nobody is there to be asked for its password",
+        hint="keep it unencrypted, readable by this user alone",
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pyrep.errors import ExistsError, InvalidArgumentError, NotFoundError
+from pyrep.interconnect.pki import issue_certificate, make_authority, read_certificate
+
+
+def test_a_certificate_says_whose_it_is(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path / "ca")
+    issued = issue_certificate(tmp_path / "ca", "100a", days=10)
+    facts = read_certificate(issued.certificate)
+    assert facts.system_id == "100a"
+    assert not facts.is_authority
+    left = facts.not_after - datetime.now(UTC)
+    assert timedelta(days=9) < left <= timedelta(days=10)
+    assert read_certificate(authority.certificate).is_authority
+    assert read_certificate(authority.certificate).system_id is None
+
+
+def test_keys_are_for_their_user_alone(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path / "ca")
+    issued = issue_certificate(tmp_path / "ca", "100a")
+    assert {stat.S_IMODE(one.key.stat().st_mode) for one in (authority, issued)} == {0o600}
+    assert stat.S_IMODE((tmp_path / "ca").stat().st_mode) == 0o700
+
+
+def test_a_certificate_never_outlives_its_authority(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path / "ca", days=5)
+    issued = issue_certificate(tmp_path / "ca", "100a", days=500)
+    until = read_certificate(authority.certificate).not_after
+    assert read_certificate(issued.certificate).not_after == until
+
+
+def test_nothing_is_replaced_unless_asked_for(tmp_path: Path) -> None:
+    made = make_authority(tmp_path / "ca")
+    before = made.key.read_bytes()
+    with pytest.raises(ExistsError):
+        make_authority(tmp_path / "ca")
+    assert made.key.read_bytes() == before
+    first = issue_certificate(tmp_path / "ca", "100a").certificate.read_bytes()
+    with pytest.raises(ExistsError):
+        issue_certificate(tmp_path / "ca", "100a")
+    again = issue_certificate(tmp_path / "ca", "100a", replace=True)
+    assert again.certificate.read_bytes() != first
+    assert sorted(one.name for one in (tmp_path / "ca").iterdir()) == [
+        "100a.key",
+        "100a.pem",
+        "authority.key",
+        "authority.pem",
+    ]
+
+
+def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"authority\.pem"):
+        issue_certificate(tmp_path, "100a")
+
+
+def test_a_key_of_another_authority_is_refused(tmp_path: Path) -> None:
+    one = make_authority(tmp_path / "one")
+    other = make_authority(tmp_path / "other")
+    one.key.write_bytes(other.key.read_bytes())
+    with pytest.raises(InvalidArgumentError, match="isn't the key of"):
+        issue_certificate(tmp_path / "one", "100a")
+
+
+@pytest.mark.parametrize("days", [0, -1, 40_000])
+def test_a_time_that_cannot_be_is_refused(tmp_path: Path, days: int) -> None:
+    with pytest.raises(InvalidArgumentError):
+        make_authority(tmp_path / "ca", days=days)
+    assert not (tmp_path / "ca").exists()
+
+
+def test_an_id_that_no_system_can_have_is_refused(tmp_path: Path) -> None:
+    make_authority(tmp_path / "ca")
+    with pytest.raises(InvalidArgumentError):
+        issue_certificate(tmp_path / "ca", "../100a")
+
+
+def test_a_file_without_a_certificate_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.pem").write_text("nothing")
+    with pytest.raises(InvalidArgumentError, match=r"x\.pem holds no certificate"):
+        read_certificate(tmp_path / "x.pem")

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
+from pyrep.interconnect import Channel, Plain, Security, Tls
+from pyrep.interconnect import pki as authority_of
+from pyrep.interconnect.envelope import Kind, seal_envelope
+from pyrep.interconnect.pki import issue_certificate, make_authority
+from pyrep.model import SystemId
+
+PATIENCE_S = 30.0
+B = SystemId("100b")
+
+
+def tls(directory: Path, system_id: str, **options: object) -> Tls:
+    """Return the security of a system whose certificate is issued now."""
+    if not (directory / "authority.pem").exists():
+        make_authority(directory)
+    issued = issue_certificate(directory, system_id, replace=True)
+    return Tls(
+        certificate=issued.certificate,
+        key=issued.key,
+        authority=directory / "authority.pem",
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def meet(
+    client: Security, server: Security, expected: SystemId = B
+) -> tuple[Channel | PyrepError, Channel | PyrepError]:
+    """Let two sides shake hands; return what each of them got."""
+    near, far = socket.socketpair()
+    for one in (near, far):
+        one.settimeout(PATIENCE_S)
+    got: list[Channel | PyrepError] = []
+
+    def serve() -> None:
+        try:
+            got.append(server.server(far))
+        except PyrepError as error:
+            got.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    answer: Channel | PyrepError
+    try:
+        answer = client.client(near, expected)
+    except PyrepError as error:
+        answer = error
+    thread.join(PATIENCE_S)
+    return answer, got[0]
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[tuple[Channel, Channel]]:
+    near, far = meet(tls(tmp_path, "100a"), tls(tmp_path, "100b"))
+    assert not isinstance(near, PyrepError), near
+    assert not isinstance(far, PyrepError), far
+    yield near, far
+    near.free()
+    far.free()
+
+
+def take(channel: Channel, length: int) -> bytes:
+    """Receive so many bytes."""
+    data = bytearray(length)
+    at = 0
+    while at < length:
+        at += channel.recv_into(memoryview(data)[at:])
+    return bytes(data)
+
+
+def test_both_sides_know_who_is_there(ends: tuple[Channel, Channel]) -> None:
+    assert [one.peer_id for one in ends] == ["100b", "100a"]
+
+
+def test_both_sides_send_much_at_once_and_lose_nothing(ends: tuple[Channel, Channel]) -> None:
+    data = [random.Random(seed).randbytes(3_000_000) for seed in (1, 2)]
+    got: dict[int, bytes] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: ends[i].send_all(data[i][:10], data[i][10:]))
+        for i in (0, 1)
+    ]
+    threads += [
+        threading.Thread(target=lambda i=i: got.__setitem__(i, take(ends[i], 3_000_000)))
+        for i in (0, 1)
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(PATIENCE_S)
+    assert got == {0: data[1], 1: data[0]}
+
+
+def test_closing_wakes_who_receives_and_who_sends(ends: tuple[Channel, Channel]) -> None:
+    near, _ = ends
+    ended: list[str] = []
+
+    def until_lost(call: object) -> None:
+        try:
+            while True:
+                call()  # type: ignore[operator]
+        except PathLostError:
+            ended.append("lost")
+
+    threads = [
+        threading.Thread(
+            target=until_lost, args=(lambda: near.recv_into(memoryview(bytearray(9))),)
+        ),
+        threading.Thread(target=until_lost, args=(lambda: near.send_all(bytes(1 << 20)),)),
+    ]
+    for one in threads:
+        one.start()
+    near.close()
+    for one in threads:
+        one.join(PATIENCE_S)
+    assert ended == ["lost", "lost"]
+
+
+def test_the_other_side_learns_of_the_end(ends: tuple[Channel, Channel]) -> None:
+    ends[0].free()
+    with pytest.raises(PathLostError):
+        ends[1].recv_into(memoryview(bytearray(1)))
+
+
+def test_another_system_than_the_one_dialled_is_refused(tmp_path: Path) -> None:
+    near, far = meet(tls(tmp_path, "100a"), tls(tmp_path, "100c"))
+    assert isinstance(near, WireError)
+    assert "certificate of system 100c" in str(near)
+    assert not isinstance(far, PyrepError)
+    with pytest.raises(PathLostError):
+        far.recv_into(memoryview(bytearray(1)))
+    far.free()
+
+
+def test_a_certificate_of_another_authority_is_refused_by_both(tmp_path: Path) -> None:
+    near, far = meet(tls(tmp_path / "one", "100a"), tls(tmp_path / "other", "100b"))
+    assert isinstance(near, WireError)
+    assert "cannot trust system 100b" in str(near)
+    assert isinstance(far, PyrepError)
+
+
+def test_a_client_of_another_authority_gets_nothing(tmp_path: Path) -> None:
+    stranger = tls(tmp_path / "other", "100a")
+    server = tls(tmp_path / "one", "100b")
+    # It would trust this server: only the server's own check is left.
+    stranger._contexts[0].load_verify_locations(tmp_path / "one" / "authority.pem")
+    near, far = meet(stranger, server)
+    assert isinstance(far, WireError)
+    assert "cannot trust whoever dialled" in str(far)
+    if not isinstance(near, PyrepError):  # TLS 1.3: the client learns of it when it reads
+        with pytest.raises(PathLostError):
+            near.recv_into(memoryview(bytearray(1)))
+        near.free()
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = authority_of._valid
+
+    def long_ago(
+        builder: x509.CertificateBuilder, days: int, *, at_most: datetime | None = None
+    ) -> x509.CertificateBuilder:
+        made = real(builder, days, at_most=at_most)
+        made._not_valid_before = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=9)
+        made._not_valid_after = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=1)
+        return made
+
+    server = tls(tmp_path, "100b")
+    monkeypatch.setattr(authority_of, "_valid", long_ago)
+    client = tls(tmp_path, "100a")
+    near, far = meet(client, server)
+    assert isinstance(far, WireError)
+    assert "expired" in str(far)
+    if not isinstance(near, PyrepError):
+        near.free()
+
+
+def test_a_denied_system_is_refused(tmp_path: Path) -> None:
+    near, far = meet(tls(tmp_path, "100a"), tls(tmp_path, "100b", denied=["100a"]))
+    assert isinstance(far, WireError)
+    assert "100a, which is denied" in str(far)
+    assert not isinstance(near, PyrepError)
+    near.free()
+
+
+def test_an_authoritys_certificate_is_no_systems(tmp_path: Path) -> None:
+    server = tls(tmp_path, "100b")
+    client = Tls(
+        certificate=tmp_path / "authority.pem",
+        key=tmp_path / "authority.key",
+        authority=tmp_path / "authority.pem",
+    )
+    near, far = meet(client, server)
+    assert isinstance(far, WireError)
+    if not isinstance(near, PyrepError):
+        near.free()
+
+
+def test_a_plain_client_is_told_apart(tmp_path: Path) -> None:
+    near_sock, far_sock = socket.socketpair()
+    far_sock.settimeout(PATIENCE_S)
+    near = Plain().client(near_sock, B)
+    near.send_all(b"\x02" * 64)
+    with pytest.raises(WireError, match="cannot agree on TLS"):
+        tls(tmp_path, "100b").server(far_sock)
+    near.free()
+
+
+def test_a_plain_server_is_told_apart(tmp_path: Path) -> None:
+    near_sock, far_sock = socket.socketpair()
+    near_sock.settimeout(PATIENCE_S)
+    far = Plain().server(far_sock)
+    far.send_all(seal_envelope(Kind.REFUSE, 0, 40), bytes(40))
+    with pytest.raises(WireError) as caught:
+        tls(tmp_path, "100a").client(near_sock, B)
+    assert caught.value.hint is not None
+    assert "is it set to plain" in caught.value.hint
+    far.free()
+
+
+def test_files_are_read_again_on_demand_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+    client, server = tls(tmp_path, "100a"), tls(tmp_path, "100b")
+    (tmp_path / "100a.pem").write_text("nothing")
+    with pytest.raises(InvalidArgumentError, match=r"100a\.pem"):
+        client.reload()
+    near, far = meet(client, server)
+    assert not isinstance(near, PyrepError)
+    assert not isinstance(far, PyrepError)
+    near.free()
+    far.free()
+    issue_certificate(tmp_path, "100c", replace=True)
+    (tmp_path / "100a.pem").write_bytes((tmp_path / "100c.pem").read_bytes())
+    (tmp_path / "100a.key").write_bytes((tmp_path / "100c.key").read_bytes())
+    client.reload()
+    near, far = meet(client, server)
+    assert not isinstance(far, PyrepError)
+    assert far.peer_id == "100c"
+    far.free()
+    if not isinstance(near, PyrepError):
+        near.free()
+
+
+@pytest.mark.parametrize("missing", ["certificate", "key", "authority"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, missing: str) -> None:
+    tls(tmp_path, "100a")
+    files = {
+        "certificate": tmp_path / "100a.pem",
+        "key": tmp_path / "100a.key",
+        "authority": tmp_path / "authority.pem",
+    }
+    files[missing] = tmp_path / "nowhere.pem"
+    with pytest.raises(InvalidArgumentError, match=r"nowhere\.pem"):
+        Tls(**files)  # type: ignore[arg-type]
