@@ -1,19 +1,25 @@
-"""The HTTP API of a storage system: what both ends of it share, and its client."""
+"""The HTTP API of a storage system: its server, and its client."""
 
 from pyrep.api.client import SOCKET_NAME, Client, Json
 from pyrep.api.connection import ApiConnections, Query, socket_address
 from pyrep.api.failures import failure_from, failure_to
 from pyrep.api.jobs import Job, JobState
+from pyrep.api.jobtable import JobTable
+from pyrep.api.routes import Site
+from pyrep.api.server import ApiServer
 from pyrep.api.volume_io import open_volume
 
 __all__ = [
     "SOCKET_NAME",
     "ApiConnections",
+    "ApiServer",
     "Client",
     "Job",
     "JobState",
+    "JobTable",
     "Json",
     "Query",
+    "Site",
     "failure_from",
     "failure_to",
     "open_volume",

@@ -149,7 +149,7 @@ class Client:
             system_id: the secondary of a remote pair; None: a local pair.
             group: consistency group of a remote pair; None: one of its own.
             ack: when a write is acknowledged, of a remote pair.
-            more: what the API takes beside (`chunk_bytes`, `fence`, `congestion`, …).
+            more: what the API takes beside: chunk_bytes.
         """
         body = {"pvol": pvol, "svol": svol, "system_id": system_id, "group": group, "ack": ack}
         return self._post("pairs", body=_given({**body, **more}))
@@ -167,15 +167,10 @@ class Client:
 
         Args:
             pair_id: the pair.
-            options: direction, discard, force, ceiling_bytes_s, floor_bytes_s, workers, digest.
+            options: direction, force, ceiling_bytes_s, floor_bytes_s, workers.
         """
         told = self._post("pairs", pair_id, "resync", body=_given(options))
         return _job_or_none(told)
-
-    def preview_resync(self, pair_id: str, **options: str | float | bool | None) -> Json:
-        """Tell what a resync would copy, in which direction, and do nothing."""
-        body = {**_given(options), "dry_run": True}
-        return self._post("pairs", pair_id, "resync", body=body)
 
     def pause_pair(self, pair_id: str) -> None:
         """Let a pair's copy rest."""
@@ -188,10 +183,6 @@ class Client:
     def dissolve_pair(self, pair_id: str, **options: str | bool | None) -> None:
         """End a pair; `options`: force, without_peer."""
         self._post("pairs", pair_id, "dissolve", body=_given(options))
-
-    def verify_pair(self, pair_id: str, **options: str | float | bool | None) -> Job:
-        """Compare both volumes of a pair while hosts write; `options`: repair, seed."""
-        return Job.from_json(self._post("pairs", pair_id, "verify", body=_given(options)))
 
     def wait_for_pair(self, pair_id: str, *statuses: str, timeout_s: float | None = None) -> Json:
         """Wait until a pair has one of these statuses (DUPLEX if none is named).
@@ -206,9 +197,12 @@ class Client:
             body = {"statuses": list(statuses) or ["DUPLEX"], "timeout_s": slice_s}
             try:
                 return self._post("pairs", pair_id, "wait", body=body, wait_s=slice_s)
-            except TimedOutError:
+            except TimedOutError as error:
                 if end is not None and time.monotonic() >= end:
-                    raise
+                    wanted = "/".join(statuses or ("DUPLEX",))
+                    raise TimedOutError(
+                        f"pair {pair_id} isn't {wanted} after {timeout_s:g} s"
+                    ) from error
 
     def group(self, group: str) -> Json:
         """Return a consistency group: the status of its worst member, and its members."""
@@ -262,7 +256,7 @@ class Client:
         *,
         path: str | bytes | None = None,
         **query: str | int | bool | None,
-    ) -> Any:  # noqa: ANN401 (a list or an object, by `what`)
+    ) -> Any:
         """Look into a generation: `ls`, `find`, `diff`, `changes`.
 
         Args:
@@ -370,7 +364,7 @@ class Client:
         progress: ProgressCallback | None = None,
         look: Callable[[Job], None] | None = None,
         timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401 (what the operation returned)
+    ) -> Any:
         """Wait for a job; return its result.
 
         Args:
@@ -412,7 +406,7 @@ class Client:
         return told if isinstance(told, dict) else {}
 
 
-def _items(found: Any) -> list[Json]:  # noqa: ANN401 (JSON)
+def _items(found: Any) -> list[Json]:
     """Return a list that may stand below a name of its own."""
     if isinstance(found, dict):
         (found,) = (value for value in found.values() if isinstance(value, list))

@@ -101,7 +101,7 @@ class ApiConnections:
         query: Query | None = None,
         body: object = None,
         wait_s: float = 0.0,
-    ) -> Any:  # noqa: ANN401 (JSON)
+    ) -> Any:
         """Send a request and return the decoded JSON of its answer, or None if it has none.
 
         Args:

@@ -66,7 +66,7 @@ class Job:
             told=told,
         )
 
-    def value(self) -> Any:  # noqa: ANN401 (what the operation returned)
+    def value(self) -> Any:
         """Return the result of one that is over. Raises what it raised."""
         if self.error is not None:
             raise self.error

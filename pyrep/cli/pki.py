@@ -10,6 +10,7 @@ import click
 
 __all__ = ["pki"]
 
+_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, a line each.")
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -22,35 +23,51 @@ def pki() -> None:
     """
 
 
-@pki.command()
+@pki.command(epilog="Example: pyrep pki init /srv/pki")
 @click.argument("directory", type=_DIRECTORY)
 @click.option("--name", default="pyrep", show_default=True, help="What people see in it.")
 @click.option("--days", default=3650, show_default=True, help="How long it is valid.")
-def init(directory: Path, name: str, days: int) -> None:
+@_JSON
+def init(directory: Path, name: str, days: int, *, as_json: bool) -> None:
     """Make an authority in DIRECTORY: authority.pem and authority.key."""
     from pyrep.interconnect.pki import make_authority  # noqa: PLC0415 (a large library)
 
     made = make_authority(directory, name=name, days=days)
-    click.echo(f"made {made.certificate}, for every system, and {made.key}, for nobody else")
+    _say(
+        {"certificate": str(made.certificate), "key": str(made.key)},
+        f"made {made.certificate}, for every system, and {made.key}, for nobody else",
+        as_json=as_json,
+    )
 
 
-@pki.command()
+def _say(told: dict[str, str], text: str, *, as_json: bool) -> None:
+    click.echo(json.dumps(told) if as_json else text)
+
+
+@pki.command(epilog="Example: pyrep pki issue /srv/pki 100a")
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("system_id")
 @click.option("--days", default=825, show_default=True, help="How long it is valid.")
 @click.option("--out", type=_DIRECTORY, help="Where the files go.  [default: DIRECTORY]")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-def issue(directory: Path, system_id: str, days: int, out: Path | None, *, force: bool) -> None:
+@_JSON
+def issue(
+    directory: Path, system_id: str, days: int, out: Path | None, *, force: bool, as_json: bool
+) -> None:
     """Issue the certificate of SYSTEM_ID by the authority in DIRECTORY."""
     from pyrep.interconnect.pki import issue_certificate  # noqa: PLC0415 (a large library)
 
     made = issue_certificate(directory, system_id, days=days, directory=out, replace=force)
-    click.echo(f"made {made.certificate} and {made.key}")
+    _say(
+        {"system_id": system_id, "certificate": str(made.certificate), "key": str(made.key)},
+        f"made {made.certificate} and {made.key}",
+        as_json=as_json,
+    )
 
 
-@pki.command()
+@pki.command(epilog="Example: pyrep pki show /srv/pki/100a.pem")
 @click.argument("certificate", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_JSON
 def show(certificate: Path, *, as_json: bool) -> None:
     """Tell whose CERTIFICATE it is, and until when it is valid."""
     from pyrep.interconnect.pki import read_certificate  # noqa: PLC0415 (a large library)

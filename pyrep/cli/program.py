@@ -6,8 +6,19 @@ from typing import Any
 
 import click
 
+from pyrep.cli.backup import add_backup
 from pyrep.cli.demo import demo
+from pyrep.cli.generation import generation
+from pyrep.cli.group import group
+from pyrep.cli.job import job
+from pyrep.cli.pair import pair
+from pyrep.cli.path import path
 from pyrep.cli.pki import pki
+from pyrep.cli.policy import policy, retention
+from pyrep.cli.restore import restore
+from pyrep.cli.system import status, system
+from pyrep.cli.volume import volume
+from pyrep.cli.workflow import workflow
 from pyrep.errors import DeviceError, PyrepError, format_error
 from pyrep.version import __version__
 
@@ -17,7 +28,7 @@ __all__ = ["main"]
 class _Program(click.Group):
     """Shows an error with its hint and exits with its code; other exceptions are bugs."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (click's)
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PyrepError as error:
@@ -35,9 +46,26 @@ class _Program(click.Group):
 def main() -> None:
     """Mirrored block volumes with point-in-time backup and restore, in user space.
 
-    `pyrep demo` shows all of it in about half a minute.
+    `pyrep demo` shows all of it in about half a minute. `pyrep serve` serves a storage system; the
+    other commands talk to one that is served, named by --system or --socket.
     """
 
 
-main.add_command(demo)
-main.add_command(pki)
+for _one in (
+    demo,
+    generation,
+    group,
+    job,
+    pair,
+    path,
+    pki,
+    policy,
+    restore,
+    retention,
+    status,
+    system,
+    volume,
+    workflow,
+):
+    main.add_command(_one)
+add_backup(main)

@@ -28,13 +28,6 @@ def test_version_and_help_say_what_there_is() -> None:
         assert "demo" in done.output
 
 
-def test_every_command_has_help_and_an_example() -> None:
-    for name in main.commands:
-        done = CliRunner().invoke(main, [name, "--help"])
-        assert done.exit_code == 0
-        assert f"Example: pyrep {name}" in done.output
-
-
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pyrep", "--version"], capture_output=True, text=True, check=True

@@ -1,0 +1,216 @@
+"""Requests about generations: marks, checks, and what is in them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pyrep.api.jobtable import RunningJob
+from pyrep.api.requests import (
+    Annotate,
+    Digest,
+    Look,
+    Nothing,
+    Retain,
+    SetPolicy,
+    VerifyGeneration,
+)
+from pyrep.api.routes import Answers, Site, route
+from pyrep.api.shapes import (
+    changed_json,
+    diff_json,
+    generation_json,
+    name_from,
+    one_of,
+    plain,
+    policy_json,
+    retention_json,
+    stat_json,
+)
+from pyrep.engine import Cancel, ProgressCallback
+from pyrep.errors import InvalidArgumentError
+from pyrep.model import MIB, NextSvol, RetentionPolicy, VolumeId, format_bytes
+from pyrep.workflows import browse, changed_files, diff
+
+__all__ = [
+    "annotate",
+    "apply_retention",
+    "cat",
+    "digest",
+    "find",
+    "get_changes",
+    "get_diff",
+    "get_generation",
+    "get_policies",
+    "list_files",
+    "list_generations",
+    "protect",
+    "set_policy",
+    "unprotect",
+    "verify",
+]
+
+Json = dict[str, Any]
+
+_CAT_MAX = 64 * MIB
+
+
+@route("GET", "/generations")
+def list_generations(site: Site, _: Nothing) -> list[Json]:
+    """Return the catalogue, oldest first."""
+    return [generation_json(one) for one in site.system.list_generations()]
+
+
+@route("GET", "/generations/{generation}")
+def get_generation(site: Site, generation: str, _: Nothing) -> Json:
+    """Return a generation."""
+    return generation_json(site.system.generation(generation))
+
+
+@route("POST", "/generations/{generation}/protect")
+def protect(site: Site, generation: str, _: Nothing) -> Json:
+    """Keep a generation from being given up."""
+    return generation_json(site.system.kept(generation).protect())
+
+
+@route("POST", "/generations/{generation}/unprotect")
+def unprotect(site: Site, generation: str, _: Nothing) -> Json:
+    """Let it be given up again."""
+    return generation_json(site.system.kept(generation).unprotect())
+
+
+@route("POST", "/generations/{generation}/annotate", Annotate)
+def annotate(site: Site, generation: str, asked: Annotate) -> Json:
+    """Set annotations or take them away (null); set another label."""
+    kept = site.system.kept(generation)
+    if asked.values:
+        kept.annotate(asked.values)
+    if asked.label is not None:
+        kept.rename(asked.label)
+    return generation_json(kept.record)
+
+
+@route("POST", "/generations/{generation}/digest", Digest, answers=Answers.JOB)
+def digest(site: Site, generation: str, asked: Digest) -> RunningJob:
+    """Compute the digests that it lacks."""
+    kept = site.system.kept(generation)
+
+    def work(progress: ProgressCallback, cancel: Cancel) -> None:
+        kept.digest(again=asked.again, progress=progress, cancel=cancel)
+
+    return site.jobs.start(f"digest generation {generation}", work)
+
+
+@route("POST", "/generations/{generation}/verify", VerifyGeneration, answers=Answers.JOB)
+def verify(site: Site, generation: str, asked: VerifyGeneration) -> RunningJob:
+    """Read a share of it again and compare that with its digests; damage is the job's error."""
+    kept = site.system.kept(generation)
+
+    def work(progress: ProgressCallback, cancel: Cancel) -> Json:
+        found = kept.verify(asked.percentage, seed=asked.seed, progress=progress, cancel=cancel)
+        found.raise_if_damaged()
+        told: Json = plain(found)
+        return told
+
+    return site.jobs.start(f"verify generation {generation}", work)
+
+
+# --- looking into one -----------------------------------------------------------------------------
+
+
+@route("GET", "/generations/{generation}/ls", Look)
+def list_files(site: Site, generation: str, asked: Look) -> list[Json]:
+    """List a directory in it."""
+    path = name_from(asked.path, asked.path_b64)
+    with browse(site.system, generation, asked.volume, partition=asked.partition) as files:
+        return [stat_json(one) for one in files.ls(path)]
+
+
+@route("GET", "/generations/{generation}/find", Look)
+def find(site: Site, generation: str, asked: Look) -> list[Json]:
+    """List what a pattern (`path`) matches in it."""
+    pattern = name_from(asked.path, asked.path_b64)
+    with browse(site.system, generation, asked.volume, partition=asked.partition) as files:
+        return [stat_json(one) for one in files.find(pattern)]
+
+
+@route("GET", "/generations/{generation}/cat", Look, answers=Answers.OCTETS)
+def cat(site: Site, generation: str, asked: Look) -> bytes:
+    """Return bytes of a file in it: `length` from `offset` on, by default all."""
+    path = name_from(asked.path, asked.path_b64)
+    with browse(site.system, generation, asked.volume, partition=asked.partition) as files:
+        size = files.stat(path).size
+        length = size if asked.length is None else asked.length
+        if min(length, size - asked.offset) > _CAT_MAX:
+            raise InvalidArgumentError(
+                f"cannot send {format_bytes(length)} at once",
+                hint=f"ask for pieces of up to {format_bytes(_CAT_MAX)}: offset, length",
+            )
+        return b"".join(files.cat(path, offset=asked.offset, length=length))
+
+
+@route("GET", "/generations/{generation}/diff", Look)
+def get_diff(site: Site, generation: str, asked: Look) -> list[Json]:
+    """Return by path what is different in `other`, a later generation."""
+    found = diff(site.system, generation, _other(asked), asked.volume, partition=asked.partition)
+    return [diff_json(one) for one in found]
+
+
+@route("GET", "/generations/{generation}/changes", Look)
+def get_changes(site: Site, generation: str, asked: Look) -> Json:
+    """Name the files whose bytes may have changed since `other`, an earlier generation."""
+    found = changed_files(
+        site.system, generation, _other(asked), asked.volume, partition=asked.partition
+    )
+    return changed_json(found)
+
+
+def _other(asked: Look) -> str:
+    if asked.other is None:
+        raise InvalidArgumentError("compared with what isn't said", hint="other=GENERATION")
+    return asked.other
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+@route("GET", "/policies")
+def get_policies(site: Site, _: Nothing) -> list[Json]:
+    """Return the policies that hold: the system's, and what is in effect for each source volume."""
+    system = site.system
+    table = system.state.policies
+    sources = sorted({row.volume_id for row in system.table() if row.is_primary})
+    own = [(None, table.get(None)), *((one, table.effective(VolumeId(one))) for one in sources)]
+    return [policy_json(volume_id, policy) for volume_id, policy in own]
+
+
+@route("POST", "/policies", SetPolicy)
+def set_policy(site: Site, asked: SetPolicy) -> Json:
+    """Say what becomes of the generations of a volume, or (null) of those without a policy."""
+    site.system.set_policy(
+        asked.volume_id,
+        next_svol=None if asked.next_svol is None else one_of(NextSvol, asked.next_svol),
+        retention=None if asked.retention is None else _retention(asked.retention),
+    )
+    volume_id = None if asked.volume_id is None else VolumeId(asked.volume_id)
+    return policy_json(volume_id, site.system.state.policies.get(volume_id))
+
+
+def _retention(told: Json) -> RetentionPolicy:
+    rules = dict(told)
+    for name in ("keep_within", "forget_after"):
+        seconds = rules.pop(f"{name}_s", None)
+        if seconds is not None:
+            rules[name] = timedelta(seconds=seconds)
+    if "keep_labels" in rules:
+        rules["keep_labels"] = tuple(rules["keep_labels"])
+    try:
+        return RetentionPolicy(**rules)
+    except TypeError as error:
+        raise InvalidArgumentError(f"the retention rules can't be used: {error}") from error
+
+
+@route("POST", "/retention", Retain)
+def apply_retention(site: Site, asked: Retain) -> Json:
+    """Give up what no rule keeps; a dry run only tells."""
+    return retention_json(site.system.apply_retention(*asked.volumes, dry_run=asked.dry_run))

@@ -1,0 +1,147 @@
+"""Requests about pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrep.api.jobtable import RunningJob
+from pyrep.api.requests import (
+    CreatePair,
+    Dissolve,
+    Nothing,
+    Resync,
+    SplitOne,
+    SplitSeveral,
+    WaitFor,
+)
+from pyrep.api.routes import Answers, Site, route
+from pyrep.api.shapes import generation_json, one_of, pair_json, plain
+from pyrep.engine import Cancel, CopyJob, ProgressCallback
+from pyrep.errors import InvalidArgumentError
+from pyrep.model import (
+    CHUNK_BYTES_DEFAULT,
+    AckPoint,
+    CopyRate,
+    Direction,
+    Force,
+    Generation,
+    PairStatus,
+)
+
+__all__ = [
+    "create_pair",
+    "dissolve_pair",
+    "get_pair",
+    "list_pairs",
+    "pause_pair",
+    "resume_pair",
+    "resync_pair",
+    "split_pair",
+    "split_pairs",
+    "wait_for_pair",
+]
+
+Json = dict[str, Any]
+
+
+@route("GET", "/pairs")
+def list_pairs(site: Site, _: Nothing) -> list[Json]:
+    """Return all pairs that this system has a side of, with their state."""
+    return [pair_json(site.system, one) for one in site.system.pairs()]
+
+
+@route("POST", "/pairs", CreatePair)
+def create_pair(site: Site, asked: CreatePair) -> Json:
+    """Mirror a volume; the initial copy begins."""
+    chunk_bytes = CHUNK_BYTES_DEFAULT if asked.chunk_bytes is None else asked.chunk_bytes
+    if asked.system_id is not None:
+        pair = site.system.create_remote_pair(
+            asked.pvol,
+            asked.system_id,
+            asked.svol,
+            group=asked.group,
+            ack=AckPoint.RECEIVED if asked.ack is None else one_of(AckPoint, asked.ack),
+            chunk_bytes=chunk_bytes,
+        )
+    elif asked.group is not None or asked.ack is not None:
+        raise InvalidArgumentError(
+            f"cannot mirror {asked.pvol} to {asked.svol}: a local pair has no group and no ack",
+            hint="name the secondary's system for a remote pair",
+        )
+    else:
+        pair = site.system.create_local_pair(asked.pvol, asked.svol, chunk_bytes=chunk_bytes)
+    return pair_json(site.system, pair)
+
+
+@route("GET", "/pairs/{pair}")
+def get_pair(site: Site, pair: str, _: Nothing) -> Json:
+    """Return a pair with its state, and the copy that runs."""
+    return pair_json(site.system, site.system.pair(pair))
+
+
+@route("POST", "/pairs/split", SplitSeveral)
+def split_pairs(site: Site, asked: SplitSeveral) -> Json:
+    """Split several pairs at one point."""
+    return _generation(site.system.split_pairs(asked.pair_ids, label=asked.label))
+
+
+@route("POST", "/pairs/{pair}/split", SplitOne)
+def split_pair(site: Site, pair: str, asked: SplitOne) -> Json:
+    """Split a pair; a local one in DUPLEX becomes a generation."""
+    return _generation(site.system.pair(pair).split(label=asked.label))
+
+
+def _generation(made: Generation | None) -> Json:
+    return {"generation": None if made is None else generation_json(made)}
+
+
+@route("POST", "/pairs/{pair}/resync", Resync, answers=Answers.JOB)
+def resync_pair(site: Site, pair: str, asked: Resync) -> RunningJob | None:
+    """Copy what is pending on either side; a job, or nothing when it is DUPLEX already."""
+    found = site.system.pair(pair)
+    bounds = (asked.ceiling_bytes_s, asked.floor_bytes_s)
+    rate = None
+    if any(bound is not None for bound in bounds):
+        rate = CopyRate(ceiling_bytes_s=bounds[0], floor_bytes_s=bounds[1])
+    # Begun here: what is refused is the answer to this request.
+    copy: CopyJob | None = found.resync(
+        direction=Direction(asked.direction),
+        force=None if asked.force is None else one_of(Force, asked.force),
+        rate=rate,
+        workers=asked.workers,
+    )
+    if copy is None:
+        return None
+
+    def work(progress: ProgressCallback, cancel: Cancel) -> Json:
+        copy.wait(progress=progress, cancel=cancel)
+        return {"pair_id": pair, **plain(found.status())}
+
+    return site.jobs.start(f"resync {asked.direction} of {found.name}", work)
+
+
+@route("POST", "/pairs/{pair}/pause", answers=Answers.NOTHING)
+def pause_pair(site: Site, pair: str, _: Nothing) -> None:
+    """Let a pair's copy rest."""
+    site.system.pair(pair).pause_copy()
+
+
+@route("POST", "/pairs/{pair}/resume", answers=Answers.NOTHING)
+def resume_pair(site: Site, pair: str, _: Nothing) -> None:
+    """Go on with a copy that rests."""
+    site.system.pair(pair).resume_copy()
+
+
+@route("POST", "/pairs/{pair}/dissolve", Dissolve, answers=Answers.NOTHING)
+def dissolve_pair(site: Site, pair: str, asked: Dissolve) -> None:
+    """End a pair; both volumes keep what they hold."""
+    force = None if asked.force is None else one_of(Force, asked.force)
+    site.system.pair(pair).dissolve(force=force, without_peer=asked.without_peer)
+
+
+@route("POST", "/pairs/{pair}/wait", WaitFor)
+def wait_for_pair(site: Site, pair: str, asked: WaitFor) -> Json:
+    """Wait until a pair has one of these statuses (DUPLEX if none is named)."""
+    statuses = [one_of(PairStatus, one) for one in asked.statuses]
+    state = site.system.pair(pair).wait(*statuses, timeout_s=max(0.0, asked.timeout_s))
+    return {"pair_id": pair, **plain(state)}

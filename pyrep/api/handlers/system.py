@@ -1,0 +1,87 @@
+"""Requests about the system as a whole: its table, groups, paths and jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrep.api.jobtable import RunningJob
+from pyrep.api.openapi import openapi_document
+from pyrep.api.requests import Nothing, WaitForJob
+from pyrep.api.routes import Answers, Site, route, routes
+from pyrep.api.shapes import plain, row_json
+from pyrep.version import __version__
+
+__all__ = [
+    "cancel_job",
+    "get_group",
+    "get_job",
+    "get_openapi",
+    "get_system",
+    "get_table",
+    "list_jobs",
+    "list_paths",
+]
+
+Json = dict[str, Any]
+
+_WAIT_MAX_S = 60.0
+
+
+@route("GET", "/system")
+def get_system(site: Site, _: Nothing) -> Json:
+    """Return the system: its id, its directory, the daemon's version."""
+    system = site.system
+    return {
+        "system_id": system.system_id,
+        "directory": str(system.directory),
+        "version": __version__,
+        "volume_count": len(system.volumes()),
+        "pair_count": len(system.pairs()),
+        **site.facts(),
+    }
+
+
+@route("GET", "/table")
+def get_table(site: Site, _: Nothing) -> list[Json]:
+    """Return the copy management table (Fig. 3)."""
+    return [row_json(row) for row in site.system.table()]
+
+
+@route("GET", "/groups/{group}")
+def get_group(site: Site, group: str, _: Nothing) -> Json:
+    """Return a consistency group: the status of its worst member, and its pairs."""
+    status: Json = plain(site.system.group_status(group))
+    pairs = [row.pair_id for row in site.system.table() if row.group_id == group]
+    return {"group_id": group, **status, "pairs": pairs}
+
+
+@route("GET", "/paths")
+def list_paths(site: Site, _: Nothing) -> list[Json]:
+    """Return the paths that this system dials, and what has crossed each."""
+    return [plain(one) for one in site.system.paths()]
+
+
+@route("GET", "/openapi.json")
+def get_openapi(_: Site, _asked: Nothing) -> Json:
+    """Return the OpenAPI document of this API."""
+    return openapi_document(routes())
+
+
+@route("GET", "/jobs")
+def list_jobs(site: Site, _: Nothing) -> list[Json]:
+    """Return the jobs that run, and the last that ended, oldest first."""
+    return [one.to_json() for one in site.jobs.all()]
+
+
+@route("GET", "/jobs/{job}", WaitForJob, answers=Answers.JSON)
+def get_job(site: Site, job: str, asked: WaitForJob) -> Json:
+    """Return a job; with `wait_s` as soon as it is over, or then."""
+    found: RunningJob = site.jobs.get(job)
+    found.wait(min(max(asked.wait_s, 0.0), _WAIT_MAX_S))
+    return found.to_json()
+
+
+@route("POST", "/jobs/{job}/cancel", answers=Answers.NOTHING)
+def cancel_job(site: Site, job: str, _: Nothing) -> None:
+    """Ask a job to end at its next good point; of one that is over nothing changes."""
+    site.jobs.get(job).cancel()

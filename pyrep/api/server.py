@@ -1,0 +1,305 @@
+"""HTTP on a unix socket: a thread for each connection, one request at a time on it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import logging
+import os
+import socket
+import socketserver
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyrep.api.handlers  # noqa: F401 (makes the routes known)
+from pyrep.api.connection import socket_address
+from pyrep.api.failures import failure_to
+from pyrep.api.jobtable import RunningJob
+from pyrep.api.routes import PREFIX, Answers, Route, Router, Site, decode_body, decode_query
+from pyrep.errors import (
+    BusyError,
+    ExistsError,
+    InUseError,
+    InvalidArgumentError,
+    NotFoundError,
+    PyrepError,
+    ReadOnlyError,
+    RefusedError,
+    TimedOutError,
+)
+from pyrep.model import MIB, format_bytes
+
+__all__ = ["ApiServer", "status_of"]
+
+_log = logging.getLogger(__name__)
+
+_BODY_MAX = 64 * MIB
+_MODE = 0o660
+_STATUSES: tuple[tuple[type[PyrepError], int], ...] = (
+    (InvalidArgumentError, 400),
+    (NotFoundError, 404),
+    (ExistsError, 409),
+    (RefusedError, 409),
+    (BusyError, 409),
+    (InUseError, 409),
+    (TimedOutError, 408),
+)
+
+
+def status_of(error: PyrepError) -> int:
+    """Return the HTTP status of an error; clients go by its class."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+class ApiServer:
+    """Serves one system on a unix socket, from `start` to `close`. A context manager.
+
+    Who may connect: this process's user, root, and whose group is the socket's; its mode is 0660.
+
+    Args:
+        path: of the socket; one that is left over is replaced.
+        site: what it serves; not closed here.
+
+    Raises:
+        InUseError: somebody listens there. ReadOnlyError: it can't be made.
+    """
+
+    def __init__(self, path: Path, site: Site) -> None:
+        self._path = path
+        _make_room(path)
+        try:
+            self._server = _Server(path, site)
+        except OSError as error:
+            raise ReadOnlyError(
+                f"cannot listen at {path}: {error.strerror}", errno_code=error.errno
+            ) from error
+        self._identity = _identity(path)
+        self._thread = threading.Thread(
+            target=lambda: self._server.serve_forever(poll_interval=0.1), name="api", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more requests, let those end that run, remove the socket. Idempotent."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.hush()
+        self._server.server_close()
+        if _identity(self._path) == self._identity:
+            self._path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _make_room(path: Path) -> None:
+    """Remove a socket that nobody listens at."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise InUseError(f"cannot listen at {path}: something else is there")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe, socket_address(path) as address:
+        try:
+            probe.connect(address)
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InUseError(f"cannot listen at {path}: {error.strerror}") from error
+        else:
+            raise InUseError(
+                f"cannot listen at {path}: another process does",
+                hint="one daemon serves a system; stop the other one",
+            )
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    request_queue_size = 64
+    block_on_close = True
+
+    def __init__(self, path: Path, site: Site) -> None:
+        self.site = site
+        self.router = Router()
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._closing = False
+        umask = os.umask(0o177)
+        try:
+            with socket_address(path) as address:
+                super().__init__(address, _Handler)
+        finally:
+            os.umask(umask)
+        path.chmod(_MODE)
+        self.gid = path.stat().st_gid
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the library's)
+        _log.exception("api.connection failed")
+
+    @contextlib.contextmanager
+    def known(self, connection: socket.socket) -> Iterator[None]:
+        """Know a connection while it is open, so that it can be ended when it has nothing to do."""
+        with self._lock:
+            if self._closing:
+                connection.shutdown(socket.SHUT_RD)
+            self._open.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+
+    def hush(self) -> None:
+        """Let no connection send another request; answers still go out."""
+        with self._lock:
+            self._closing = True
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RD)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "pyrep"
+    sys_version = ""
+    wbufsize = -1  # head and body of an answer go in one piece
+    server: _Server
+    connection: socket.socket
+
+    def handle(self) -> None:
+        pid, uid, gid = _credentials(self.connection)
+        if uid not in {0, os.geteuid()} and gid != self.server.gid:
+            _log.warning("api.refused pid=%s uid=%s gid=%s", pid, uid, gid)
+            return
+        with self.server.known(self.connection), contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's)
+        _log.debug("api." + format, *args)
+
+    def do_GET(self) -> None:
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
+
+    def do_POST(self) -> None:
+        self._take()
+
+    def do_DELETE(self) -> None:
+        self._take()
+
+    def _take(self) -> None:
+        try:
+            octets = self._body()
+            route, ids, query = self._find()
+            answer = self._call(route, ids, query, octets)
+        except PyrepError as error:
+            self._fail(error)
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise
+            self._fail(PyrepError(f"{self.path} failed: {error}"))
+        except Exception as error:  # noqa: BLE001 (a bug: told to who asked, and logged whole)
+            _log.exception("api.failed %s %s", self.command, self.path)
+            self._fail(PyrepError(f"{self.path} failed: {error!r}"))
+        else:
+            self._answer(route, answer)
+
+    def _body(self) -> bytearray:
+        told = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not told.isdecimal():
+            self.close_connection = True
+            raise InvalidArgumentError("a request's length has to be told: Content-Length")
+        length = int(told)
+        if length > _BODY_MAX:
+            self.close_connection = True
+            raise InvalidArgumentError(
+                f"a request of {format_bytes(length)} is too large",
+                hint=f"up to {format_bytes(_BODY_MAX)} at once",
+            )
+        octets = bytearray(length)
+        view = memoryview(octets)
+        done = 0
+        while done < length:
+            got = self.rfile.readinto(view[done:])
+            if not got:
+                raise ConnectionResetError
+            done += got
+        return octets
+
+    def _find(self) -> tuple[Route, tuple[str, ...], dict[str, str]]:
+        split = urlsplit(self.path)
+        if not split.path.startswith(PREFIX + "/"):
+            raise NotFoundError(f"there is no {split.path}", hint=f"all is below {PREFIX}/")
+        parts = tuple(map(unquote, split.path.removeprefix(PREFIX + "/").split("/")))
+        route, ids = self.server.router.find(self.command, parts)
+        return route, ids, dict(parse_qsl(split.query, keep_blank_values=True))
+
+    def _call(
+        self, route: Route, ids: tuple[str, ...], query: dict[str, str], octets: bytearray
+    ) -> Any:
+        site = self.server.site
+        if route.method == "POST":
+            return route.handler(site, *ids, decode_body(bytes(octets), route.asked))
+        asked = decode_query(query, route.asked)
+        if route.method == "PUT":
+            return route.handler(site, *ids, asked, octets)
+        return route.handler(site, *ids, asked)
+
+    def _answer(self, route: Route, answer: Any) -> None:
+        match route.answers:
+            case Answers.OCTETS:
+                self._send(200, answer, "application/octet-stream")
+            case Answers.NOTHING:
+                self._send(204, b"", None)
+            case Answers.JOB if isinstance(answer, RunningJob):
+                self._send(202, json.dumps(answer.to_json()).encode(), "application/json")
+            case _:
+                told = {} if answer is None else answer
+                self._send(200, json.dumps(told).encode(), "application/json")
+
+    def _fail(self, error: PyrepError) -> None:
+        _log.info("api.refused %s %s: %s", self.command, self.path, error)
+        self._send(status_of(error), json.dumps(failure_to(error)).encode(), "application/json")
+
+    def _send(self, status: int, octets: bytes | bytearray, kind: str | None) -> None:
+        self.send_response(status)
+        if kind is not None:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(octets)))
+        self.end_headers()
+        self.wfile.write(octets)
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Return pid, uid and gid of the process that connected."""
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", told)
+    return pid, uid, gid

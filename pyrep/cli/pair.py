@@ -1,0 +1,222 @@
+"""`pyrep pair`: mirrors and their copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pyrep.api import Json
+from pyrep.cli.following import perform, waiting
+from pyrep.cli.quantities import age, size
+from pyrep.cli.session import Session, command
+from pyrep.cli.tables import Column, print_facts, print_table
+
+__all__ = ["PAIR_COLUMNS", "pair", "pair_row"]
+
+PAIR_COLUMNS: tuple[Column, ...] = (
+    ("pair", "pair_id"),
+    ("PVOL", "pvol"),
+    ("SVOL", "svol"),
+    ("type", "copy_type"),
+    ("status", "status"),
+    ("cause", "cause"),
+    ("direction", "direction"),
+    ("pending", "pending_bytes"),
+    ("consistent", "target_consistent"),
+    ("group", "group_id"),
+    ("ack", "ack"),
+)
+_PAIR = click.argument("pair_id", metavar="PAIR")
+_STATUSES = ("SIMPLEX", "COPY", "DUPLEX", "SPLIT")
+_FORCES = ("inconsistent_source", "inconsistent_left")
+
+
+def pair_row(told: Json) -> dict[str, Any]:
+    """Return a pair for a table; what is as usual is left out."""
+    reverse = str(told.get("direction", "")).lower() == "reverse"
+    return {
+        **told,
+        "direction": "reverse" if reverse else None,
+        "target_consistent": None if told.get("target_consistent") else False,
+        "pending_bytes": told.get("pending_bytes") or None,
+    }
+
+
+@click.group()
+def pair() -> None:
+    """Mirror volumes: create, split, resync and dissolve pairs."""
+
+
+@command(pair, "create", example="pair create 105a 100b:105b --group database --wait")
+@click.argument("pvol")
+@click.argument("svol")
+@click.option("--group", help="Consistency group of a remote pair.  [default: one of its own]")
+@click.option(
+    "--ack",
+    type=click.Choice(["received", "durable", "queued"]),
+    help="When a host's write is acknowledged, of a remote pair.  [default: received]",
+)
+@click.option("--chunk-size", "chunk_bytes", type=size, help="Of one pending bit.  [default: 8K]")
+@click.option("--wait/--no-wait", default=False, help="Wait until it is DUPLEX.")
+def create(
+    session: Session,
+    *,
+    pvol: str,
+    svol: str,
+    group: str | None,
+    ack: str | None,
+    chunk_bytes: int | None,
+    wait: bool,
+) -> None:
+    """Mirror a volume to another; the initial copy begins.
+
+    PVOL is a volume of this system, SVOL one of the same size whose content is overwritten: of this
+    system for a local pair, as SYSTEM:VOLUME for a remote one.
+    """
+    system_id, colon, volume_id = svol.rpartition(":")
+    told = session.client.create_pair(
+        pvol,
+        volume_id,
+        system_id=system_id if colon else None,
+        group=group,
+        ack=ack,
+        chunk_bytes=chunk_bytes,
+    )
+    if wait:
+        told = session.client.wait_for_pair(told["pair_id"]) | {"pair_id": told["pair_id"]}
+    _say_pair(session, told)
+
+
+def _say_pair(session: Session, told: Json) -> None:
+    cause = f" ({told['cause']})" if told.get("cause") else ""
+    session.say(told, f"pair {told.get('pair_id')}: {told.get('status')}{cause}")
+
+
+@command(pair, "list", example="pair list --system /srv/pyrep/100a")
+def list_pairs(session: Session) -> None:
+    """List the pairs that this system has a side of."""
+    found = session.client.pairs()
+    rows = [pair_row(one) for one in found]
+    session.show(
+        found, lambda console: print_table(console, PAIR_COLUMNS, rows, nothing="no pairs")
+    )
+
+
+@command(pair, "show", example="pair show 100a.1")
+@_PAIR
+def show(session: Session, *, pair_id: str) -> None:
+    """Show a pair: status, cause, what is pending, which way it copies."""
+    told = session.client.pair(pair_id)
+    session.show(told, lambda console: print_facts(console, told))
+
+
+@command(pair, "split", example="pair split 100b.1 --label friday")
+@click.argument("pair_ids", metavar="PAIR...", nargs=-1, required=True)
+@click.option("--label", default="", help="Of the generation that local pairs become.")
+def split(session: Session, *, pair_ids: Sequence[str], label: str) -> None:
+    """Split pairs, several at one point. Local ones in DUPLEX become a generation.
+
+    Of a pair that is SPLIT already nothing changes.
+    """
+    client = session.client
+    if len(pair_ids) == 1:
+        told = client.split_pair(pair_ids[0], label=label)
+    else:
+        told = client.split_pairs(pair_ids, label=label)
+    generation = told.get("generation") or {}
+    made = f": generation {generation['generation_id']}" if generation else ""
+    session.say(told, f"pair {', '.join(pair_ids)} is SPLIT{made}")
+
+
+def _bounds(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--workers", type=click.IntRange(1), help="Threads that copy."),
+        click.option(
+            "--floor", "floor_bytes_s", type=size, help="At least this, however hosts write: 10M."
+        ),
+        click.option("--rate", "ceiling_bytes_s", type=size, help="Bytes a second at most: 100M."),
+    ):
+        function = option(function)
+    return function
+
+
+@command(pair, "resync", example="pair resync 100a.1 --rate 200M")
+@_PAIR
+@click.option(
+    "--direction",
+    type=click.Choice(["forward", "reverse"]),
+    default="forward",
+    show_default=True,
+    help="Reverse copies from the SVOL to the PVOL.",
+)
+@click.option("--force", type=click.Choice(_FORCES), help="Copy although the source is half-way.")
+@_bounds
+@waiting
+def resync(
+    session: Session,
+    *,
+    pair_id: str,
+    direction: str,
+    no_wait: bool,
+    **options: Any,
+) -> None:
+    """Copy what is pending on either side, and mirror again.
+
+    Forward ends in DUPLEX, and a local SVOL's generation is given up. Reverse copies back: a local
+    pair ends in SPLIT, a remote one in DUPLEX. An interrupted copy goes on where it was.
+    """
+    client = session.client
+    job = client.resync_pair(pair_id, direction=direction, **options)
+
+    def render(console: Console, _: Any) -> None:
+        now = client.pair(pair_id)
+        console.print(f"pair {pair_id}: {now.get('status')}", markup=False)
+
+    perform(session, job, render, no_wait=no_wait)
+
+
+@command(pair, "pause", example="pair pause 100a.1")
+@_PAIR
+def pause(session: Session, *, pair_id: str) -> None:
+    """Let a pair's copy rest; hosts go on."""
+    session.client.pause_pair(pair_id)
+    session.say({"pair_id": pair_id, "paused": True}, f"the copy of pair {pair_id} rests")
+
+
+@command(pair, "resume", example="pair resume 100a.1")
+@_PAIR
+def resume(session: Session, *, pair_id: str) -> None:
+    """Go on with a copy that rests."""
+    session.client.resume_pair(pair_id)
+    session.say({"pair_id": pair_id, "paused": False}, f"the copy of pair {pair_id} goes on")
+
+
+@command(pair, "dissolve", example="pair dissolve 100b.2")
+@_PAIR
+@click.option("--force", type=click.Choice(_FORCES), help="Although a volume is left half-way.")
+@click.option("--without-peer", is_flag=True, help="This side alone: the other system is gone.")
+def dissolve(session: Session, *, pair_id: str, force: str | None, without_peer: bool) -> None:
+    """End a pair; both volumes keep what they hold and are SIMPLEX."""
+    session.client.dissolve_pair(pair_id, force=force, without_peer=without_peer or None)
+    session.say({"pair_id": pair_id, "status": "SIMPLEX"}, f"pair {pair_id} is dissolved")
+
+
+@command(pair, "wait", example="pair wait 100a.1 --for DUPLEX --timeout 10m")
+@_PAIR
+@click.option(
+    "--for",
+    "statuses",
+    multiple=True,
+    type=click.Choice(_STATUSES, case_sensitive=False),
+    help="Any of these.  [default: DUPLEX]",
+)
+@click.option("--timeout", "timeout_s", type=age, help="Longest wait: 90, 10m, 2h.")
+def wait(
+    session: Session, *, pair_id: str, statuses: Sequence[str], timeout_s: float | None
+) -> None:
+    """Wait for a status; fail at once when it can't come by itself any more."""
+    told = session.client.wait_for_pair(pair_id, *statuses, timeout_s=timeout_s)
+    _say_pair(session, {"pair_id": pair_id, **told})

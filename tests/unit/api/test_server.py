@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrep import StorageSystem
+from pyrep.api import ApiConnections, ApiServer, Client, JobTable, Site
+from pyrep.api.routes import routes
+from pyrep.api.server import status_of
+from pyrep.engine import Cancel, ProgressCallback
+from pyrep.errors import (
+    CancelledError,
+    InUseError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotServedError,
+    OutOfRangeError,
+    PyrepError,
+    RefusedError,
+)
+from pyrep.model import MIB
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    jobs = JobTable()
+    with StorageSystem.create(tmp_path / "100a", "100a") as system:
+        yield Site(system=system, jobs=jobs)
+        jobs.close()
+
+
+@pytest.fixture
+def path(site: Site, tmp_path: Path) -> Iterator[Path]:
+    where = tmp_path / "api.sock"
+    with ApiServer(where, site):
+        yield where
+
+
+@pytest.fixture
+def raw(path: Path) -> Iterator[ApiConnections]:
+    made = ApiConnections(path, timeout_s=30)
+    yield made
+    made.close()
+
+
+def test_what_is_not_a_route_is_said_and_a_wrong_method_too(raw: ApiConnections) -> None:
+    with pytest.raises(NotFoundError, match="there is no /v1/nothing"):
+        raw.ask("GET", ("nothing",))
+    with pytest.raises(NotFoundError, match="takes no PUT"):
+        raw.ask("PUT", ("system",))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"volume_id": "1", "size": 5}, "unknown field"),
+        ({"volume_id": "1", "size_bytes": "5"}, "Expected `int"),
+        ({"size_bytes": 5}, "missing required field"),
+        ({"volume_id": "1", "size_bytes": 5, "path": "/x"}, "one of the two"),
+        ([], "Expected `object`"),
+    ],
+)
+def test_a_body_that_is_not_understood_is_refused_whole(
+    raw: ApiConnections, site: Site, body: object, says: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=says):
+        raw.ask("POST", ("volumes",), body=body)
+    assert site.system.volumes() == ()
+
+
+def test_a_query_that_is_not_understood_is_refused(raw: ApiConnections, site: Site) -> None:
+    site.system.create_volume("1", MIB)
+    with pytest.raises(InvalidArgumentError, match="unknown field"):
+        raw.send("GET", ("volumes", "1", "data"), query={"offset": 0, "length": 1, "fast": 1})
+    with pytest.raises(InvalidArgumentError, match="missing required"):
+        raw.send("PUT", ("volumes", "1", "data"), data=b"x")
+
+
+def test_octets_go_to_a_volume_and_come_back(path: Path, site: Site) -> None:
+    site.system.create_volume("1", MIB)
+    data = bytes(range(256)) * 16
+    with Client(path) as client:
+        client.write("1", data, 100)
+        client.flush("1")
+        assert client.read("1", len(data), 100) == data
+        assert client.read("1", 0, 0) == b""
+        with pytest.raises(OutOfRangeError):
+            client.read("1", 2, MIB - 1)
+        with pytest.raises(OutOfRangeError):
+            client.write("1", b"xx", MIB - 1)
+        with pytest.raises(InvalidArgumentError, match="at once"):
+            client.read("1", 65 * MIB, 0)
+        assert client.read("1", 1, 0) == b"\0"  # the connection is as good as before
+
+
+def test_a_body_too_large_or_of_no_length_ends_the_connection(path: Path) -> None:
+    for header in (f"Content-Length: {65 * MIB}", "Transfer-Encoding: chunked"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            sock.sendall(f"POST /v1/volumes HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            assert answer.status == 400
+            assert json.loads(answer.read())["error"] == "InvalidArgumentError"
+            assert sock.recv(1) == b""
+
+
+def test_a_second_server_is_refused_and_a_socket_left_over_replaced(
+    path: Path, site: Site, tmp_path: Path
+) -> None:
+    with pytest.raises(InUseError, match="another process"):
+        ApiServer(path, site)
+    stale = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stale))
+    with ApiServer(stale, site), Client(stale) as client:
+        assert client.system()["system_id"] == "100a"
+    assert not stale.exists()
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(InUseError, match="something else"):
+        ApiServer(tmp_path / "file", site)
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_others_on_the_machine_cannot_connect(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_after_close_nothing_is_answered_and_idle_connections_have_ended(
+    site: Site, tmp_path: Path
+) -> None:
+    where = tmp_path / "other.sock"
+    server = ApiServer(where, site)
+    server.start()
+    client = Client(where)
+    client.system()  # a connection that is kept
+    server.close()
+    server.close()
+    with pytest.raises(NotServedError):
+        client.system()
+    client.close()
+
+
+def test_the_document_names_every_route_once(path: Path) -> None:
+    with Client(path) as client:
+        document = client.openapi()
+    told = {(method.upper(), where) for where, one in document["paths"].items() for method in one}
+    assert told == {(one.method, f"/v1{one.path}") for one in routes()}
+    assert len(told) == len(routes())
+    operations = [one for each in document["paths"].values() for one in each.values()]
+    assert all(one["summary"].endswith(".") for one in operations)
+    assert len({one["operationId"] for one in operations}) == len(operations)
+    write = document["paths"]["/v1/volumes/{volume}/data"]["put"]
+    assert [one["name"] for one in write["parameters"]] == ["volume", "offset"]
+
+
+def test_a_mistake_of_ours_is_told_and_the_server_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(StorageSystem, "table", fails)
+    with Client(path) as client:
+        with pytest.raises(PyrepError, match="ZeroDivisionError") as caught:
+            client.table()
+        assert type(caught.value) is PyrepError
+        assert client.volumes() == []
+
+
+def test_a_job_tells_its_progress_its_steps_and_its_end(path: Path, site: Site) -> None:
+    go = threading.Event()
+
+    def work(_: ProgressCallback, cancel: Cancel) -> dict[str, int]:
+        go.wait()
+        cancel.check("work")
+        return {"found": 7}
+
+    with Client(path) as client:
+        job = client.job(site.jobs.start("work", work).job_id)
+        assert not job.is_over
+        go.set()
+        assert client.finish(job) == {"found": 7}
+        go.clear()
+        job = client.job(site.jobs.start("work", work).job_id)
+        client.cancel_job(job.job_id)
+        go.set()
+        with pytest.raises(CancelledError):
+            client.finish(job)
+        assert [one.state for one in client.jobs()] == ["done", "cancelled"]
+
+
+def test_closing_the_table_ends_what_runs(site: Site) -> None:
+    def work(_: ProgressCallback, cancel: Cancel) -> None:
+        while True:
+            cancel.check("work")
+
+    table = JobTable()
+    job = table.start("work", work)
+    table.close()
+    assert job.to_json()["state"] == "cancelled"
+    assert site.jobs.all() == []
+
+
+def test_statuses_follow_the_class() -> None:
+    assert status_of(RefusedError("x")) == 409
+    assert status_of(NotFoundError("x")) == 404
+    assert status_of(PyrepError("x")) == 500
