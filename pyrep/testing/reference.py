@@ -253,8 +253,10 @@ class Reference:
         self._check_consistency()
         for pair_id in self._copy_order(before, commands):
             pair, again = self.pairs[pair_id], commands.get(pair_id) is Asked.RESTORE
-            # It may have been SPLIT meanwhile, and be DUPLEX again.
-            again |= not pair.is_remote and pair.pvol[0] in crashed
+            # It may have been SPLIT meanwhile, and be DUPLEX again; the primary of a remote pair may
+            # not have noticed that the secondary was gone.
+            gone = pair.svol[0] if pair.is_remote else pair.pvol[0]
+            again |= gone in crashed and pair.there.status is _DUPLEX
             self._finish_copy(before, pair, commands.get(pair_id), again=again)
 
     def _take_facts(self, pair: ReferencePair, here: Facts, there: Facts, events: Events) -> None:

@@ -231,6 +231,12 @@ class SimulatedPath:
         with self._lock:
             self._drops[kind] = self._drops.get(kind, 0) + count
 
+    def calm(self) -> None:
+        """Take back what was asked of `cut_after` and `drop` and hasn't happened yet."""
+        with self._lock:
+            self._left_bytes = None
+            self._drops.clear()
+
     def fall_silent(self, *, told: str | None = None) -> None:
         """Let nothing pass any more, and nobody know: a half-open connection.
 

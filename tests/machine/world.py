@@ -281,6 +281,10 @@ class World:
 
         wait_until(is_through)
 
+    def forget_asked(self) -> None:
+        """What was asked of the systems up to now has been observed."""
+        self._asked.clear()
+
     def settle(self) -> None:
         """Wait until nothing is left that the systems do by themselves."""
         systems = self.open_systems()
