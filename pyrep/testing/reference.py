@@ -253,8 +253,8 @@ class Reference:
         self._check_consistency()
         for pair_id in self._copy_order(before, commands):
             pair, again = self.pairs[pair_id], commands.get(pair_id) is Asked.RESTORE
-            # It may have been SPLIT meanwhile, and be DUPLEX again; the primary of a remote pair may
-            # not have noticed that the secondary was gone.
+            # It may have been SPLIT meanwhile, and be DUPLEX again; a remote pair's primary may not
+            # have noticed that the secondary was gone.
             gone = pair.svol[0] if pair.is_remote else pair.pvol[0]
             again |= gone in crashed and pair.there.status is _DUPLEX
             self._finish_copy(before, pair, commands.get(pair_id), again=again)
