@@ -24,6 +24,7 @@ Json = dict[str, Any]
 
 _TIMEOUT_S = 60.0
 _LOOK_S = 0.2
+_POLL_S = 0.05
 _SLICE_S = 20.0
 
 
@@ -79,6 +80,22 @@ class Client:
     def paths(self) -> list[Json]:
         """Return the paths to other systems, with what has crossed each."""
         return self._list("paths")
+
+    def wait_for_path(self, system_id: str, *, timeout_s: float) -> None:
+        """Wait until the path to a system is up.
+
+        Raises:
+            TimedOutError: it isn't; the message has why.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            found = [one for one in self.paths() if one["peer_id"] == system_id]
+            if any(one["is_up"] for one in found):
+                return
+            if time.monotonic() >= end:
+                why = "; ".join(str(one.get("last_error")) for one in found) or "none is dialled"
+                raise TimedOutError(f"the path to {system_id} isn't up: {why}")
+            time.sleep(_POLL_S)
 
     def openapi(self) -> Json:
         """Return the API's OpenAPI document."""

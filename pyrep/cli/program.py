@@ -16,6 +16,7 @@ from pyrep.cli.path import path
 from pyrep.cli.pki import pki
 from pyrep.cli.policy import policy, retention
 from pyrep.cli.restore import restore
+from pyrep.cli.serve import serve
 from pyrep.cli.system import status, system
 from pyrep.cli.volume import volume
 from pyrep.cli.workflow import workflow
@@ -62,6 +63,7 @@ for _one in (
     policy,
     restore,
     retention,
+    serve,
     status,
     system,
     volume,

@@ -1,0 +1,132 @@
+"""Serving one system: its paths, its API, and a clean end on a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from pyrep.api import SOCKET_NAME, ApiServer, JobTable, Site
+from pyrep.engine import Options, StorageSystem
+from pyrep.errors import PyrepError, format_error
+from pyrep.interconnect import Security, Tls
+
+__all__ = ["Serving", "serve"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How a system is served.
+
+    Attributes:
+        directory: the system's.
+        socket_path: of its API; None: `pyrep.sock` in the directory.
+        listen: host:port where other systems may dial it; None: nowhere.
+        dial: addresses of other systems, by their ids.
+        security: of all paths; None: no path may be asked for.
+        options: of the engine.
+    """
+
+    directory: Path
+    socket_path: Path | None = None
+    listen: str | None = None
+    dial: Mapping[str, str] = field(default_factory=dict)
+    security: Security | None = None
+    options: Options = field(default_factory=Options)
+
+
+def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> None:
+    """Serve a system until SIGTERM or SIGINT; then close it cleanly. From the main thread only.
+
+    SIGHUP reads the certificates anew, for paths that come up from then on. systemd is told when
+    it is ready and when it ends (`Type=notify`).
+
+    Args:
+        serving: what and how.
+        ready: told once when all is up: system_id, socket, address (of the listener), pid.
+
+    Raises:
+        PyrepError: it couldn't be opened or served, or not be closed cleanly.
+    """
+    end = threading.Event()
+    reload = threading.Event()
+    with _signals(end, reload):
+        jobs = JobTable()
+        path = serving.socket_path or serving.directory.absolute() / SOCKET_NAME
+        with StorageSystem.open(serving.directory, options=serving.options) as system:
+            address = _connect(system, serving)
+            facts: dict[str, object] = {
+                "system_id": system.system_id,
+                "socket": str(path),
+                "address": address,
+                "pid": os.getpid(),
+            }
+            site = Site(system=system, jobs=jobs, facts=lambda: dict(facts))
+            with ApiServer(path, site):
+                ready(facts)
+                _tell_systemd("READY=1")
+                _log.info("serve.ready system=%s socket=%s", system.system_id, path)
+                while not end.wait(_LOOK_S):
+                    if reload.is_set():
+                        reload.clear()
+                        _reload(serving.security)
+                _log.info("serve.end system=%s", system.system_id)
+                _tell_systemd("STOPPING=1")
+            jobs.close()
+
+
+def _connect(system: StorageSystem, serving: Serving) -> str | None:
+    if serving.security is None:
+        return None
+    address = None
+    if serving.listen is not None:
+        address = str(system.listen(serving.listen, security=serving.security).address)
+    for system_id, where in serving.dial.items():
+        system.dial(system_id, where, security=serving.security)
+    return address
+
+
+@contextlib.contextmanager
+def _signals(end: threading.Event, reload: threading.Event) -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        end.set()
+
+    def read_anew(_number: int, _frame: FrameType | None) -> None:
+        reload.set()
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: read_anew}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reload(security: Security | None) -> None:
+    if isinstance(security, Tls):
+        try:
+            security.reload()
+        except PyrepError as error:
+            _log.error("serve.reload failed, the old certificates stay: %s", format_error(error))
+        else:
+            _log.info("serve.reload certificates")
+
+
+def _tell_systemd(state: str) -> None:
+    name = os.environ.get("NOTIFY_SOCKET")
+    if name:
+        address = "\0" + name[1:] if name.startswith("@") else name
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), address)
