@@ -65,16 +65,17 @@ class ApiServer:
     Args:
         path: of the socket; one that is left over is replaced.
         site: what it serves; not closed here.
+        group: the socket's group id; None: this process's.
 
     Raises:
         InUseError: somebody listens there. ReadOnlyError: it can't be made.
     """
 
-    def __init__(self, path: Path, site: Site) -> None:
+    def __init__(self, path: Path, site: Site, *, group: int | None = None) -> None:
         self._path = path
         _make_room(path)
         try:
-            self._server = _Server(path, site)
+            self._server = _Server(path, site, group)
         except OSError as error:
             raise ReadOnlyError(
                 f"cannot listen at {path}: {error.strerror}", errno_code=error.errno
@@ -139,7 +140,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 64
     block_on_close = True
 
-    def __init__(self, path: Path, site: Site) -> None:
+    def __init__(self, path: Path, site: Site, group: int | None) -> None:
         self.site = site
         self.router = Router()
         self._open: set[socket.socket] = set()
@@ -151,6 +152,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 super().__init__(address, _Handler)
         finally:
             os.umask(umask)
+        if group is not None:
+            os.chown(path, -1, group)
         path.chmod(_MODE)
         self.gid = path.stat().st_gid
 

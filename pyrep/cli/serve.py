@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from pyrep.cli.session import pairs_of, print_json
-from pyrep.daemon import Serving
+from pyrep.daemon import Rereading, Serving, read_config, set_up_log
 from pyrep.daemon import serve as serve_system
 from pyrep.errors import InvalidArgumentError
 from pyrep.interconnect import Plain, Security, Tls
@@ -25,6 +25,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--authority authority.pem --dial 100b=backup.example:4150"
 )
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    type=_FILE,
+    help="The configuration.  [default: pyrep.toml in DIRECTORY, if it is there]",
+)
+@click.option("--check", is_flag=True, help="Check the configuration, and serve nothing.")
 @click.option("--listen", metavar="HOST:PORT", help="Let other systems dial this one here.")
 @click.option(
     "--dial",
@@ -46,6 +52,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def serve(
     *,
     directory: Path,
+    config: Path | None,
+    check: bool,
     listen: str | None,
     dial: Sequence[str],
     certificate: Path | None,
@@ -59,15 +67,17 @@ def serve(
     """Serve the storage system in DIRECTORY until SIGTERM or Ctrl-C; then close it cleanly.
 
     One line on standard output says when it is ready. Paths to other systems are mutual TLS 1.3.
-    SIGHUP reads the certificates anew.
+    What is given here goes before the configuration (docs/serve.md). SIGHUP reads certificates, the
+    list of denied systems and the log's settings anew.
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    found = read_config(directory, config)
+    if check:
+        click.echo(f"{found.file or 'no configuration, so the defaults'}: can be used")
+        return
+    set_up_log(msgspec.structs.replace(found.log, level="info") if verbose else found.log)
     peers = {name: where or "" for name, where in pairs_of(dial, what="--dial").items()}
     security = _security(certificate, key, authority, is_plain=insecure_plain_tcp)
+    security = security or found.security
     if security is None and (listen or peers):
         raise InvalidArgumentError(
             "a path to another system needs certificates",
@@ -83,7 +93,15 @@ def serve(
         sys.stdout.flush()
 
     serving = Serving(
-        directory=directory, socket_path=socket_path, listen=listen, dial=peers, security=security
+        directory=directory,
+        socket_path=socket_path or found.socket,
+        listen=listen or found.listen,
+        dial={**found.dial, **peers},
+        security=security,
+        timing=found.timing,
+        group=found.group,
+        options=found.options,
+        reload=Rereading(directory, found),
     )
     serve_system(serving, ready=ready)
 

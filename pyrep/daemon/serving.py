@@ -16,7 +16,7 @@ from types import FrameType
 from pyrep.api import SOCKET_NAME, ApiServer, JobTable, Site
 from pyrep.engine import Options, StorageSystem
 from pyrep.errors import PyrepError, format_error
-from pyrep.interconnect import Security, Tls
+from pyrep.interconnect import PathTiming, Security, Tls
 
 __all__ = ["Serving", "serve"]
 
@@ -35,7 +35,10 @@ class Serving:
         listen: host:port where other systems may dial it; None: nowhere.
         dial: addresses of other systems, by their ids.
         security: of all paths; None: no path may be asked for.
+        timing: of all paths.
+        group: group id that may use the API beside root and this user; None: this process's.
         options: of the engine.
+        reload: what SIGHUP does beside reading the certificates anew.
     """
 
     directory: Path
@@ -43,7 +46,10 @@ class Serving:
     listen: str | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
     security: Security | None = None
+    timing: PathTiming = field(default_factory=PathTiming)
+    group: int | None = None
     options: Options = field(default_factory=Options)
+    reload: Callable[[], None] | None = None
 
 
 def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> None:
@@ -73,14 +79,14 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                 "pid": os.getpid(),
             }
             site = Site(system=system, jobs=jobs, facts=lambda: dict(facts))
-            with ApiServer(path, site):
+            with ApiServer(path, site, group=serving.group):
                 ready(facts)
                 _tell_systemd("READY=1")
                 _log.info("serve.ready system=%s socket=%s", system.system_id, path)
                 while not end.wait(_LOOK_S):
                     if reload.is_set():
                         reload.clear()
-                        _reload(serving.security)
+                        _reload(serving)
                 _log.info("serve.end system=%s", system.system_id)
                 _tell_systemd("STOPPING=1")
             jobs.close()
@@ -91,9 +97,10 @@ def _connect(system: StorageSystem, serving: Serving) -> str | None:
         return None
     address = None
     if serving.listen is not None:
-        address = str(system.listen(serving.listen, security=serving.security).address)
+        listener = system.listen(serving.listen, security=serving.security, timing=serving.timing)
+        address = str(listener.address)
     for system_id, where in serving.dial.items():
-        system.dial(system_id, where, security=serving.security)
+        system.dial(system_id, where, security=serving.security, timing=serving.timing)
     return address
 
 
@@ -114,14 +121,16 @@ def _signals(end: threading.Event, reload: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reload(security: Security | None) -> None:
-    if isinstance(security, Tls):
-        try:
-            security.reload()
-        except PyrepError as error:
-            _log.error("serve.reload failed, the old certificates stay: %s", format_error(error))
-        else:
-            _log.info("serve.reload certificates")
+def _reload(serving: Serving) -> None:
+    try:
+        if serving.reload is not None:
+            serving.reload()
+        if isinstance(serving.security, Tls):
+            serving.security.reload()
+    except PyrepError as error:
+        _log.error("serve.reload failed, what was read before stays: %s", format_error(error))
+    else:
+        _log.info("serve.reload done")
 
 
 def _tell_systemd(state: str) -> None:
