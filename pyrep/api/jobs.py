@@ -31,7 +31,7 @@ class Job:
         what: what it does, for people.
         state: how far it is.
         progress: what it told last; None: nothing yet.
-        steps: the patent's numbers of the workflow's steps begun so far, in their order.
+        trail: the workflow's steps begun so far in their order, each with what it does.
         result: what the operation returned, once it is done.
         error: what it raised, once it failed or was cancelled.
         told: all that the API said.
@@ -41,7 +41,7 @@ class Job:
     what: str
     state: JobState
     progress: Progress | None = None
-    steps: tuple[int, ...] = ()
+    trail: tuple[tuple[int, str], ...] = ()
     result: Any = None
     error: PyrepError | None = None
     told: dict[str, Any] = field(default_factory=dict)
@@ -60,11 +60,16 @@ class Job:
             what=told.get("what", ""),
             state=JobState(told["state"]),
             progress=_progress_from(told.get("progress")),
-            steps=tuple(told.get("steps") or ()),
+            trail=tuple((one["step"], one["what"]) for one in told.get("trail") or ()),
             result=told.get("result"),
             error=failure_from(failure) if failure else None,
             told=told,
         )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The patent's numbers of the steps begun so far."""
+        return tuple(step for step, _ in self.trail)
 
     def value(self) -> Any:
         """Return the result of one that is over. Raises what it raised."""

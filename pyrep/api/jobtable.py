@@ -34,7 +34,7 @@ class RunningJob:
         self._cancel = Cancel()
         self._state = JobState.RUNNING
         self._progress: Progress | None = None
-        self._steps: list[int] = []
+        self._trail: list[tuple[int, str]] = []
         self._result: Any = None
         self._error: PyrepError | None = None
         self._began_at = datetime.now(UTC)
@@ -72,7 +72,8 @@ class RunningJob:
             "what": self._what,
             "state": self._state.value,
             "progress": None if progress is None else _progress_json(progress),
-            "steps": list(self._steps),
+            "steps": [step for step, _ in self._trail],
+            "trail": [{"step": step, "what": what} for step, what in self._trail],
             "result": self._result,
             "error": None if self._error is None else failure_to(self._error),
             "began_at": self._began_at.isoformat(),
@@ -81,8 +82,10 @@ class RunningJob:
 
     def _tell(self, progress: Progress) -> None:
         self._progress = progress
-        if progress.step is not None and [progress.step] != self._steps[-1:]:
-            self._steps.append(progress.step)
+        if progress.step is not None:
+            here = (progress.step, progress.what)
+            if not self._trail or self._trail[-1][0] != progress.step:
+                self._trail.append(here)
 
     def _run(self) -> None:
         state = JobState.DONE

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import click
 
+from pyrep.api import Json
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_table
 
-__all__ = ["PATH_COLUMNS", "path"]
+__all__ = ["PATH_COLUMNS", "path", "path_row"]
 
 PATH_COLUMNS: tuple[Column, ...] = (
     ("path to", "peer_id"),
     ("up", "is_up"),
     ("since", "since"),
     ("address", "address"),
-    ("dialled in vain", "attempts"),
+    ("frames sent", "frame_bytes"),
+    ("dialled in vain", "vain"),
     ("last error", "last_error"),
 )
+
+
+def path_row(told: Json) -> Json:
+    """Return a path for a table; nothing where there is nothing to tell."""
+    return {**told, "vain": told.get("attempts") or None}
 
 
 @click.group()
@@ -26,8 +33,12 @@ def path() -> None:
 
 @command(path, "list", example="path list --system /srv/pyrep/100a")
 def list_paths(session: Session) -> None:
-    """List the paths: to which system, whether they are up, what has crossed."""
+    """List the paths: to which system, whether they are up, the frames sent since the start.
+
+    One without an address is dialled by the other system.
+    """
     paths = session.client.paths()
+    rows = [path_row(one) for one in paths]
     session.show(
-        paths, lambda console: print_table(console, PATH_COLUMNS, paths, nothing="no paths")
+        paths, lambda console: print_table(console, PATH_COLUMNS, rows, nothing="no paths")
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pyrep.api import Json
 from pyrep.cli.pair import PAIR_COLUMNS, pair_row
-from pyrep.cli.path import PATH_COLUMNS
+from pyrep.cli.path import PATH_COLUMNS, path_row
 from pyrep.cli.session import Session, command, print_json
 from pyrep.cli.tables import Column, print_facts, print_table
 from pyrep.engine import StorageSystem
@@ -101,7 +101,8 @@ def _print_status(console: Console, told: dict[str, Any]) -> None:
     )
     rows = [pair_row(one) for one in told["pairs"]]
     print_table(console, PAIR_COLUMNS, rows, nothing="no pairs")
-    print_table(console, PATH_COLUMNS, told["paths"], nothing="no paths")
+    paths = [path_row(one) for one in told["paths"]]
+    print_table(console, PATH_COLUMNS, paths, nothing="no paths")
     for job in told["jobs"]:
         console.print(f"job {job['id']} runs: {job.get('what', '')}", markup=False, soft_wrap=True)
     for one in told["workflows"]:

@@ -63,6 +63,13 @@ class Peer:
         """Whether there is a connection."""
         return self._connection is not None
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of all frames sent to it in this process's life, headers included."""
+        with self._lock:
+            outlets = list(self._outlets.values())
+        return sum(one.stream.info().frame_bytes for one in outlets)
+
     def connected(self, connection: Connection) -> None:
         """Take a new connection into use."""
         with self._lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from pyrep.cli.demo import Outcome, Scale, Tools, run_demo
 from pyrep.cli.demo.bigfile import BigFile
 from pyrep.cli.demo.images import read_data
 from pyrep.cli.demo.outcome import PhaseOutcome
-from pyrep.errors import MissingLibraryError
+from pyrep.errors import MissingLibraryError, NotServedError
 from pyrep.model import KIB, MIB
 
 SMALL = Scale(
@@ -46,12 +48,17 @@ class Saboteur:
     def __init__(self, after: int = 0, harm: Callable[[], object] = int) -> None:
         self.titles: list[str] = []
         self.steps: list[int] = []
+        self.pids: list[int] = []
         self._after = after
         self._harm = harm
 
     def run_begins(self, phase_count: int, crossed_bytes: Callable[[], int]) -> None:
         assert phase_count == 10
         assert crossed_bytes() == 0
+
+    def sites_are_up(self, processes: Sequence[tuple[str, int]]) -> None:
+        self.pids = [pid for _, pid in processes]
+        assert [name for name, _ in processes] == ["100a", "100b"]
 
     def phase_begins(self, title: str) -> None:
         self.titles.append(title)
@@ -157,6 +164,25 @@ def test_content_that_is_wrong_on_both_sides_ends_it(tmp_path: Path, tools: Tool
         "files on 105a: /srv/data/big.bin: content differs in MiB 5",
         "files on generation 1: /srv/data/big.bin: content differs in MiB 5",
     ]
+
+
+def test_its_processes_end_whatever_happens(tmp_path: Path, tools: Tools) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    watcher = Saboteur(2, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, tools, watcher)
+    assert len(watcher.pids) == 2
+    for pid in watcher.pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_process_that_is_killed_ends_it_with_an_error(tmp_path: Path, tools: Tools) -> None:
+    watcher = Saboteur(2, lambda: os.kill(watcher.pids[0], signal.SIGKILL))
+    with pytest.raises(NotServedError):
+        run(tmp_path, tools, watcher)
 
 
 @pytest.fixture

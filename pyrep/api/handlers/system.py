@@ -57,8 +57,17 @@ def get_group(site: Site, group: str, _: Nothing) -> Json:
 
 @route("GET", "/paths")
 def list_paths(site: Site, _: Nothing) -> list[Json]:
-    """Return the paths that this system dials, and what has crossed each."""
-    return [plain(one) for one in site.system.paths()]
+    """Return the paths: those dialled here, and of systems that dial this one; frames sent."""
+    peers = dict(site.system.state.peers)
+    sent = {name: peer.frame_bytes for name, peer in peers.items()}
+    dialled = [plain(one) for one in site.system.paths()]
+    known = {one["peer_id"] for one in dialled}
+    others = [
+        {"peer_id": name, "address": None, "is_up": peer.is_connected}
+        for name, peer in sorted(peers.items())
+        if name not in known
+    ]
+    return [{**one, "frame_bytes": sent.get(one["peer_id"], 0)} for one in (*dialled, *others)]
 
 
 @route("GET", "/openapi.json")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from pyrep import BackupReport, backup
+from pyrep import BackupReport
+from pyrep.api import backup_report_from
+from pyrep.cli.demo.courses import follow
 from pyrep.cli.demo.expected import Frozen, note_ring
 from pyrep.cli.demo.inspection import Task, check_one_point
 from pyrep.cli.demo.outcome import BackupOutcome, Check
@@ -28,13 +30,8 @@ def take_backup(stage: Stage) -> Sequence[Task]:
     writer = RecordWriter(stage.places, slots=scale.record_slots, first=expected.record_count + 1)
     with writer:
         before = writer.wait_for(scale.records_around)
-        report = backup(
-            stage.sites.a,
-            [FILES, RECORDS],
-            label=name,
-            hold_max_ms=_HOLD_MAX_MS,
-            progress=stage.step,
-        )
+        job = stage.sites.a.backup([FILES, RECORDS], label=name, hold_max_ms=_HOLD_MAX_MS)
+        report = backup_report_from(follow(stage.sites.a, job, stage.step))
         writer.wait_for(scale.records_around)
     counts, one_point = check_one_point(
         stage.inspector.read_rings(report.generation.generation_id),

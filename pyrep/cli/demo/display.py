@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from rich.console import Console
@@ -76,6 +76,11 @@ class Display:
         """Remember what to show beside each phase."""
         self._count = phase_count
         self._crossed.crossed_bytes = crossed_bytes
+
+    def sites_are_up(self, processes: Sequence[tuple[str, int]]) -> None:
+        """Say which processes are at work."""
+        served = " and ".join(f"{name} (process {pid})" for name, pid in processes)
+        self._say(f"two systems, each served by a process: {served}; path 150 is mutual TLS 1.3")
 
     def phase_begins(self, title: str) -> None:
         """Show the phase's title."""

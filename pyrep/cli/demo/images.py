@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import xxhash
@@ -17,6 +17,7 @@ from pyrep.model import SPAN_BYTES
 
 __all__ = [
     "count_differing_chunks",
+    "digest_chunks",
     "digest_image",
     "find_difference",
     "find_nonzero",
@@ -78,20 +79,31 @@ def _differing_spans(one: _Image, other: _Image) -> Iterator[tuple[int, bytearra
             yield span, here, there
 
 
-def count_differing_chunks(one: Path, other: Path, chunk_bytes: int) -> int:
-    """Return in how many chunks two files of one size differ.
+def digest_chunks(path: Path, chunk_bytes: int) -> dict[int, int]:
+    """Return the digest of each chunk of a file, by its index; those of zeros are left out.
 
     Args:
+        path: the file.
         chunk_bytes: a power of two up to 1 MiB.
     """
-    count = 0
-    with _opened(one, other) as (a, b):
-        for _, here, there in _differing_spans(a, b):
-            count += sum(
-                here[at : at + chunk_bytes] != there[at : at + chunk_bytes]
-                for at in range(0, SPAN_BYTES, chunk_bytes)
-            )
-    return count
+    zeros, digests = bytearray(SPAN_BYTES), {}
+    empty = xxhash.xxh3_128_intdigest(memoryview(zeros)[:chunk_bytes])
+    with _opened(path) as (image,):
+        for span in sorted(image.data_spans()):
+            data = image.read(span)
+            if data == zeros:
+                continue
+            view = memoryview(data)
+            for at in range(0, SPAN_BYTES, chunk_bytes):
+                digest = xxhash.xxh3_128_intdigest(view[at : at + chunk_bytes])
+                if digest != empty:
+                    digests[(span * SPAN_BYTES + at) // chunk_bytes] = digest
+    return digests
+
+
+def count_differing_chunks(before: Mapping[int, int], after: Mapping[int, int]) -> int:
+    """Return in how many chunks two states differ, each as `digest_chunks` returned it."""
+    return sum(before.get(one) != after.get(one) for one in before.keys() | after.keys())
 
 
 def find_difference(one: Path, other: Path) -> int | None:

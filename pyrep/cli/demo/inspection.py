@@ -14,12 +14,12 @@ from pyrep.cli.demo.ledger import Ledger
 from pyrep.cli.demo.outcome import Check
 from pyrep.cli.demo.records import SLOT_BYTES, count_records, expected_ring
 from pyrep.cli.demo.scale import Scale
-from pyrep.cli.demo.sites import FILES, RECORDS, Sites, open_files
+from pyrep.cli.demo.sites import FILES, RECORDS, Sites, open_files, open_image
 from pyrep.cli.demo.tools import Tools
 from pyrep.cli.demo.trees import compare_with_ledger
 from pyrep.errors import FileSystemError
 from pyrep.fs import Access, ExtFileSystem
-from pyrep.model import GenerationId, PairStatus, VolumeId, format_bytes
+from pyrep.model import GenerationId, PairStatus, format_bytes
 
 __all__ = ["DATABASE", "Inspector", "Task", "check_one_point", "count_of"]
 
@@ -160,31 +160,30 @@ class Inspector:
         ]
 
     def compare_generation(self, frozen: Frozen) -> list[Check]:
-        """Compare a generation's files, through a view."""
-        source = VolumeId(self._sites.secondary_of(FILES))
+        """Compare a generation's files, on its SVOL."""
+        svol = self.svol_of(frozen)
         with (
-            self._sites.b.generations.view(frozen.generation_id, source) as view,
+            open_image(self._sites.image(svol)) as view,
             open_files(view, Access.READ_ONLY, frozen.title) as fs,
         ):
             checks = self._compare_files(fs, frozen.title, frozen.files, frozen.database)
-        return [*checks, *self._check_image(self.svol_of(frozen))]
+        return [*checks, *self._check_image(svol)]
 
     def svol_of(self, frozen: Frozen) -> str:
         """Return the SVOL that holds a generation's files."""
-        generation = self._sites.b.generation(frozen.generation_id)
-        source = VolumeId(self._sites.secondary_of(FILES))
-        return self._sites.b.generations.member(generation, source).svol
+        return self._svol(frozen.generation_id, FILES)
+
+    def _svol(self, generation_id: GenerationId, volume_id: str) -> str:
+        told = self._sites.b.generation(generation_id)
+        (svol,) = (one["svol"] for one in told["members"] if one["origin_volume"] == volume_id)
+        return str(svol)
 
     def read_rings(self, generation_id: GenerationId) -> tuple[bytes, bytes]:
         """Return a generation's records: of the volume that takes them first, and of the other."""
-        view_of = partial(self._sites.b.generations.view, generation_id)
-        with view_of(VolumeId(self._sites.secondary_of(RECORDS))) as view:
-            first = view.pread(self._scale.record_slots * SLOT_BYTES, 0)
-        with (
-            view_of(VolumeId(self._sites.secondary_of(FILES))) as view,
-            open_files(view, Access.READ_ONLY, generation_id) as fs,
-        ):
-            return first, fs.read(RING)
+        client = self._sites.b
+        svol = self._svol(generation_id, RECORDS)
+        first = client.read(svol, self._scale.record_slots * SLOT_BYTES, 0)
+        return first, client.cat(generation_id, RING, volume=FILES)
 
 
 def check_one_point(

@@ -12,15 +12,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
-from pyrep import Volume
+from pyrep._core import Buffer
 
-__all__ = ["SLOT_BYTES", "Place", "RecordWriter", "count_records", "expected_ring"]
+__all__ = ["SLOT_BYTES", "Place", "RecordWriter", "Writable", "count_records", "expected_ring"]
 
 SLOT_BYTES = 4096
 _EMPTY = 1 << 63
 """Number of an empty slot, its index added: no two slots are alike before the first record."""
+
+
+class Writable(Protocol):
+    """A volume, as far as records are concerned."""
+
+    def pwrite(self, data: Buffer, offset: int) -> None:
+        """Write; it returns when the write is acknowledged."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,7 @@ class Place:
         offset: of the first slot, bytes.
     """
 
-    volume: Volume
+    volume: Writable
     offset: int
 
 

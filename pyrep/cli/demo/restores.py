@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from pyrep import Progress, RestoreReport, restore
-from pyrep.cli.demo.images import count_differing_chunks
+from pyrep import Progress, RestoreReport
+from pyrep.api import restore_report_from
+from pyrep.cli.demo.courses import follow
+from pyrep.cli.demo.images import count_differing_chunks, digest_chunks
 from pyrep.cli.demo.inspection import DATABASE, Task
 from pyrep.cli.demo.outcome import Check, Transfer
 from pyrep.cli.demo.sites import FILES
@@ -21,45 +23,47 @@ _COPY_BACK = {550, 670}
 
 
 class _Meter:
-    """Counts what differs when data begins to be copied back, and what has crossed at the end."""
+    """Counts the chunks of 105a that a restore changes, and what has crossed at its end.
+
+    Those are the chunks in which 105a and 105b differ when 550 or 670 begins: 105a is fenced from
+    the beginning and equals 105b at the end, and 105b is written no more once data is copied back.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._before_bytes = stage.sites.path.frame_bytes
-        self._chunk_count: int | None = None
-
-    @property
-    def _chunk_bytes(self) -> int:
-        pair = self._stage.sites.remote_of(FILES)
-        return pair.row.chunk_bytes
+        self._before_bytes = stage.sites.crossed_bytes()
+        self._chunk_bytes = stage.sites.chunk_bytes(FILES)
+        self._before = digest_chunks(stage.sites.image(FILES), self._chunk_bytes)
+        self._copied_back = False
 
     def step(self, progress: Progress) -> None:
-        """Pass progress on. Both volumes stand still at 550 and 670: 105a is fenced, 105b held."""
+        """Pass progress on."""
         self._stage.step(progress)
-        if progress.step in _COPY_BACK and self._chunk_count is None:
-            sites = self._stage.sites
-            one, other = sites.image(FILES), sites.image(sites.secondary_of(FILES))
-            self._chunk_count = count_differing_chunks(one, other, self._chunk_bytes)
+        self._copied_back = self._copied_back or progress.step in _COPY_BACK
 
     def read(self, report: RestoreReport, *, figure: int) -> list[Check]:
         """Note the transfer and return whether it was as small as it has to be."""
+        after = digest_chunks(self._stage.sites.image(FILES), self._chunk_bytes)
         transfer = Transfer(
             title=self._stage.title,
             figure=report.figure,
-            chunk_count=self._chunk_count or 0,
+            chunk_count=count_differing_chunks(self._before, after),
             chunk_bytes=self._chunk_bytes,
-            crossed_bytes=self._stage.sites.path.frame_bytes - self._before_bytes,
+            crossed_bytes=self._stage.sites.crossed_bytes() - self._before_bytes,
             volume_bytes=self._stage.scale.volume_bytes,
         )
         self._stage.outcome.transfers.append(transfer)
-        return [_check_figure(report, figure, counted=self._chunk_count), _check_limit(transfer)]
+        return [
+            _check_figure(report, figure, copied_back=self._copied_back),
+            _check_limit(transfer),
+        ]
 
 
-def _check_figure(report: RestoreReport, figure: int, *, counted: int | None) -> Check:
+def _check_figure(report: RestoreReport, figure: int, *, copied_back: bool) -> Check:
     differences = []
     if report.figure != figure:
         differences.append(f"Fig. {report.figure} was taken, not Fig. {figure}: {report.reason}")
-    if counted is None:
+    if not copied_back:
         differences.append("no step 550 or 670 was begun")
     return Check(what=f"restored by Fig. {figure}", differences=tuple(differences))
 
@@ -81,7 +85,8 @@ def restore_files(stage: Stage) -> Sequence[Task]:
     first, expected = stage.expected.generations[0], stage.expected
     meter = _Meter(stage)
     since_ns = time.time_ns()
-    report = restore(stage.sites.b, first.generation_id, FILES, paths, progress=meter.step)
+    job = stage.sites.b.restore(first.generation_id, FILES, paths)
+    report = restore_report_from(follow(stage.sites.b, job, meter.step))
     expected.files.restore(first.files, paths, since_ns=since_ns, until_ns=time.time_ns())
     expected.database = first.database
     checks = meter.read(report, figure=5)
@@ -92,7 +97,8 @@ def restore_volume(stage: Stage) -> Sequence[Task]:
     """Restore the whole volume from the last generation."""
     last, expected = stage.expected.generations[-1], stage.expected
     meter = _Meter(stage)
-    report = restore(stage.sites.b, last.generation_id, FILES, whole=True, progress=meter.step)
+    job = stage.sites.b.restore(last.generation_id, FILES, whole=True)
+    report = restore_report_from(follow(stage.sites.b, job, meter.step))
     expected.files = last.files.copy()
     expected.database = last.database
     checks = meter.read(report, figure=6)

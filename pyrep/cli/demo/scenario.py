@@ -63,7 +63,8 @@ def run_demo(directory: Path, *, scale: Scale, tools: Tools, watcher: Watcher) -
             step=watcher.step,
         )
         phases = _phases(scale)
-        watcher.run_begins(len(phases), lambda: sites.path.frame_bytes)
+        watcher.sites_are_up([(one.system_id, one.pid) for one in sites.processes])
+        watcher.run_begins(len(phases), sites.crossed_bytes)
         for number, (title, act) in enumerate(phases, 1):
             stage.title = title
             _perform(number, act, stage, watcher)
@@ -78,9 +79,9 @@ def _perform(number: int, act: _Act, stage: Stage, watcher: Watcher) -> None:
     watcher.phase_begins(stage.title)
     stage.step = _Teller(number, stage.timeline, watcher).tell
     stage.timeline.doing(number)
-    start_s, start_bytes = time.monotonic(), stage.sites.path.frame_bytes
+    start_s, start_bytes = time.monotonic(), stage.sites.crossed_bytes()
     more = act(stage) or ()
-    done_s, done_bytes = time.monotonic(), stage.sites.path.frame_bytes
+    done_s, done_bytes = time.monotonic(), stage.sites.crossed_bytes()
     stage.timeline.doing(number)
     watcher.step(Progress(what="comparing everything"))
     checks = stage.inspector.inspect(stage.expected, more)

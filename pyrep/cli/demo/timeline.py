@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from pyrep.errors import PyrepError
+
 __all__ = ["HOLD_STEPS", "Moment", "Timeline"]
 
-_INTERVAL_S = 0.02
+_INTERVAL_S = 0.05
 HOLD_STEPS = range(410, 470)
 """Steps of a backup in which writers wait: looking or printing then makes them wait longer."""
 
@@ -50,6 +52,7 @@ class Timeline:
         self._step: int | None = None
         self._moments: list[Moment] = []
         self._lock = threading.Lock()
+        self._error: PyrepError | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="timeline", daemon=True)
 
@@ -57,9 +60,11 @@ class Timeline:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._end.set()
         self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
 
     @property
     def moments(self) -> tuple[Moment, ...]:
@@ -89,5 +94,8 @@ class Timeline:
         return {one.statuses.get(name, "") for one in self._moments[max(0, since - 1) :]}
 
     def _watch(self) -> None:
-        while not self._end.wait(_INTERVAL_S):
-            self.look()
+        try:
+            while not self._end.wait(_INTERVAL_S):
+                self.look()
+        except PyrepError as error:
+            self._error = error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyrep import Progress
@@ -16,6 +16,10 @@ class Watcher(Protocol):
 
     def run_begins(self, phase_count: int, crossed_bytes: Callable[[], int]) -> None:
         """Tell how many phases there are, and how to learn what has crossed the path."""
+        ...
+
+    def sites_are_up(self, processes: Sequence[tuple[str, int]]) -> None:
+        """Tell that the systems are served: their ids, and the ids of their processes."""
         ...
 
     def phase_begins(self, title: str) -> None:

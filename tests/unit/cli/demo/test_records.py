@@ -94,8 +94,8 @@ def test_the_writer_leaves_both_places_as_its_count_says(volumes: tuple[Volume, 
         with RecordWriter(places, slots=_SLOTS, first=count + 1) as writer:
             assert writer.wait_for(10) >= count + 10
         count = writer.count
-        for place in places:
-            ring = place.volume.pread(ring_bytes, place.offset)
+        for place, volume in zip(places, volumes, strict=True):
+            ring = volume.pread(ring_bytes, place.offset)
             assert ring == expected_ring(count, _SLOTS)
 
 
