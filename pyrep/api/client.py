@@ -166,7 +166,7 @@ class Client:
             system_id: the secondary of a remote pair; None: a local pair.
             group: consistency group of a remote pair; None: one of its own.
             ack: when a write is acknowledged, of a remote pair.
-            more: what the API takes beside: chunk_bytes.
+            more: what the API takes beside: congestion, fence_level, chunk_bytes.
         """
         body = {"pvol": pvol, "svol": svol, "system_id": system_id, "group": group, "ack": ack}
         return self._post("pairs", body=_given({**body, **more}))

@@ -68,6 +68,8 @@ class CreatePair(Asked, frozen=True, kw_only=True):
     system_id: str | None = None
     group: str | None = None
     ack: str | None = None
+    congestion: str | None = None
+    fence_level: str | None = None
     chunk_bytes: int | None = None
 
 

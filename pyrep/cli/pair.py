@@ -59,6 +59,16 @@ def pair() -> None:
     type=click.Choice(["received", "durable", "queued"]),
     help="When a host's write is acknowledged, of a remote pair.  [default: received]",
 )
+@click.option(
+    "--congestion",
+    type=click.Choice(["block", "pull-ahead"]),
+    help="What a write does that finds the queue full, of a remote pair.  [default: block]",
+)
+@click.option(
+    "--fence-level",
+    type=click.Choice(["never", "data"]),
+    help="Whether writes fail while the remote mirror can't be reached.  [default: never]",
+)
 @click.option("--chunk-size", "chunk_bytes", type=size, help="Of one pending bit.  [default: 8K]")
 @click.option("--wait/--no-wait", default=False, help="Wait until it is DUPLEX.")
 def create(
@@ -68,6 +78,8 @@ def create(
     svol: str,
     group: str | None,
     ack: str | None,
+    congestion: str | None,
+    fence_level: str | None,
     chunk_bytes: int | None,
     wait: bool,
 ) -> None:
@@ -83,6 +95,8 @@ def create(
         system_id=system_id if colon else None,
         group=group,
         ack=ack,
+        congestion=congestion,
+        fence_level=fence_level,
         chunk_bytes=chunk_bytes,
     )
     if wait:

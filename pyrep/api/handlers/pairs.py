@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from pyrep.api.jobtable import RunningJob
 from pyrep.api.requests import (
@@ -21,8 +22,10 @@ from pyrep.errors import InvalidArgumentError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
+    Congestion,
     CopyRate,
     Direction,
+    FenceLevel,
     Force,
     Generation,
     PairStatus,
@@ -43,6 +46,8 @@ __all__ = [
 
 Json = dict[str, Any]
 
+E = TypeVar("E", bound=StrEnum)
+
 
 @route("GET", "/pairs")
 def list_pairs(site: Site, _: Nothing) -> list[Json]:
@@ -60,17 +65,24 @@ def create_pair(site: Site, asked: CreatePair) -> Json:
             asked.system_id,
             asked.svol,
             group=asked.group,
-            ack=AckPoint.RECEIVED if asked.ack is None else one_of(AckPoint, asked.ack),
+            ack=_or(AckPoint.RECEIVED, asked.ack),
+            congestion=_or(Congestion.BLOCK, asked.congestion),
+            fence_level=_or(FenceLevel.NEVER, asked.fence_level),
             chunk_bytes=chunk_bytes,
         )
-    elif asked.group is not None or asked.ack is not None:
+    elif any((asked.group, asked.ack, asked.congestion, asked.fence_level)):
         raise InvalidArgumentError(
-            f"cannot mirror {asked.pvol} to {asked.svol}: a local pair has no group and no ack",
+            f"cannot mirror {asked.pvol} to {asked.svol}: a local pair has no group, no "
+            "acknowledgement point, no congestion policy and no fence level",
             hint="name the secondary's system for a remote pair",
         )
     else:
         pair = site.system.create_local_pair(asked.pvol, asked.svol, chunk_bytes=chunk_bytes)
     return pair_json(site.system, pair)
+
+
+def _or(default: E, asked: str | None) -> E:
+    return default if asked is None else one_of(type(default), asked)
 
 
 @route("GET", "/pairs/{pair}")

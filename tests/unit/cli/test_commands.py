@@ -98,7 +98,12 @@ def test_pairs_are_made_split_and_dissolved_and_again_is_a_no_op(served: Served)
     served.run("a", "volume", "create", "105a", "--size", "1M")
     for name in ("105b", "106b"):
         served.run("b", "volume", "create", name, "--size", "1M")
-    remote = served.ask("a", "pair", "create", "105a", "100b:105b", "--group", "g", "--wait")
+    more = ("--group", "g", "--ack", "queued", "--congestion", "pull-ahead", "--wait")
+    remote = served.ask("a", "pair", "create", "105a", "100b:105b", *more)
+    told = served.ask("a", "pair", "show", remote["pair_id"])
+    assert (told["ack"], told["congestion"]) == ("queued", "pull-ahead")
+    done = served.run("b", "pair", "create", "105b", "106b", "--ack", "durable", code=2)
+    assert "local pair has no group" in done.stderr
     local = served.ask("b", "pair", "create", "105b", "106b", "--wait")
     assert remote["status"] == local["status"] == "DUPLEX"
     assert served.ask("a", "group", "status", "g")["pairs"] == [remote["pair_id"]]
