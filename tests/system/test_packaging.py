@@ -53,7 +53,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_it_holds_the_sources_and_nothing_else(sdist: dict[str, bytes]) -> None:
-    directories = ("pyrep/", "csrc/", "cmake/", "examples/")
+    directories = ("pyrep/", "csrc/", "cmake/", "examples/", "packaging/")
     wanted = {name for name in kept_files() if name.startswith(directories)} | FILES | MADE
     assert {name for name in sdist if not name.startswith("pyrep.egg-info/")} == wanted
 
