@@ -16,6 +16,7 @@ PATH_COLUMNS: tuple[Column, ...] = (
     ("since", "since"),
     ("address", "address"),
     ("frames sent", "frame_bytes"),
+    ("protocol", "version"),
     ("dialled in vain", "vain"),
     ("last error", "last_error"),
 )

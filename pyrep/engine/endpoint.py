@@ -23,7 +23,6 @@ from pyrep.errors import (
     WireError,
 )
 from pyrep.interconnect.messages import (
-    PROTOCOL_VERSION,
     AbandonPair,
     Answer,
     BeginForward,
@@ -52,6 +51,7 @@ from pyrep.interconnect.messages import (
     decode_plain,
     encode,
 )
+from pyrep.interconnect.terms import OFFER, Offer, agree
 from pyrep.meta import PeerRecord
 from pyrep.model import SystemId, check_id
 from pyrep.seams import Buffer, Connection
@@ -64,13 +64,19 @@ CallHandler = Callable[[Peer, dict[str, Any]], dict[str, Any]]
 
 
 class SystemEndpoint:
-    """What the path calls (seams.Endpoint). `calls` are the workflows' own commands."""
+    """What the path calls (seams.Endpoint).
+
+    Attributes:
+        calls: the workflows' own commands.
+        offer: versions and features that the handshake offers; tests make it another one.
+    """
 
     def __init__(self, state: SystemState, remote: RemotePairs, secondary: SecondarySide) -> None:
         self._state = state
         self._remote = remote
         self._secondary = secondary
         self.calls: dict[str, CallHandler] = {}
+        self.offer: Offer = OFFER
 
     @property
     def system_id(self) -> SystemId:
@@ -86,9 +92,8 @@ class SystemEndpoint:
             Hello(
                 system_id=self.system_id,
                 boot_id=self._state.boot_id,
-                version_min=PROTOCOL_VERSION,
-                version_max=PROTOCOL_VERSION,
                 system_key=self._state.record.key,
+                **self.offer.words(),
             )
         )
 
@@ -122,12 +127,7 @@ class SystemEndpoint:
             there = SystemId(check_id("system", heard.system_id))
         except InvalidArgumentError as error:
             raise WireError(f"cannot take a handshake: {error}") from error
-        if not heard.version_min <= PROTOCOL_VERSION <= heard.version_max:
-            raise WireError(
-                f"system {there} speaks versions {heard.version_min} to {heard.version_max} of "
-                f"the protocol, not {PROTOCOL_VERSION}",
-                hint="update the older of the two systems",
-            )
+        terms = agree(self.system_id, self.offer, there, Offer.of(heard))
         if there == self.system_id:
             raise WireError(
                 f"system {there} can't be connected to itself or to a system of its own id",
@@ -160,7 +160,7 @@ class SystemEndpoint:
                 key=heard.system_key,
             )
         )
-        peer.connected(connection)
+        peer.connected(connection, terms)
 
     def _check_same(self, there: SystemId, key: bytes) -> None:
         """Refuse another system of the id of one that this system has pairs with.
@@ -250,6 +250,7 @@ class SystemEndpoint:
     def _perform(self, peer: Peer, message: Message) -> Answer:
         if self._state.closing:
             raise PathLostError(f"system {self.system_id} is closing")
+        peer.terms.check(message, f"system {peer.system_id}")
         side = self._secondary
         match message:
             case ReadPair():

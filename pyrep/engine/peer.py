@@ -19,6 +19,7 @@ from pyrep.interconnect.messages import (
     decode_answer,
     encode,
 )
+from pyrep.interconnect.terms import Terms
 from pyrep.model import GroupId, PairId, SystemId
 from pyrep.seams import Buffer, Connection
 
@@ -28,7 +29,11 @@ _log = logging.getLogger(__name__)
 
 
 class Peer:
-    """Another system. All may be called from any thread."""
+    """Another system. All may be called from any thread.
+
+    Attributes:
+        terms: version and features of the connection in use, or of the last one.
+    """
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Peer:
         lost: Callable[[Peer, Connection], None],
     ) -> None:
         self.system_id = there
+        self.terms = Terms()
         self._here = here
         self._queue_bytes = queue_bytes
         self._lost = lost
@@ -70,10 +76,11 @@ class Peer:
             outlets = list(self._outlets.values())
         return sum(one.stream.info().frame_bytes for one in outlets)
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: Connection, terms: Terms) -> None:
         """Take a new connection into use."""
         with self._lock:
             self._wake.clear()
+            self.terms = terms
             self._connection = connection
 
     def disconnected(self, connection: Connection) -> bool:
@@ -123,7 +130,12 @@ class Peer:
             return self._connection
 
     def ask(self, message: Message) -> Answer:
-        """Send a command and return its answer; what it raised there is raised here."""
+        """Send a command and return its answer; what it raised there is raised here.
+
+        Raises:
+            WireError: the other system doesn't know the command; nothing was sent.
+        """
+        self.terms.check(message, f"system {self.system_id}")
         answer = decode_answer(self.connection().request(encode(message)))
         if isinstance(answer, PeerFailed):
             raise answer.to_error()

@@ -17,7 +17,15 @@ from pyrep._core import FRAME_BYTES
 from pyrep.errors import WireError
 from pyrep.interconnect.channel import Channel
 
-__all__ = ["ENVELOPE_BYTES", "Envelope", "Kind", "open_envelope", "receive", "seal_envelope"]
+__all__ = [
+    "ENVELOPE_BYTES",
+    "Envelope",
+    "Kind",
+    "most_bytes",
+    "open_envelope",
+    "receive",
+    "seal_envelope",
+]
 
 _HEAD = struct.Struct("<B3xIQ")
 _DIGEST = struct.Struct("<Q")
@@ -54,6 +62,11 @@ _MOST_BYTES = {
     Kind.FRAME: FRAME_BYTES,
 }
 """Longest body of each kind, in bytes."""
+
+
+def most_bytes(kind: Kind) -> int:
+    """Return the longest body of a kind, in bytes."""
+    return _MOST_BYTES[kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

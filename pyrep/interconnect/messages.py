@@ -18,6 +18,7 @@ from pyrep import errors
 from pyrep.errors import DeviceError, HostAgentError, PyrepError, WireError, WorkflowError
 
 __all__ = [
+    "PROTOCOL_OLDEST",
     "PROTOCOL_VERSION",
     "AbandonPair",
     "Answer",
@@ -54,6 +55,10 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION = 2
+"""The newest version that is spoken here."""
+
+PROTOCOL_OLDEST = 2
+"""The oldest one: version 1 had no byte stream, it never left a process."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -63,7 +68,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
     `boot_id` changes whenever the system is opened: what it had received but not made durable is
     then lost. `system_key` is the system's own, for its life: ids are given by people, some of
-    them twice.
+    them twice. Versions and features: `pyrep.interconnect.terms`.
     """
 
     system_id: str
@@ -71,6 +76,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     version_min: int
     version_max: int
     system_key: bytes = b""
+    features: list[str] = []
+    required: list[str] = []
 
 
 class StreamAck(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from docs.vectors import PAGE_BYTES, VECTORS, commands_table, hex_lines, make_frame
+from docs.vectors import (
+    PAGE_BYTES,
+    VECTORS,
+    commands_table,
+    hex_lines,
+    kind_rows,
+    make_frame,
+)
 from pyrep import AckPoint, StorageSystem, connect
 from pyrep._core import FRAME_BYTES, BitmapFile, BitmapKey, check_frame, crc32c
 from pyrep.errors import WireError
 from pyrep.interconnect import check_digest, messages
+from pyrep.interconnect.envelope import Kind, receive
+from pyrep.interconnect.messages_path import Accept, OpenControl
+from pyrep.interconnect.terms import FEATURES
 from pyrep.meta.schema import APPLICATION_ID, MIGRATIONS
+from tape import Tape
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/formats.md").read_text()
@@ -119,6 +130,30 @@ def test_the_open_mark_is_the_flag_that_is_documented(tmp_path: Path) -> None:
 def test_every_command_and_answer_is_documented_with_its_fields() -> None:
     assert _between("messages") == commands_table(messages.Message)
     assert _between("answers") == commands_table(messages.Answer)
+
+
+def test_every_kind_of_envelope_is_documented_with_its_longest_body() -> None:
+    found = re.findall(
+        r"^\| (\d+) \| `([A-Z_]+)` \| .*? \| (\d+) \|", _between("kinds"), re.MULTILINE
+    )
+    assert [(int(number), name, int(most)) for number, name, most in found] == kind_rows()
+
+
+def test_the_documented_opening_of_a_path_is_taken_as_it_stands() -> None:
+    opened, asked = receive(Tape(_bytes_of("open control")))
+    answered, told = receive(Tape(_bytes_of("accept")))
+
+    assert (opened.kind, answered.kind) == (Kind.OPEN_CONTROL, Kind.ACCEPT)
+    assert messages.decode_plain(asked, OpenControl).hello == _bytes_of("hello")
+    accept = messages.decode_plain(told, Accept)
+    assert (accept.attempt, accept.token) == (7, bytes(range(0x30, 0x40)))
+    assert messages.decode_plain(accept.hello, messages.Hello).system_id == "100b"
+
+
+def test_every_feature_is_documented() -> None:
+    said = TEXT.split("**Versions and features.**")[1].split("Features:")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", said)) == FEATURES
+    assert FEATURES or "none yet" in said
 
 
 def test_the_workflows_verbs_are_those_that_a_system_answers(tmp_path: Path) -> None:

@@ -26,9 +26,20 @@ from pyrep._core import (
 from pyrep.engine.digests import DigestStore, SpanDigests, span_digest
 from pyrep.engine.outlet import stream_id_of
 from pyrep.interconnect import messages, seal
+from pyrep.interconnect.envelope import Kind, most_bytes, seal_envelope
+from pyrep.interconnect.messages_path import Accept, OpenControl, OpenData, Refuse
+from pyrep.interconnect.terms import OFFER
 from pyrep.model import GroupId, SystemId
 
-__all__ = ["PAGE_BYTES", "VECTORS", "commands_table", "hex_lines", "make_frame", "struct_tag"]
+__all__ = [
+    "PAGE_BYTES",
+    "VECTORS",
+    "commands_table",
+    "hex_lines",
+    "kind_rows",
+    "make_frame",
+    "struct_tag",
+]
 
 PAGE_BYTES = 4096
 _ACK_TIMEOUT_S = 5.0
@@ -134,11 +145,39 @@ def _hello() -> bytes:
         messages.Hello(
             system_id="100a",
             boot_id=bytes(range(16)),
-            version_min=2,
-            version_max=2,
             system_key=bytes(range(16, 32)),
+            **OFFER.words(),
         )
     )
+
+
+# --- the byte stream -----------------------------------------------------------------------------
+
+
+def _sealed(kind: Kind, message: msgspec.Struct) -> bytes:
+    body = messages.encode(message)
+    return seal_envelope(kind, 0, len(body)) + body
+
+
+def _accept() -> bytes:
+    hello = messages.Hello(
+        system_id="100b",
+        boot_id=bytes(range(0x40, 0x50)),
+        system_key=bytes(range(0x50, 0x60)),
+        **OFFER.words(),
+    )
+    token = bytes(range(0x30, 0x40))
+    accept = Accept(attempt=7, hello=messages.encode(hello), token=token)
+    return _sealed(Kind.ACCEPT, accept)
+
+
+def _refuse() -> bytes:
+    return _sealed(Kind.REFUSE, Refuse(message="not you", hint="ask 100b"))
+
+
+def kind_rows() -> list[tuple[int, str, int]]:
+    """Return number, name and longest body of each kind of envelope."""
+    return [(one.value, one.name, most_bytes(one)) for one in Kind]
 
 
 def _ack() -> bytes:
@@ -171,6 +210,11 @@ VECTORS: Mapping[str, Callable[[Path], bytes]] = {
     "frame": lambda _: make_frame(),
     "stream id": lambda _: stream_id_of(SystemId("100a"), GroupId("g")).to_bytes(8, "little"),
     "hello": lambda _: _hello(),
+    "envelope": lambda _: seal_envelope(Kind.COMMAND, 77, 5),
+    "open control": lambda _: _sealed(Kind.OPEN_CONTROL, OpenControl(hello=_hello(), attempt=7)),
+    "accept": lambda _: _accept(),
+    "open data": lambda _: _sealed(Kind.OPEN_DATA, OpenData(token=bytes(range(0x30, 0x40)))),
+    "refuse": lambda _: _refuse(),
     "stream ack": lambda _: _ack(),
     "split_pair": lambda _: _split_pair(),
     "done": lambda _: _done(),

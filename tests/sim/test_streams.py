@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrep.engine.peer import Peer
 from pyrep.errors import PathLostError
 from pyrep.interconnect.messages import Done, OpenStream, decode_message, encode
+from pyrep.interconnect.terms import Terms
 from pyrep.model import GroupId, SystemId
 from pyrep.seams import Buffer
 
@@ -41,7 +42,7 @@ def test_nobody_gets_a_stream_before_the_other_side_knows_of_it() -> None:
     far = Far()
     peer = Peer(SystemId("100a"), SystemId("100b"), queue_bytes=4 << 20, lost=lambda *_: None)
     far.peer = peer
-    peer.connected(far)
+    peer.connected(far, Terms())
     first = peer.outlet(GroupId("g"))
     assert peer.outlet(GroupId("g")) is first
     assert [one.stream_id for one in far.told] == [first.stream_id]

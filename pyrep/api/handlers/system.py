@@ -57,9 +57,19 @@ def get_group(site: Site, group: str, _: Nothing) -> Json:
 
 @route("GET", "/paths")
 def list_paths(site: Site, _: Nothing) -> list[Json]:
-    """Return the paths: those dialled here, and of systems that dial this one; frames sent."""
+    """Return the paths: those dialled here, and of systems that dial this one; frames sent.
+
+    `version` is the protocol's that was agreed on; null while a path is down.
+    """
     peers = dict(site.system.state.peers)
-    sent = {name: peer.frame_bytes for name, peer in peers.items()}
+    more = {
+        name: {
+            "frame_bytes": peer.frame_bytes,
+            "version": peer.terms.version if peer.is_connected else None,
+        }
+        for name, peer in peers.items()
+    }
+    none = {"frame_bytes": 0, "version": None}
     dialled = [plain(one) for one in site.system.paths()]
     known = {one["peer_id"] for one in dialled}
     others = [
@@ -67,7 +77,7 @@ def list_paths(site: Site, _: Nothing) -> list[Json]:
         for name, peer in sorted(peers.items())
         if name not in known
     ]
-    return [{**one, "frame_bytes": sent.get(one["peer_id"], 0)} for one in (*dialled, *others)]
+    return [{**one, **more.get(one["peer_id"], none)} for one in (*dialled, *others)]
 
 
 @route("GET", "/openapi.json")
