@@ -47,6 +47,7 @@ def render_reference() -> str:
     for kind in sorted(_classes(PyrepError), key=lambda kind: kind.exit_code):
         said = (kind.__doc__ or "").strip().splitlines()[0].rstrip(".")
         lines.append(f"| {kind.exit_code} | `{kind.__name__}` | {said} |")
+    lines += ["| 60, 61 | | what `pyrep system check` found: WARNING, FAILED |"]
     lines += ["| 130 | | Ctrl-C |", "", "## Commands", ""]
     for path, command in _commands(main, "pyrep"):
         lines += [f"### `{path}`", "", "```text", _help(path, command), "```", ""]

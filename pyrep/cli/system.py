@@ -13,7 +13,7 @@ from pyrep.cli.pair import PAIR_COLUMNS, pair_row
 from pyrep.cli.path import PATH_COLUMNS, path_row
 from pyrep.cli.session import Session, command, print_json
 from pyrep.cli.tables import Column, print_facts, print_table
-from pyrep.engine import StorageSystem
+from pyrep.engine import CheckReport, Finding, StorageSystem, check_system, repair_system
 
 __all__ = ["status", "system"]
 
@@ -50,6 +50,67 @@ def create(directory: Path, system_id: str, *, as_json: bool) -> None:
         print_json(told)
     else:
         click.echo(f"system {told['system_id']} is in {told['directory']}")
+
+
+@system.command("check", epilog="Example: pyrep system check /srv/pyrep/100a")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="Say only what isn't OK.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, a line each.")
+@click.pass_context
+def check(ctx: click.Context, directory: Path, *, quiet: bool, as_json: bool) -> None:
+    """Check the system in DIRECTORY, which nothing serves: tables, volumes, bitmaps, digests.
+
+    Changes nothing. Each line names a thing, what is wrong with it and what a repair would do. The
+    exit status is a monitor's: 0 OK, 60 WARNING, 61 FAILED.
+    """
+    report = check_system(directory)
+    _show_findings(report, quiet=quiet, as_json=as_json)
+    ctx.exit(report.exit_code)
+
+
+@system.command("repair", epilog="Example: pyrep system repair /srv/pyrep/100a")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--id", "system_id", help="The system's id, if its tables are lost altogether.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, a line each.")
+@click.pass_context
+def repair(ctx: click.Context, directory: Path, *, system_id: str | None, as_json: bool) -> None:
+    """Repair the system in DIRECTORY, as `pyrep system check` says; nothing serves it.
+
+    A pair that can't be trusted becomes SPLIT (requested) with everything pending, and waits for
+    `pyrep pair resync` in the direction that you choose. The tables are kept as they were, in
+    DIRECTORY/before-repair-NUMBER. The exit status is that of a check afterwards.
+    """
+    report = repair_system(directory, system_id=system_id)
+    if as_json:
+        told = {"done": list(report.done), "kept": str(report.kept) if report.kept else None}
+        print_json({**told, "severity": report.after.severity})
+    else:
+        for line in report.done or ("nothing needed a repair",):
+            click.echo(line)
+        if report.kept:
+            click.echo(f"the tables as they were are in {report.kept}")
+    _show_findings(report.after, quiet=True, as_json=as_json)
+    ctx.exit(report.after.exit_code)
+
+
+def _show_findings(report: CheckReport, *, quiet: bool, as_json: bool) -> None:
+    for one in report.wrong if quiet else report.findings:
+        if as_json:
+            print_json(_finding_json(one))
+        else:
+            click.echo(str(one))
+    if not as_json and not quiet:
+        click.echo(f"{report.severity}: {len(report.wrong)} of {len(report.findings)} aren't OK")
+
+
+def _finding_json(one: Finding) -> Json:
+    return {
+        "severity": one.severity,
+        "thing": one.thing,
+        "what": one.what,
+        "repair": one.repair or None,
+        "hint": one.hint or None,
+    }
 
 
 @command(system, "status", example="system status --system /srv/pyrep/100a")

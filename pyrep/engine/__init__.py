@@ -1,6 +1,14 @@
 """The engine: storage systems, mirrors and the copies between them. Threads and blocking calls."""
 
 from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
+from pyrep.engine.checkup import (
+    CheckReport,
+    Finding,
+    RepairReport,
+    Severity,
+    check_system,
+    repair_system,
+)
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
@@ -14,18 +22,24 @@ __all__ = [
     "BadBitmap",
     "Cancel",
     "ChangedBacking",
+    "CheckReport",
     "CopyJob",
     "DamagedExtent",
     "Digests",
+    "Finding",
     "KeptGeneration",
     "Options",
     "Pair",
     "PairState",
     "Progress",
     "ProgressCallback",
+    "RepairReport",
     "RetentionReport",
+    "Severity",
     "StorageSystem",
     "VerifyResult",
     "Volume",
+    "check_system",
     "connect",
+    "repair_system",
 ]

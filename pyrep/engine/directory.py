@@ -26,10 +26,10 @@ from pyrep.meta import (
 )
 from pyrep.model import SystemId, new_key
 
-__all__ = ["check_directory", "fill_directory", "open_database", "state_of"]
+__all__ = ["DATABASE", "FORMAT", "check_directory", "fill_directory", "open_database", "state_of"]
 
-_FORMAT = 1
-_DATABASE = "pyrep.db"
+FORMAT = 1
+DATABASE = "pyrep.db"
 
 
 def fill_directory(path: Path, system_id: SystemId) -> None:
@@ -63,14 +63,14 @@ def _fill(path: Path, system_id: SystemId) -> None:
         sync_directory(path)
     except OSError as error:
         raise refused(f"create system {system_id} in {path}", error) from error
-    with Database.open(path / _DATABASE) as db:
+    with Database.open(path / DATABASE) as db:
         SystemTable(db).set(
             SystemRecord(
                 system_id=system_id,
                 key=new_key(),
                 clean=True,
                 created_at=datetime.now(UTC),
-                format=_FORMAT,
+                format=FORMAT,
             )
         )
 
@@ -87,7 +87,7 @@ def _empty(path: Path) -> None:
 
 def check_directory(path: Path) -> None:
     """Raise NotFoundError unless a system is there."""
-    if not (path / _DATABASE).is_file():
+    if not (path / DATABASE).is_file():
         raise NotFoundError(
             f"{path} holds no storage system", hint="make one with StorageSystem.create"
         )
@@ -95,16 +95,16 @@ def check_directory(path: Path) -> None:
 
 def open_database(path: Path) -> Database:
     """Open the system's tables."""
-    return Database.open(path / _DATABASE)
+    return Database.open(path / DATABASE)
 
 
 def state_of(path: Path, db: Database, options: Options) -> SystemState:
     """Return the state of a system that is being opened. FormatError: a newer pyrep made it."""
     system = SystemTable(db)
     record = system.get()
-    if record.format > _FORMAT:
+    if record.format > FORMAT:
         raise FormatError(
-            f"cannot open {path}: its format {record.format} is newer than {_FORMAT}",
+            f"cannot open {path}: its format {record.format} is newer than {FORMAT}",
             hint="update pyrep",
         )
     return SystemState(

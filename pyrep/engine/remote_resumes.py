@@ -11,7 +11,7 @@ from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import NotFoundError, PathLostError, PyrepError
 from pyrep.interconnect.messages import KnownPairs, PairFacts, ReadPair
-from pyrep.model import Direction, PairId, PairStatus, SplitCause, SystemId
+from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, SystemId
 
 __all__ = ["RemoteResumes"]
 
@@ -97,7 +97,9 @@ class RemoteResumes:
             self._note_unknown(mirror)
             return
         facts = expect(answer, PairFacts)
-        if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
+        if facts.cause == SplitCause.REQUESTED and self._would_copy(row):
+            self._note_repaired(mirror)
+        elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             self._copies.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
         elif resumes_forward(row):
             _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
@@ -111,6 +113,35 @@ class RemoteResumes:
             ):
                 if mirror.row.status is PairStatus.SPLIT:
                     self._line.tell_split(mirror)
+
+    @staticmethod
+    def _would_copy(row: Row) -> bool:
+        return row.status is PairStatus.COPY or resumes_forward(row)
+
+    def _note_repaired(self, mirror: Mirror) -> None:
+        """The secondary waits for a command: its side was repaired, everything is pending there.
+
+        A split that was asked for is written down here before the secondary hears of it, so that
+        nothing else leads to this.
+        """
+        pair_id = mirror.row.pair_id
+        with self._state.operation("split", [pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S):
+            row = mirror.row
+            if not self._would_copy(row) or mirror.job:
+                return
+            _log.warning(
+                "pair.repaired pair=%s system %s waits for a resync by command",
+                pair_id,
+                row.pair_system_id,
+            )
+            mirror.link.mark()
+            self._state.change(
+                mirror,
+                status=PairStatus.SPLIT,
+                cause=SplitCause.REQUESTED,
+                target_consistent=row.target_consistent and row.status is PairStatus.SPLIT,
+                pending_union=False,
+            )
 
     def _note_unknown(self, mirror: Mirror) -> None:
         """The secondary doesn't know the pair: it stays as it is, until somebody dissolves it."""

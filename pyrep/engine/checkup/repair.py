@@ -1,0 +1,248 @@
+"""The repair of a system that isn't open: what can be derived is, the rest is named.
+
+Never silently clean and never copied by itself: a pair that can't be trusted becomes SPLIT with
+everything pending, cause requested, and waits for a direction by command. Rows are durable before
+a file is replaced, so that a stop in between leaves what the next repair finds again.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyrep._core import Bitmap
+from pyrep.engine.backing import refused, sync_directory
+from pyrep.engine.checkup.check import check_locked, held
+from pyrep.engine.checkup.finding import CheckReport, Finding, Remedy
+from pyrep.engine.checkup.rebuild import rebuild_tables
+from pyrep.engine.directory import DATABASE
+from pyrep.engine.store import BitmapStore
+from pyrep.errors import NotFoundError
+from pyrep.meta import Catalogue, CopyTable, Database, DigestTable, EpochTable, VolumeTable
+from pyrep.meta.system import SystemTable
+from pyrep.model import (
+    Direction,
+    GenerationId,
+    GenerationState,
+    PairId,
+    PairStatus,
+    Row,
+    SplitCause,
+    VolumeId,
+    chunk_count,
+    new_key,
+)
+
+__all__ = ["RepairReport", "repair_system"]
+
+_log = logging.getLogger(__name__)
+
+_KEPT = "before-repair-"
+
+_ROUNDS = 4
+"""A row that goes may show that a generation's pair is gone; deeper nothing hangs together."""
+
+_HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What a repair did, and how the system is afterwards.
+
+    Attributes:
+        done: what was done, in words.
+        kept: where the tables are kept as they were before; None: nothing was done.
+        after: a check of the repaired system: what it names, no repair helps.
+    """
+
+    done: tuple[str, ...]
+    kept: Path | None
+    after: CheckReport
+
+
+def repair_system(directory: Path | str, *, system_id: str | None = None) -> RepairReport:
+    """Repair a system in a directory that no process has open.
+
+    Does what `check_system` says that a repair would do. May be called again after a failure.
+
+    Args:
+        directory: the system's.
+        system_id: its id, asked for only when its tables are lost so that nothing says it.
+
+    Raises:
+        NotFoundError: no system was ever there.
+        InUseError: it is open.
+        InvalidArgumentError: the tables are lost and no id was given.
+        NoSpaceError, ReadOnlyError, DeviceError: something couldn't be written.
+    """
+    path = Path(directory).absolute()
+    done: list[str] = []
+    kept = None
+    with held(path):
+        for _ in range(_ROUNDS):
+            report = check_locked(path)
+            wanted = [one for one in report.findings if one.remedy is not Remedy.NONE]
+            if not wanted:
+                break
+            kept = kept or _keep(path)
+            if wanted[0].remedy is Remedy.REBUILD_TABLES:
+                done += rebuild_tables(path, system_id)
+                with Database.open(path / DATABASE) as db:
+                    _Repair(path, db).split_all()
+            else:
+                with Database.open(path / DATABASE) as db:
+                    _Repair(path, db).do(wanted)
+            done += [f"{one.thing}: {one.repair}" for one in wanted]
+        report = check_locked(path)
+    for line in done:
+        _log.warning("system.repair directory=%s %s", path, line)
+    return RepairReport(done=tuple(dict.fromkeys(done)), kept=kept, after=report)
+
+
+def _keep(path: Path) -> Path:
+    """Copy the tables aside, as they are."""
+    number = 1 + max((int(one.name[len(_KEPT) :]) for one in path.glob(f"{_KEPT}*")), default=0)
+    kept = path / f"{_KEPT}{number}"
+    try:
+        kept.mkdir()
+        for one in path.glob(f"{DATABASE}*"):
+            shutil.copyfile(one, kept / one.name)
+        sync_directory(path)
+    except OSError as error:
+        raise refused(f"keep the tables in {kept}", error) from error
+    return kept
+
+
+class _Repair:
+    """Remedies, on one open database."""
+
+    def __init__(self, path: Path, db: Database) -> None:
+        self._db = db
+        self._table = CopyTable(db)
+        self._volumes = VolumeTable(db)
+        self._catalogue = Catalogue(db)
+        self._store = BitmapStore(path / "bitmaps", SystemTable(db).get().key)
+
+    def do(self, findings: list[Finding]) -> None:
+        """Do what they ask for; what another one did already is left alone."""
+        remedies: dict[Remedy, Callable[..., object]] = {
+            Remedy.SPLIT_PAIR: self._split_pair,
+            Remedy.FILL_MARKS: self._fill_marks,
+            Remedy.TAKE_VOLUME: self._take_volume,
+            Remedy.DROP_ROW: self._drop_row,
+            Remedy.FAIL_GENERATION: self._fail_generation,
+            Remedy.DROP_DIGESTS: self._drop_digests,
+            Remedy.DROP_PIN: self._drop_pin,
+            Remedy.FREE_LEASE: self._free_lease,
+            Remedy.DROP_POLICY: self._drop_policy,
+        }
+        for remedy, key in dict.fromkeys((one.remedy, one.key) for one in findings):
+            if remedy in remedies:
+                remedies[remedy](*key)
+
+    def split_all(self) -> None:
+        """No pair is trusted; where one names a volume that is lost, the next look finds it."""
+        for pair_id in dict.fromkeys(row.pair_id for row in self._table.rows()):
+            self._split_pair(pair_id)
+
+    def _split_pair(self, pair_id: str) -> None:
+        rows = self._table.pair_rows(PairId(pair_id))
+        trusted = all(row.target_consistent and row.status is PairStatus.SPLIT for row in rows)
+        with self._db.transaction():
+            for row in rows:
+                self._table.replace(_untrusted(row, rows[0].direction, consistent=trusted))
+                if not row.is_remote and not row.is_primary and not trusted:
+                    self._fail_held(row.volume_id)
+        for row in rows:
+            self._fresh_file(row)
+
+    def _fresh_file(self, row: Row) -> None:
+        """Give a row a file with all bits set, whatever it would be recovered to."""
+        try:
+            record = self._volumes.get(row.volume_id)
+        except NotFoundError:
+            return
+        self._store.remove(row.row_key)
+        bits = Bitmap(chunk_count(record.size_bytes, row.chunk_bytes))
+        bits.fill()
+        with self._store.create(row, record.key, record.size_bytes) as file:
+            file.save(bits)
+            file.mark_closed(row.data_id)
+
+    def _fill_marks(self, volume_id: str, sequence: str) -> None:
+        volume = self._volumes.get(VolumeId(volume_id))
+        table = EpochTable(self._db)
+        mine = [one for one in table.all() if one.volume_id == volume_id]
+        records = []
+        for one in mine:
+            if one.sequence != int(sequence):
+                records.append(one)
+                continue
+            marks = Bitmap(chunk_count(volume.size_bytes, one.chunk_bytes))
+            marks.fill()
+            fresh = replace(one, row_key=new_key())
+            self._store.save_epoch(fresh, volume.key, volume.size_bytes, marks)
+            records.append(fresh)
+        table.replace_all(volume.volume_id, records)
+        for row in self._table.rows_of(volume.volume_id):
+            if row.epoch_start:
+                self._split_pair(row.pair_id)
+
+    def _take_volume(self, volume_id: str) -> None:
+        """Its pairs first: the identity is what the next check would see it by."""
+        volume = self._volumes.get(VolumeId(volume_id))
+        for row in self._table.rows_of(volume.volume_id):
+            self._split_pair(row.pair_id)
+        with self._db.transaction():
+            self._fail_held(volume.volume_id)
+            self._volumes.replace(replace(volume, identity=None))
+
+    def _fail_held(self, svol: VolumeId) -> None:
+        """What a volume is said to hold can't be relied on."""
+        home = SystemTable(self._db).get().system_id
+        for one in self._catalogue.all():
+            holds = svol in {member.svol for member in one.members}
+            if holds and one.state in _HELD and one.home == home:
+                self._fail_generation(one.generation_id)
+
+    def _drop_row(self, pair_id: str, volume_id: str) -> None:
+        rows = self._table.pair_rows(PairId(pair_id))
+        for row in rows:
+            if row.volume_id == volume_id:
+                self._table.remove(row.pair_id, row.volume_id)
+                self._store.remove(row.row_key)
+
+    def _fail_generation(self, generation_id: str) -> None:
+        one = self._catalogue.get(GenerationId(generation_id))
+        self._catalogue.replace(replace(one, state=GenerationState.FAILED))
+
+    def _drop_digests(self, generation_id: str) -> None:
+        DigestTable(self._db).remove(GenerationId(generation_id))
+
+    def _drop_pin(self, generation_id: str, holder: str) -> None:
+        self._catalogue.unpin(GenerationId(generation_id), holder)
+
+    def _free_lease(self, root: str) -> None:
+        self._db.write("DELETE FROM lease WHERE tree_root = ?", (root,))
+
+    def _drop_policy(self, volume_id: str) -> None:
+        self._db.write("DELETE FROM policy WHERE volume_id = ?", (volume_id,))
+
+
+def _untrusted(row: Row, direction: Direction, *, consistent: bool) -> Row:
+    """Return the row of a pair of whose differences nothing is known.
+
+    The direction stays: of a copy that was under way, it says which volume is half written. A pair
+    that was SPLIT has its target as it was.
+    """
+    return replace(
+        row,
+        status=PairStatus.SPLIT,
+        cause=SplitCause.REQUESTED,
+        direction=direction,
+        pending_union=False,
+        target_consistent=consistent,
+    )

@@ -1,0 +1,90 @@
+"""A system's tables, read as they lie on the disk: there nothing is migrated or recovered."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pyrep.errors import FormatError
+from pyrep.meta import (
+    Catalogue,
+    CopyTable,
+    Database,
+    DigestRecord,
+    DigestTable,
+    EpochRecord,
+    EpochTable,
+    SystemRecord,
+    SystemTable,
+    VolumeRecord,
+    VolumeTable,
+    WorkflowJournal,
+)
+from pyrep.model import Generation, Row, VolumeId, WorkflowId, WorkflowRecord
+
+__all__ = ["Stored", "copied_tables", "read_stored"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Every record of a system's tables."""
+
+    system: SystemRecord
+    volumes: tuple[VolumeRecord, ...]
+    rows: tuple[Row, ...]
+    epochs: tuple[EpochRecord, ...]
+    generations: tuple[Generation, ...]
+    digests: tuple[DigestRecord, ...]
+    workflows: tuple[WorkflowRecord, ...]
+    leases: dict[VolumeId, WorkflowId]
+    policies: tuple[VolumeId, ...]
+
+    def volume(self, volume_id: str) -> VolumeRecord | None:
+        """Return a volume's record, if there is one."""
+        return next((one for one in self.volumes if one.volume_id == volume_id), None)
+
+    def rows_of(self, volume_id: str) -> list[Row]:
+        """Return a volume's rows."""
+        return [one for one in self.rows if one.volume_id == volume_id]
+
+
+@contextmanager
+def copied_tables(path: Path) -> Iterator[Path]:
+    """Give a copy of a database with its log: looking at it may fold the log in, or migrate it."""
+    with TemporaryDirectory(prefix="pyrep-check-") as name:
+        copy = Path(name) / path.name
+        shutil.copyfile(path, copy)
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists():
+            shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
+        yield copy
+
+
+def read_stored(db: Database) -> Stored:
+    """Return every record.
+
+    Raises:
+        FormatError: SQLite finds the file damaged, or a record can't be read.
+    """
+    for (finding,) in db.read("PRAGMA integrity_check(1)"):
+        if finding != "ok":
+            raise FormatError(f"{db.path} is damaged: {finding}")
+    for row in db.read("PRAGMA foreign_key_check"):
+        raise FormatError(f"{db.path} is damaged: a record of {row[0]} belongs to none of {row[2]}")
+    leases = db.read("SELECT tree_root, workflow_id FROM lease ORDER BY tree_root")
+    policies = db.read("SELECT volume_id FROM policy WHERE volume_id != '' ORDER BY volume_id")
+    return Stored(
+        system=SystemTable(db).get(),
+        volumes=VolumeTable(db).all(),
+        rows=CopyTable(db).rows(),
+        epochs=EpochTable(db).all(),
+        generations=Catalogue(db).all(),
+        digests=DigestTable(db).all(),
+        workflows=WorkflowJournal(db).all(),
+        leases={VolumeId(row[0]): WorkflowId(row[1]) for row in leases},
+        policies=tuple(VolumeId(row[0]) for row in policies),
+    )
