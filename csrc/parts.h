@@ -2,6 +2,7 @@
 #ifndef REP_PARTS_H
 #define REP_PARTS_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -50,6 +51,9 @@ typedef struct rep_epoch {
 struct rep_volume {
     rep_io *io;
     _Atomic(rep_tree *) tree;
+    pthread_mutex_t flushing; /* held in flushes that aren't a host's; innermost */
+    _Atomic int untold;       /* one of them failed, and no host knows it */
+    _Atomic int host_wrote;   /* since hosts were let in */
     /* All below change with the gate closed. */
     rep_link **links;
     int link_count;
@@ -78,6 +82,22 @@ static inline bool rep_link_works(const rep_link *link)
     return (mode == REP_LINK_FORWARD || mode == REP_LINK_SHIP) && !atomic_load(&link->broken);
 }
 
+/* What the storage answered. A device's own time-out, taken for that of a wait, would be repeated for
+ * ever, and its EPIPE for a lost path. */
+static inline int rep_storage_answer(int rc)
+{
+    switch (rc) {
+    case -ETIMEDOUT:
+    case -ECANCELED:
+    case -EAGAIN:
+    case -ERANGE:
+    case -EPIPE:
+        return -EIO;
+    default:
+        return rc;
+    }
+}
+
 /* Queue room taken before the pass, for every stream that a write may reach. */
 #define REP_ROOM_STREAMS 8
 typedef struct rep_room {
@@ -90,6 +110,13 @@ typedef struct rep_room {
     } entries[REP_ROOM_STREAMS];
 } rep_room;
 typedef struct rep_room_entry rep_room_entry;
+
+/* Its entries aren't touched: clearing them cost more than the mark of a write. */
+static inline void rep_room_empty(rep_room *room)
+{
+    room->count = 0;
+    room->acknowledged = false;
+}
 
 typedef struct rep_write {
     uint8_t type; /* REP_RECORD_DATA, ZERO or TRIM */
@@ -120,6 +147,9 @@ int rep_volume_pwrite_at_once(rep_volume *volume, const void *buffer, uint64_t l
 /* The write itself, inside a pass that covers it: mark, pwrite, forward, ship. `origin` gets no
  * echo (NULL: a host wrote). */
 int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write);
+/* Flushes on behalf of whoever isn't a host. If it fails and hosts have written, the next one of them
+ * that flushes is told, too. */
+int rep_volume_make_durable(rep_volume *volume);
 /* A flush of the volume failed: all is pending in every row but `origin`, that of the pair through
  * which it was flushed, whose U knows what it wrote. Outside every pass. Returns `cause`. */
 int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause);

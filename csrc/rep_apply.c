@@ -186,7 +186,7 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
 
 static void settle(channel *c)
 {
-    int rc = rep_io_flush(c->link->volume->io);
+    int rc = rep_volume_make_durable(c->link->volume);
     c->written = false;
     /* A row that was given other work has P |= U behind it. */
     if (atomic_load(&c->link->mode) == REP_LINK_IDLE) {

@@ -136,7 +136,7 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
 /* Outside the pass: a cut would wait for it. */
 static int flush_target(rep_copier *copier, rep_volume *target, const rep_link *origin)
 {
-    int rc = rep_io_flush(target->io);
+    int rc = rep_volume_make_durable(target);
     if (rc) {
         rep_volume_lose_track(target, origin, rc);
         rep_link_break(copier->link, rc);

@@ -86,7 +86,7 @@ static int send_data(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
 
 static int read_and_send(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length)
 {
-    int rc = rep_io_pread(link->volume->io, worker->buffer, length, offset);
+    int rc = rep_storage_answer(rep_io_pread(link->volume->io, worker->buffer, length, offset));
     return rc ? rc : send_data(link, worker, offset, length);
 }
 
@@ -105,7 +105,7 @@ int rep_copy_next_data(rep_link *link, rep_copy_worker *worker, uint64_t offset,
     int rc = rep_io_extents(link->volume->io, offset, ahead < size - offset ? ahead : size - offset,
                             &extent, 1, &count, &resume);
     if (rc)
-        return rc;
+        return rep_storage_answer(rc);
     *data = end;
     if (!count)
         return 0;

@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "parts.h"
 
+/* `state`: who is inside, in steps of INSIDE, and whether it is shut. In one word, so that whoever
+ * leaves knows, as he is counted out, whether somebody may be waiting to free the door. */
+#define SHUT 1ULL
+#define INSIDE 2ULL
+
 struct rep_door {
     rep_volume *volume;
-    _Atomic uint64_t inside;
-    atomic_bool shut;
+    _Atomic uint64_t state;
     pthread_mutex_t mutex; /* for `left` alone: coming and going takes no lock while it is open */
     pthread_cond_t left;
 };
@@ -48,10 +51,7 @@ void rep_door_free(rep_door *door)
 
 int rep_door_enter(rep_door *door)
 {
-    /* First counted, then the look: whoever shuts it stores first, then looks at the count. One of
-     * the two sees the other. */
-    atomic_fetch_add(&door->inside, 1);
-    if (!atomic_load(&door->shut))
+    if (!(atomic_fetch_add(&door->state, INSIDE) & SHUT))
         return 0;
     rep_door_leave(door);
     return -ECANCELED;
@@ -59,10 +59,13 @@ int rep_door_enter(rep_door *door)
 
 void rep_door_leave(rep_door *door)
 {
-    atomic_fetch_sub(&door->inside, 1);
-    if (!atomic_load(&door->shut))
-        return;
+    uint64_t state = atomic_load(&door->state);
+    while (!(state & SHUT))
+        if (atomic_compare_exchange_weak(&door->state, &state, state - INSIDE))
+            return; /* the door may be gone by now */
+    /* Counted out with the mutex held: whoever waits for that can't look, and free it, before. */
     pthread_mutex_lock(&door->mutex);
+    atomic_fetch_sub(&door->state, INSIDE);
     pthread_cond_broadcast(&door->left);
     pthread_mutex_unlock(&door->mutex);
 }
@@ -70,9 +73,9 @@ void rep_door_leave(rep_door *door)
 int rep_door_shut(rep_door *door, uint64_t deadline_ns)
 {
     int rc = 0;
-    atomic_store(&door->shut, true);
+    atomic_fetch_or(&door->state, SHUT);
     pthread_mutex_lock(&door->mutex);
-    while (!rc && atomic_load(&door->inside))
+    while (!rc && atomic_load(&door->state) >= INSIDE)
         rc = rep_wait_on(&door->left, &door->mutex, deadline_ns, NULL);
     pthread_mutex_unlock(&door->mutex);
     return rc;
@@ -80,7 +83,7 @@ int rep_door_shut(rep_door *door, uint64_t deadline_ns)
 
 void rep_door_open(rep_door *door)
 {
-    atomic_store(&door->shut, false);
+    atomic_fetch_and(&door->state, ~SHUT);
 }
 
 int rep_door_pread(rep_door *door, void *buffer, uint64_t length, uint64_t offset)

@@ -27,7 +27,8 @@ void rep_door_free(rep_door *door);
 /* Counts the caller in: the volume isn't freed until it is counted out. -ECANCELED: shut. */
 int rep_door_enter(rep_door *door);
 void rep_door_leave(rep_door *door);
-/* Lets nobody in any more, and waits until everybody has left: 0, or -ETIMEDOUT (still shut). */
+/* Lets nobody in any more, and waits until everybody has left: 0, or -ETIMEDOUT (still shut). After
+ * 0 the door itself may be freed, too, if nobody knocks any more: who left doesn't touch it. */
 int rep_door_shut(rep_door *door, uint64_t deadline_ns);
 /* Undoes rep_door_shut, before the volume was freed. */
 void rep_door_open(rep_door *door);

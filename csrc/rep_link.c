@@ -434,7 +434,7 @@ static int settle_once(rep_link *link)
     int rc = close_epoch(link, &target, &origin, &closed, &duty);
     if (rc)
         return rc;
-    rc = rep_io_flush(target->io);
+    rc = rep_volume_make_durable(target);
     if (rc) /* its hosts' next flush would be told nothing */
         rep_volume_lose_track(target, origin, rc);
     pthread_mutex_lock(&link->mutex);

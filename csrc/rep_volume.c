@@ -10,6 +10,11 @@ int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out)
     rep_volume *volume = calloc(1, sizeof *volume);
     if (!volume)
         return -ENOMEM;
+    int rc = -pthread_mutex_init(&volume->flushing, NULL);
+    if (rc) {
+        free(volume);
+        return rc;
+    }
     volume->io = io;
     volume->next_sequence = 1;
     atomic_store(&volume->tree, tree);
@@ -25,6 +30,7 @@ void rep_volume_free(rep_volume *volume)
         rep_bitmap_free(volume->epochs[i].bitmap);
     free(volume->epochs);
     free(volume->links);
+    pthread_mutex_destroy(&volume->flushing);
     free(volume);
 }
 
@@ -36,8 +42,9 @@ uint64_t rep_volume_size(const rep_volume *volume)
 int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t offset)
 {
     if (atomic_load(&volume->fence) & REP_FENCE_READS)
-        return -ESTALE;
-    return rep_io_pread(volume->io, buffer, length, offset);
+        return -REP_FENCED_READS;
+    int rc = rep_io_check(volume->io, offset, length);
+    return rc ? rc : rep_storage_answer(rep_io_pread(volume->io, buffer, length, offset));
 }
 
 static int close_gate(rep_volume *volume, rep_tree **tree, uint64_t deadline_ns, rep_wake *wake)
@@ -65,6 +72,10 @@ int rep_volume_fence(rep_volume *volume, int fence, uint64_t deadline_ns, rep_wa
     if (rc)
         return rc;
     atomic_store(&volume->fence, fence);
+    if (fence & REP_FENCE_WRITES) { /* what hosts wrote until now is for a copy to replace */
+        atomic_store(&volume->host_wrote, 0);
+        atomic_store(&volume->untold, 0);
+    }
     rep_tree_open_all(&tree, 1);
     return 0;
 }
@@ -139,6 +150,26 @@ void rep_ticket_give_up(rep_ticket *ticket)
     ticket->count = 0;
 }
 
+int rep_volume_make_durable(rep_volume *volume)
+{
+    pthread_mutex_lock(&volume->flushing);
+    int rc = rep_storage_answer(rep_io_flush(volume->io));
+    if (rc && atomic_load(&volume->host_wrote))
+        atomic_store(&volume->untold, rc);
+    pthread_mutex_unlock(&volume->flushing);
+    return rc;
+}
+
+/* What others' flushes have come to since it was last asked. One that is under way may have taken
+ * the storage's only report: it is waited for. */
+static int take_untold(rep_volume *volume)
+{
+    pthread_mutex_lock(&volume->flushing);
+    int rc = atomic_exchange(&volume->untold, 0);
+    pthread_mutex_unlock(&volume->flushing);
+    return rc;
+}
+
 /* Nobody knows which of the writes since the last good flush are durable here: the kernel reports
  * once, and may read the old bytes again later. Their U is no help, a mirror may have settled it.
  * So all is pending, in every row, before the host hears of it. INV-1. */
@@ -164,10 +195,13 @@ int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
 
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
 {
-    int rc = rep_io_flush(volume->io);
+    int rc = rep_storage_answer(rep_io_flush(volume->io));
+    int untold = take_untold(volume);
     if (rc)
         return rep_volume_lose_track(volume, NULL, rc);
-    rep_pass pass; /* over no bytes: holds the links still */
+    if (untold)
+        return untold; /* whoever saw it has lost track already */
+    rep_pass pass;     /* over no bytes: holds the links still */
     rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
     for (int i = 0; !rc && i < volume->link_count; i++) {
         const rep_link *link = volume->links[i];

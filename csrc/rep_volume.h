@@ -30,6 +30,9 @@ REP_API_BEGIN
 
 /* cdef:begin */
 enum rep_fence { REP_FENCE_NONE = 0, REP_FENCE_WRITES = 1, REP_FENCE_READS = 2 };
+/* What a fence answers, negated as an errno is. None of them is one: a storage that answers EROFS or
+ * EBUSY of its own isn't a fence. */
+enum rep_fenced { REP_FENCED_ROLE = 5001, REP_FENCED_LEASE = 5002, REP_FENCED_READS = 5003 };
 
 /* The acknowledgements that a synchronous write still waits for. */
 typedef struct rep_ticket_entry {
@@ -49,12 +52,13 @@ int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out);
 void rep_volume_free(rep_volume *volume);
 uint64_t rep_volume_size(const rep_volume *volume);
 
-/* Reads. -ERANGE, -ESTALE (fenced for reading: the content is inconsistent), errno of the storage. */
+/* Reads. -ERANGE, -REP_FENCED_READS (the content is inconsistent), errno of the storage, where those
+ * that have a meaning here (-ERANGE, -ETIMEDOUT, -ECANCELED, -EAGAIN, -EPIPE) are -EIO. */
 int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t offset);
 /* Write, zero, trim in pieces of at most 1 MiB (64 MiB for zero and trim); *done is how far it got,
  * all of `length` on success. `token`: 0 for hosts, or a lease's. The ticket is added to, never
- * cleared. -ERANGE, -EROFS (role fence), -EBUSY (lease fence), -ETIMEDOUT or -ECANCELED (a wait for
- * gate, range or room ended: bytes from *done on are untouched), errno of the storage. */
+ * cleared. -ERANGE, -REP_FENCED_ROLE, -REP_FENCED_LEASE, -ETIMEDOUT or -ECANCELED (a wait for gate,
+ * range or room ended: bytes from *done on are untouched), errno of the storage as above. */
 int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, uint64_t offset,
                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
                       uint64_t *done);
@@ -64,7 +68,8 @@ int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64
                     uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
 /* Makes the volume durable; its streams get a barrier, and the ticket what mode durable waits for.
  * When the storage can't, nobody knows what it holds: everything is pending in every row of the
- * volume, and those that forward or ship are broken, their targets whole. */
+ * volume, and those that forward or ship are broken, their targets whole. Storage reports once: a
+ * flush that failed for somebody else (a settle, the path) after hosts wrote is told here, too. */
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket);
 /* Waits for every entry and empties the ticket. A stream that broke meanwhile counts as answered
  * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. */
@@ -88,7 +93,8 @@ rep_bitmap *rep_volume_epoch_bitmap(const rep_volume *volume, int index);
 int rep_volume_epoch_push(rep_volume *volume, uint64_t chunk_bytes, uint64_t sequence);
 
 /* The volume as rep_io: every write goes through the tracked path with `token`, and waits for its
- * acknowledgements (at most ack_timeout_ns; then the stream is given up). `wake` ends all waits. */
+ * acknowledgements (at most ack_timeout_ns; then the stream is given up). `wake` ends all waits.
+ * Fences answer as storage would: -EROFS, -EBUSY (the lease's), -ESTALE (reading). */
 int rep_volume_io_new(rep_volume *volume, uint64_t token, uint64_t ack_timeout_ns, rep_wake *wake,
                       rep_io **out);
 /* cdef:end */

@@ -27,15 +27,30 @@ static int wait_acknowledged(const volume_io *self, rep_ticket *ticket)
     return rc;
 }
 
+/* To who knows storage only. */
+static int as_storage(int rc)
+{
+    switch (rc) {
+    case -REP_FENCED_ROLE:
+        return -EROFS;
+    case -REP_FENCED_LEASE:
+        return -EBUSY;
+    case -REP_FENCED_READS:
+        return -ESTALE;
+    default:
+        return rc;
+    }
+}
+
 static int finish(const volume_io *self, int rc, rep_ticket *ticket)
 {
     int waited = wait_acknowledged(self, ticket);
-    return rc ? rc : waited;
+    return rc ? as_storage(rc) : waited;
 }
 
 static int io_pread(rep_io *io, void *buffer, uint64_t length, uint64_t offset)
 {
-    return rep_volume_pread(((volume_io *)io)->volume, buffer, length, offset);
+    return as_storage(rep_volume_pread(((volume_io *)io)->volume, buffer, length, offset));
 }
 
 static int io_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offset)

@@ -61,7 +61,7 @@ void rep_room_give_back(rep_room *room)
 {
     for (int i = 0; i < room->count; i++)
         rep_stream_unreserve(room->entries[i].stream, room->entries[i].bytes);
-    *room = (rep_room){0};
+    rep_room_empty(room);
 }
 
 int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *write,
@@ -88,19 +88,14 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
 
 static int put(rep_io *io, const rep_write *write)
 {
-    int rc;
     switch (write->type) {
     case REP_RECORD_DATA:
-        rc = rep_io_pwrite(io, write->buffer, write->length, write->offset);
-        break;
+        return rep_storage_answer(rep_io_pwrite(io, write->buffer, write->length, write->offset));
     case REP_RECORD_ZERO:
-        rc = rep_io_zero(io, write->offset, write->length);
-        break;
+        return rep_storage_answer(rep_io_zero(io, write->offset, write->length));
     default:
-        rc = rep_io_trim(io, write->offset, write->length);
+        return rep_storage_answer(rep_io_trim(io, write->offset, write->length));
     }
-    /* A device's own time-out, taken for that of a wait, would be repeated for ever. */
-    return rc == -ETIMEDOUT || rc == -ECANCELED || rc == -EAGAIN ? -EIO : rc;
 }
 
 static int mark(rep_link *link, uint64_t offset, uint64_t length)
@@ -259,15 +254,16 @@ static int refused(const rep_volume *volume, const entry *who)
     if (!who->host)
         return 0;
     if (atomic_load(&volume->fence) & REP_FENCE_WRITES)
-        return -EROFS;
-    return volume->lease && volume->lease != who->token ? -EBUSY : 0;
+        return -REP_FENCED_ROLE;
+    return volume->lease && volume->lease != who->token ? -REP_FENCED_LEASE : 0;
 }
 
 static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wanted,
                        const entry *who)
 {
     rep_write write = *wanted;
-    rep_room room = {0};
+    rep_room room;
+    rep_room_empty(&room);
     for (;;) {
         rep_pass pass;
         rep_stream *full = NULL;
@@ -284,6 +280,8 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
             rc = rep_room_take(volume, origin, &write, &full, &full_bytes);
         if (!rc && who->at_once && room.acknowledged)
             rc = -EAGAIN;
+        if (!rc && who->host && !atomic_load(&volume->host_wrote))
+            atomic_store(&volume->host_wrote, 1);
         if (!rc)
             rc = rep_volume_write_inside(volume, origin, &write);
         rep_room_give_back(&room);

@@ -68,6 +68,7 @@ from pyrep._core.volume import (
     VolumeCore,
     VolumeIo,
     move_volumes,
+    pwrite_at_once,
 )
 from pyrep._core.wake import (
     Wake,
@@ -118,5 +119,6 @@ __all__ = [
     "group_cut",
     "move_volumes",
     "new_frame_buffer",
+    "pwrite_at_once",
     "replay_journal",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrep._core import Buffer, Io, VolumeIo
+from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
 from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError
 from pyrep.model import Row, VolumeId
@@ -19,6 +19,7 @@ class Volume:
 
     def __init__(self, state: SystemState, volume_id: VolumeId) -> None:
         self._state = state
+        self._live = state.live
         self._volume_id = volume_id
 
     def __repr__(self) -> str:
@@ -74,12 +75,20 @@ class Volume:
             DeviceError: the storage failed; the range is pending in every pair.
             CancelledError: the system is closing.
         """
-        if offset < 0:
-            _check_range(len(data), offset)
-        state = self._state
         # Past the lock of the system's tables: commands hold it while a row becomes durable.
-        live = state.live.get(self._volume_id) or state.volume(self._volume_id)
-        live.core.pwrite(data, offset, ack_timeout_s=state.options.ack_timeout_s)
+        live = self._live.get(self._volume_id)
+        if live is None or type(data) is not bytes or offset < 0:
+            self._pwrite(data, offset)
+        else:
+            code = pwrite_at_once(live.core.door, data, len(data), offset, 0)
+            if code:
+                timeout_s = self._state.options.ack_timeout_s
+                live.core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
+
+    def _pwrite(self, data: Buffer, offset: int) -> None:
+        _check_range(len(data), offset)
+        live = self._state.volume(self._volume_id)
+        live.core.pwrite(data, offset, ack_timeout_s=self._state.options.ack_timeout_s)
 
     def zero(self, length: int, offset: int) -> None:
         """Make the range read as zeros. Raises as `pwrite`."""

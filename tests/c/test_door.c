@@ -56,10 +56,10 @@ static void a_write_past_the_end_or_into_a_fence_is_refused(void)
     room r = room_new();
     CHECK_ERRNO(put_at_once(&r, SIZE / CHUNK, 1, 7), ERANGE);
     CHECK_OK(rep_volume_fence(r.v105.volume, REP_FENCE_WRITES, REP_NO_DEADLINE, NULL));
-    CHECK_ERRNO(put_at_once(&r, 0, 1, 7), EROFS);
+    CHECK_ERRNO(put_at_once(&r, 0, 1, 7), REP_FENCED_ROLE);
     CHECK_OK(rep_volume_fence(r.v105.volume, REP_FENCE_NONE, REP_NO_DEADLINE, NULL));
     CHECK_OK(rep_volume_lease(r.v105.volume, 5, REP_NO_DEADLINE, NULL));
-    CHECK_ERRNO(put_at_once(&r, 0, 1, 7), EBUSY);
+    CHECK_ERRNO(put_at_once(&r, 0, 1, 7), REP_FENCED_LEASE);
     CHECK_EQ(cover_count(r.row), 0);
     room_free(&r);
 }
@@ -135,6 +135,32 @@ static void a_volume_is_freed_beside_writers_once_its_door_is_shut(void)
     }
 }
 
+static void *leave(void *door)
+{
+    rep_door_leave(door);
+    return NULL;
+}
+
+/* In C nobody else may hold it: who shuts it frees it at once. */
+static void a_door_is_freed_as_soon_as_the_last_one_is_counted_out(void)
+{
+    room r = room_new();
+    for (int round = 0; round < 300; round++) {
+        rep_door *door;
+        pthread_t threads[2];
+        CHECK_OK(rep_door_new(r.v105.volume, &door));
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(rep_door_enter(door));
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(pthread_create(&threads[i], NULL, leave, door));
+        CHECK_OK(rep_door_shut(door, REP_NO_DEADLINE));
+        rep_door_free(door);
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(pthread_join(threads[i], NULL));
+    }
+    room_free(&r);
+}
+
 static void a_write_that_would_wait_at_the_gate_or_for_a_range_is_left_to_the_caller(void)
 {
     room r = room_new();
@@ -189,6 +215,7 @@ int main(void)
     RUN(a_door_outlives_its_volume);
     RUN(whoever_is_inside_is_waited_for);
     RUN(a_volume_is_freed_beside_writers_once_its_door_is_shut);
+    RUN(a_door_is_freed_as_soon_as_the_last_one_is_counted_out);
     RUN(a_write_that_would_wait_at_the_gate_or_for_a_range_is_left_to_the_caller);
     RUN(a_write_that_a_peer_has_to_acknowledge_is_left_to_the_caller);
     RUN(a_devices_own_time_out_is_an_error_and_no_wait);

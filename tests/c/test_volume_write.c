@@ -186,6 +186,69 @@ static void a_flush_that_fails_makes_all_pending_and_leaves_the_mirrors_whole(vo
     site_free(&s);
 }
 
+/* Storage reports a failed flush once: to the settle here. Its host would take its own for good. */
+static void a_flush_that_failed_for_a_settle_is_told_to_the_host_that_flushes_next(void)
+{
+    site s = site_new();
+    rep_ticket ticket = {0};
+    site_forward(&s);
+    CHECK_EQ(put_chunk(s.v106, 3, 7), 0);
+    rep_volatile_fail_after(s.v106.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_link_settle(s.row106), -EIO);
+    rep_volatile_fail_after(s.v106.disk->faulty, 0, 0);
+    CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), -EIO);
+    CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), 0);
+    site_free(&s);
+}
+
+static void a_flush_that_failed_for_a_settle_is_nothing_to_hosts_that_have_not_written(void)
+{
+    site s = site_new();
+    rep_ticket ticket = {0};
+    site_forward(&s);
+    CHECK_EQ(put_chunk(s.v106, 3, 7), 0);
+    CHECK_OK(rep_volume_fence(s.v106.volume, REP_FENCE_WRITES, PAST, NULL));
+    CHECK_EQ(put_chunk(s.v105, 2, 1), 0);
+    rep_volatile_fail_after(s.v106.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_link_settle(s.row106), -EIO);
+    rep_volatile_fail_after(s.v106.disk->faulty, 0, 0);
+    CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), 0);
+    site_free(&s);
+}
+
+static void storage_that_refuses_on_its_own_is_no_fence_and_no_wait(void)
+{
+    static const int own[] = {-EROFS, -EBUSY, -ESTALE, -ENOSPC};
+    static const int ours[] = {-ETIMEDOUT, -ECANCELED, -EAGAIN, -ERANGE, -EPIPE};
+    site s = site_new();
+    uint8_t byte;
+    for (int i = 0; i < 9; i++) {
+        int error = i < 4 ? own[i] : ours[i - 4];
+        int seen = i < 4 ? error : -EIO;
+        rep_ticket ticket = {0};
+        rep_volatile_fail_after(s.v105.disk->faulty, 0, error);
+        rep_volatile_fail_reads(s.v105.disk->faulty, error);
+        CHECK_EQ(put_chunk(s.v105, 1, 1), seen);
+        CHECK_EQ(rep_volume_pread(s.v105.volume, &byte, 1, 0), seen);
+        CHECK_EQ(rep_volume_flush(s.v105.volume, &ticket), seen);
+    }
+    site_free(&s);
+}
+
+static void a_copy_whose_source_times_out_ends_with_an_error_and_is_not_repeated_for_ever(void)
+{
+    site s = site_new();
+    CHECK_EQ(put_chunk(s.v105, 1, 1), 0);
+    CHECK_EQ(rep_link_forward(s.row106, s.v106.volume, s.mirror106), 0);
+    CHECK_EQ(rep_bitmap_set(s.row106->pending, 1, 1), 0);
+    rep_volatile_fail_reads(s.v105.disk->faulty, -ETIMEDOUT);
+    CHECK_EQ(copy_all(s.row106), -EIO);
+    rep_volatile_fail_reads(s.v105.disk->faulty, -EPIPE);
+    CHECK_EQ(copy_all(s.row106), -EIO);
+    CHECK(is_pending(s.row106, 1));
+    site_free(&s);
+}
+
 static void a_failing_mirror_breaks_its_own_row_alone(void)
 {
     site s = site_new();
@@ -254,10 +317,10 @@ static void fences_keep_hosts_off_and_let_pairs_through(void)
     site s = site_new();
     uint8_t byte;
     CHECK_EQ(rep_volume_fence(s.v105.volume, REP_FENCE_WRITES, PAST, NULL), 0);
-    CHECK_EQ(put_chunk(s.v105, 0, 1), -EROFS);
+    CHECK_EQ(put_chunk(s.v105, 0, 1), -REP_FENCED_ROLE);
     CHECK_EQ(rep_volume_pread(s.v105.volume, &byte, 1, 0), 0);
     CHECK_EQ(rep_volume_fence(s.v105.volume, REP_FENCE_WRITES | REP_FENCE_READS, PAST, NULL), 0);
-    CHECK_EQ(rep_volume_pread(s.v105.volume, &byte, 1, 0), -ESTALE);
+    CHECK_EQ(rep_volume_pread(s.v105.volume, &byte, 1, 0), -REP_FENCED_READS);
     CHECK_EQ(write_through(s.v105, s.row130, 0, 2), 0);
     CHECK_EQ(chunk_byte(s.v105, 0), 2);
     site_free(&s);
@@ -269,8 +332,9 @@ static void a_lease_lets_its_holder_write_and_nobody_else(void)
     rep_ticket ticket = {0};
     uint64_t done;
     CHECK_EQ(rep_volume_lease(s.v105.volume, 77, PAST, NULL), 0);
-    CHECK_EQ(put_chunk(s.v105, 0, 1), -EBUSY);
-    CHECK_EQ(rep_volume_pwrite(s.v105.volume, "x", 1, 0, 76, PAST, NULL, &ticket, &done), -EBUSY);
+    CHECK_EQ(put_chunk(s.v105, 0, 1), -REP_FENCED_LEASE);
+    CHECK_EQ(rep_volume_pwrite(s.v105.volume, "x", 1, 0, 76, PAST, NULL, &ticket, &done),
+             -REP_FENCED_LEASE);
     CHECK_EQ(rep_volume_pwrite(s.v105.volume, "x", 1, 0, 77, PAST, NULL, &ticket, &done), 0);
     CHECK_EQ(done, 1);
     CHECK_EQ(rep_volume_lease(s.v105.volume, 0, PAST, NULL), 0);
@@ -512,6 +576,10 @@ int main(void)
     RUN(a_write_to_a_pending_chunk_is_not_shipped);
     RUN(a_write_that_fails_is_pending_in_every_row);
     RUN(a_flush_that_fails_makes_all_pending_and_leaves_the_mirrors_whole);
+    RUN(a_flush_that_failed_for_a_settle_is_told_to_the_host_that_flushes_next);
+    RUN(a_flush_that_failed_for_a_settle_is_nothing_to_hosts_that_have_not_written);
+    RUN(storage_that_refuses_on_its_own_is_no_fence_and_no_wait);
+    RUN(a_copy_whose_source_times_out_ends_with_an_error_and_is_not_repeated_for_ever);
     RUN(a_failing_mirror_breaks_its_own_row_alone);
     RUN(a_broken_row_marks_and_leaves_its_target_alone);
     RUN(a_break_during_a_write_leaves_its_chunk_pending);

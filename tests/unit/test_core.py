@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import inspect
 import os
@@ -499,3 +500,15 @@ def test_nobody_enters_a_volume_that_is_shut_and_whoever_is_inside_is_told(two: 
         two.write(0)
     assert volume.shut(0)
     volume.let_in()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EBUSY, errno.ESTALE])
+def test_storage_that_refuses_by_itself_is_not_told_as_a_fence(two: Two, code: int) -> None:
+    two.ios[0].fail_after(0, code)
+    with pytest.raises(DeviceError, match="writing volume 105b") as caught:
+        two.write(0)
+    assert caught.value.errno_code == code
+    assert two.pvol.pending_count() == 1
+    two.ios[0].fail_reads(code)
+    with pytest.raises(DeviceError, match="reading volume 105b"):
+        two.volumes[0].pread_into(bytearray(1), 0)
