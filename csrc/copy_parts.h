@@ -32,6 +32,9 @@ struct rep_copier {
     uint64_t cursor;       /* chunk: everything before it is dealt */
     _Atomic int busy;      /* regions dealt and not yet done; changed under the mutex */
     bool target_flushed;
+    /* The link's duty, plus one, under which whatever is pending was never sent to a target that was
+     * blank; 0: nobody knows. */
+    _Atomic uint64_t blank_duty;
     int worker_count;
     rep_copy_worker workers[];
 };
@@ -44,8 +47,15 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
 int rep_copy_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, uint64_t deadline_ns,
                   rep_wake *wake);
 
-/* Inside a pass: sends zeros, unless the local target has a hole there already. */
-int rep_copy_send_zeros(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length);
+/* Inside a pass: whether what is pending reads as zeros at the target. */
+static inline bool rep_copy_onto_blank(const rep_copier *copier)
+{
+    uint64_t duty = atomic_load(&copier->blank_duty);
+    return duty && copier->link->duty + 1 == duty;
+}
+/* Inside a pass: sends zeros, unless the target has them already. */
+int rep_copy_send_zeros(rep_copier *copier, rep_copy_worker *worker, uint64_t offset,
+                        uint64_t length);
 int rep_copy_send(rep_link *link, rep_copy_worker *worker, uint8_t type, const uint8_t *data,
                   uint64_t offset, uint64_t length);
 /* Inside a pass: what was sent leaves P and is in U. */

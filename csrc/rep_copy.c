@@ -47,6 +47,17 @@ void rep_copier_free(rep_copier *copier)
     free(copier);
 }
 
+int rep_copier_expect_blank(rep_copier *copier)
+{
+    rep_link *link = copier->link;
+    if (rep_bitmap_count(link->pending) != rep_link_chunk_count(link))
+        return -EINVAL;
+    pthread_mutex_lock(&link->mutex);
+    atomic_store(&copier->blank_duty, link->duty + 1);
+    pthread_mutex_unlock(&link->mutex);
+    return 0;
+}
+
 /* The next pending run at or after the cursor, cut at LONG_BYTES. At the end once round again, for
  * what became pending behind the cursor; not while others work: theirs is still pending. */
 static bool next_run(rep_copier *copier, uint64_t *first, uint64_t *count)

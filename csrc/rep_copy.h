@@ -4,7 +4,7 @@
  * sent; its U is set, then its P is cleared when it is sent (nobody writes to the region
  * meanwhile). Long runs are looked at for holes first, short ones are read: reading a hole is
  * cheaper than asking. Holes and zeros travel as zeros and are punched at the target. Where both ends
- * of a local pair have a hole, nothing is sent.
+ * of a local pair have a hole, nothing is sent; nor where a new remote pair's target is blank still.
  * The link must be in FORWARD or SHIP; what it writes to a local target goes through that volume's
  * other links (650 marks in 105b's row of pair 130).
  * Stops and resumes at a region. Source: steps 460, 550, 650, 670.
@@ -33,6 +33,10 @@ typedef struct rep_copy_progress {
 /* `workers` is at least 1. -ENOMEM, -EINVAL. */
 int rep_copier_new(rep_link *link, int workers, rep_copier **out);
 void rep_copier_free(rep_copier *copier);
+/* The target of the shipping link was blank, nobody but this link writes there, and it has sent
+ * nothing yet: what isn't sent before it breaks or is given other work is zeros there, and zeros needn't
+ * be sent. Before the first run; -EINVAL: not everything is pending. */
+int rep_copier_expect_blank(rep_copier *copier);
 /* Sends about `most_bytes` of data, then returns 1; 0 when nothing is left for this worker (others
  * may still be sending; when all have returned 0, nothing is pending). *progress is added to.
  * -EPIPE: the link broke, perhaps because its target failed (info.broken; what wasn't sent is

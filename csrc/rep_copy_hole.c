@@ -12,10 +12,13 @@ typedef struct hole {
     uint64_t equal; /* up to here the target has one, too */
 } hole;
 
-static int look(rep_link *link, rep_copy_worker *worker, hole *h)
+static int look(rep_copier *copier, rep_copy_worker *worker, hole *h)
 {
+    rep_link *link = copier->link;
     int rc = rep_copy_next_data(link, worker, h->offset, h->end, &h->end);
     h->equal = h->offset;
+    if (!rc && rep_copy_onto_blank(copier))
+        h->equal = h->end;
     if (rc || h->end == h->offset || atomic_load(&link->mode) != REP_LINK_FORWARD)
         return rc;
     rep_extent extent;
@@ -70,14 +73,15 @@ static int skip(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_
     return rc;
 }
 
-static int send_hole(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_t count)
+static int send_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, uint64_t count)
 {
+    rep_link *link = copier->link;
     uint64_t before = worker->progress->copied_bytes;
     uint64_t offset = first << link->chunk_shift;
     count_done(link, worker, first, count);
     uint64_t length = worker->progress->copied_bytes - before;
     worker->progress->copied_bytes = before;
-    int rc = rep_copy_send_zeros(link, worker, offset, length);
+    int rc = rep_copy_send_zeros(copier, worker, offset, length);
     if (!rc)
         rc = rep_copy_sent(link, first, count);
     if (!rc)
@@ -106,12 +110,12 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
     uint64_t first = h->offset >> link->chunk_shift;
     if (!rep_link_works(link))
         return -EPIPE;
-    int rc = look(link, worker, h);
+    int rc = look(copier, worker, h);
     if (rc)
         return rc;
     uint64_t equal = chunks_up_to(link, h->offset, h->equal);
     if (equal) {
-        *flush = !copier->target_flushed;
+        *flush = atomic_load(&link->mode) == REP_LINK_FORWARD && !copier->target_flushed;
         rc = *flush ? 0 : skip(link, worker, first, equal);
         return rc ? rc : 1;
     }
@@ -128,7 +132,7 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
     zeros = count;
     rc = take_room(link, worker, first, zeros, full, full_bytes);
     if (!rc)
-        rc = send_hole(link, worker, first, zeros);
+        rc = send_hole(copier, worker, first, zeros);
     rep_room_give_back(&worker->room);
     return rc ? rc : 1;
 }

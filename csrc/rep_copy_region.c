@@ -48,17 +48,19 @@ static bool target_has_hole(const rep_link *link, uint64_t offset, uint64_t leng
            && !count && resume == offset + length;
 }
 
-int rep_copy_send_zeros(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length)
+int rep_copy_send_zeros(rep_copier *copier, rep_copy_worker *worker, uint64_t offset,
+                        uint64_t length)
 {
     worker->progress->zero_bytes += length;
-    if (target_has_hole(link, offset, length))
+    if (rep_copy_onto_blank(copier) || target_has_hole(copier->link, offset, length))
         return 0;
-    return rep_copy_send(link, worker, REP_RECORD_ZERO, NULL, offset, length);
+    return rep_copy_send(copier->link, worker, REP_RECORD_ZERO, NULL, offset, length);
 }
 
 /* Data that was read: runs of whole chunks of zeros travel as zeros. */
-static int send_data(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length)
+static int send_data(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t length)
 {
+    rep_link *link = copier->link;
     const uint8_t *data = worker->buffer;
     uint64_t chunk_bytes = 1ULL << link->chunk_shift;
     uint64_t at = 0;
@@ -77,17 +79,19 @@ static int send_data(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
                 break;
             end += step;
         } while (end < length);
-        rc = zero ? rep_copy_send_zeros(link, worker, offset + at, end - at)
+        rc = zero ? rep_copy_send_zeros(copier, worker, offset + at, end - at)
                   : rep_copy_send(link, worker, REP_RECORD_DATA, data + at, offset + at, end - at);
         at = end;
     }
     return rc;
 }
 
-static int read_and_send(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length)
+static int read_and_send(rep_copier *copier, rep_copy_worker *worker, uint64_t offset,
+                         uint64_t length)
 {
-    int rc = rep_storage_answer(rep_io_pread(link->volume->io, worker->buffer, length, offset));
-    return rc ? rc : send_data(link, worker, offset, length);
+    int rc =
+        rep_storage_answer(rep_io_pread(copier->link->volume->io, worker->buffer, length, offset));
+    return rc ? rc : send_data(copier, worker, offset, length);
 }
 
 int rep_copy_next_data(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t end,
@@ -120,17 +124,17 @@ int rep_copy_next_data(rep_link *link, rep_copy_worker *worker, uint64_t offset,
 }
 
 /* A long run: its holes aren't read. */
-static int send_scanned(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t end)
+static int send_scanned(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t end)
 {
     int rc = 0;
     while (!rc && offset < end) {
         uint64_t data = end;
-        rc = rep_copy_next_data(link, worker, offset, end, &data);
+        rc = rep_copy_next_data(copier->link, worker, offset, end, &data);
         if (!rc && data > offset)
-            rc = rep_copy_send_zeros(link, worker, offset, data - offset);
+            rc = rep_copy_send_zeros(copier, worker, offset, data - offset);
         if (!rc && data < end) {
             uint64_t stop = worker->data_until < end ? worker->data_until : end;
-            rc = read_and_send(link, worker, data, stop - data);
+            rc = read_and_send(copier, worker, data, stop - data);
             data = stop;
         }
         offset = data;
@@ -157,15 +161,16 @@ int rep_copy_sent(rep_link *link, uint64_t first, uint64_t count)
 
 /* P stays until everything is sent: the writers that would have to be marked wait for the region,
  * and a barrier whose answer drops the first piece's U finds the run covered. */
-static int copy_run(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_t count)
+static int copy_run(rep_copier *copier, rep_copy_worker *worker, uint64_t first, uint64_t count)
 {
+    rep_link *link = copier->link;
     uint64_t offset = first << link->chunk_shift;
     uint64_t length = count << link->chunk_shift;
     uint64_t size = link->volume->io->size_bytes;
     if (length > size - offset)
         length = size - offset;
-    int rc = length < SCAN_BYTES ? read_and_send(link, worker, offset, length)
-                                 : send_scanned(link, worker, offset, offset + length);
+    int rc = length < SCAN_BYTES ? read_and_send(copier, worker, offset, length)
+                                 : send_scanned(copier, worker, offset, offset + length);
     if (!rc)
         rc = rep_copy_sent(link, first, count);
     if (!rc)
@@ -210,8 +215,9 @@ static int take_room(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
                         rep_stream_room(REP_RECORD_DATA, bytes, pieces), full, full_bytes);
 }
 
-static int copy_runs(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length)
+static int copy_runs(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t length)
 {
+    const rep_link *link = copier->link;
     rep_chunks chunks = rep_chunks_of(link, offset, length);
     uint64_t end = chunks.first + chunks.count;
     uint64_t first;
@@ -219,7 +225,9 @@ static int copy_runs(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
     int rc = 0;
     for (uint64_t at = chunks.first; !rc && next_run(link, at, end, &first, &count);
          at = first + count)
-        rc = copy_run(link, worker, first, count);
+        rc = copy_run(copier, worker, first, count);
+    if (rc) /* a part of the run may have been sent, and it is pending still */
+        atomic_store(&copier->blank_duty, 0);
     return rc;
 }
 
@@ -240,7 +248,7 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
         worker->progress->crowded += pass.others >= atomic_load(&copier->busy);
         rc = take_room(link, worker, offset, length, &full, &full_bytes);
         if (!rc)
-            rc = copy_runs(link, worker, offset, length);
+            rc = copy_runs(copier, worker, offset, length);
         rep_room_give_back(&worker->room);
         rep_tree_exit(&pass);
         if (!full)

@@ -50,6 +50,16 @@ class Copier(Owned):
         self._link = link
         self._progress = [ffi.new("rep_copy_progress *") for _ in range(workers)]
 
+    def expect_blank(self) -> None:
+        """Send no zeros: the target of the shipping row was blank, and was sent nothing yet.
+
+        It ends with the row's work: what is pending after a break isn't taken for blank.
+
+        Raises:
+            DeviceError: not everything is pending, so that something may have been sent.
+        """
+        check(lib.rep_copier_expect_blank(self.pointer), "copying onto a blank volume")
+
     def run(self, most_bytes: int, wake: Wake, *, worker: int = 0) -> bool:
         """Send about `most_bytes`; return whether something is left for this worker.
 

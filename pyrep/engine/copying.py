@@ -12,13 +12,23 @@ from pyrep.engine.copyjob import CopyJob
 __all__ = ["copying"]
 
 
-def copying(link: LinkCore, finish: Callable[[CopyJob], None]) -> Callable[[CopyJob], None]:
-    """Return the work of sending everything pending in `link`'s row, and then finishing."""
+def copying(
+    link: LinkCore, finish: Callable[[CopyJob], None], *, onto_blank: bool = False
+) -> Callable[[CopyJob], None]:
+    """Return the work of sending everything pending in `link`'s row, and then finishing.
+
+    Args:
+        link: the row's.
+        finish: called when everything was sent.
+        onto_blank: the target of a new remote pair is without data: zeros aren't sent.
+    """
 
     def work(job: CopyJob) -> None:
         start_s = time.monotonic()
         job.total_bytes = link.pending.count() * link.chunk_bytes
         with Copier(link, workers=job.workers) as copier:
+            if onto_blank:
+                copier.expect_blank()
             _Crew(job, link, copier).run()
         job.sent_s = time.monotonic() - start_s
         finish(job)

@@ -263,6 +263,8 @@ class SystemEndpoint:
                 return side.begin_reverse(peer, message)
             case ReverseProgress():
                 return side.reverse_progress(peer, message)
+            case CreatePair():
+                return side.create(peer, message)
             case Call():
                 return self._call(peer, message)
             case _:
@@ -276,8 +278,6 @@ class SystemEndpoint:
                 peer.open_stream(order)
             case BindChannel():
                 side.bind(peer, order)
-            case CreatePair():
-                side.create(peer, order)
             case RemovePair():
                 side.remove(peer, order.pair_id)
             case KnownPairs():

@@ -201,7 +201,7 @@ class LocalCopies:
 
     def _is_blank(self, mirror: Mirror) -> bool:
         """Whether the volume is one hole, as its storage tells."""
-        return next(self._state.volume(mirror.row.volume_id).io.extents(), None) is None
+        return self._state.volume(mirror.row.volume_id).is_blank()
 
     def run(self, source: Mirror, target: Mirror, *, pace: CopyPace | None = None) -> CopyJob:
         """Forward and copy out of `source`, whose row holds the union. Rows are in COPY."""

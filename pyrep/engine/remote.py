@@ -19,7 +19,14 @@ from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
 from pyrep.engine.state import SystemState
 from pyrep.errors import NotFoundError, PathLostError, PyrepError, RefusedError
-from pyrep.interconnect.messages import AbandonPair, Call, CreatePair, RemovePair, Result
+from pyrep.interconnect.messages import (
+    AbandonPair,
+    Call,
+    CreatePair,
+    PairCreated,
+    RemovePair,
+    Result,
+)
 from pyrep.model import (
     AckPoint,
     Congestion,
@@ -123,19 +130,24 @@ class RemotePairs:
             ack=ack,
         )
         with state.operation("create", [pair_id]):
-            mirror = self._create_both(peer, asked, row, check)
+            mirror, is_blank = self._create_both(peer, asked, row, check)
             try:
-                self.copies.start_forward(mirror)
+                self.copies.start_new(mirror, onto_blank=is_blank)
             except PathLostError as error:
                 _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
         return pair_id
 
     def _create_both(
         self, peer: Peer, asked: CreatePair, row: Row, check: Callable[[], None]
-    ) -> Mirror:
-        """Make the secondary's row, then this one: what a crash leaves between is forgotten."""
+    ) -> tuple[Mirror, bool]:
+        """Make the secondary's row, then this one: what a crash leaves between is forgotten.
+
+        Returns:
+            The row, all of it pending, and whether the SVOL is without data, as it stays until
+            something is sent: its hosts are kept off. INV-5.
+        """
         with peer.roster:
-            peer.ask(asked)
+            created = expect(peer.ask(asked), PairCreated)
             try:
                 mirror = self.open_row(row, check)
             except BaseException:
@@ -143,7 +155,7 @@ class RemotePairs:
                     peer.ask(RemovePair(pair_id=row.pair_id))
                 raise
         mirror.mark_all()
-        return mirror
+        return mirror, created.blank
 
     def open_row(self, row: Row, check: Callable[[], None]) -> Mirror:
         """Make a new row durable and live, marking, if `check` still doesn't refuse."""

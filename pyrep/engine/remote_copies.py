@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from pyrep._core import Bitmap
@@ -120,16 +121,43 @@ class RemoteCopies:
         answer = self._line.peer(mirror).ask(asked)
         union.update_roaring(expect(answer, PendingBits).bits)
 
+    def start_new(self, mirror: Mirror, *, onto_blank: bool) -> None:
+        """Begin the initial copy of a new pair, all of which is pending.
+
+        Onto a volume without data, holes and zeros aren't sent; from another one the pair is
+        DUPLEX when this returns, unless the path was lost.
+
+        Raises:
+            PathLostError: nothing was begun.
+        """
+        job = self._copy_forward(mirror, self._line.ship(mirror), None, onto_blank=onto_blank)
+        if onto_blank and self._is_blank(mirror):
+            with contextlib.suppress(PyrepError):  # the job has told; the pair is in COPY
+                job.wait()
+
+    def _is_blank(self, mirror: Mirror) -> bool:
+        try:
+            return self._state.volume(mirror.row.volume_id).is_blank()
+        except PyrepError:
+            return False  # the copy finds out
+
     def start_forward(self, mirror: Mirror, pace: CopyPace | None = None) -> CopyJob:
         """Let the row ship, and copy what is pending in it. Both rows are in COPY."""
         return self._copy_forward(mirror, self._line.ship(mirror), pace)
 
-    def _copy_forward(self, mirror: Mirror, outlet: Outlet, pace: CopyPace | None) -> CopyJob:
+    def _copy_forward(
+        self,
+        mirror: Mirror,
+        outlet: Outlet,
+        pace: CopyPace | None,
+        *,
+        onto_blank: bool = False,
+    ) -> CopyJob:
         def finish(job: CopyJob) -> None:
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
 
-        return self._start(mirror, copying(mirror.link, finish), pace)
+        return self._start(mirror, copying(mirror.link, finish, onto_blank=onto_blank), pace)
 
     def _start(
         self, mirror: Mirror, work: Callable[[CopyJob], None], pace: CopyPace | None

@@ -26,6 +26,7 @@ from pyrep.interconnect.messages import (
     CreatePair,
     FinishPair,
     KnownPairs,
+    PairCreated,
     PairFacts,
     Pending,
     PendingBits,
@@ -85,8 +86,8 @@ class SecondarySide:
 
     # --- life ------------------------------------------------------------------------------------
 
-    def create(self, peer: Peer, asked: CreatePair) -> None:
-        """Make the SVOL's row, in COPY forward."""
+    def create(self, peer: Peer, asked: CreatePair) -> PairCreated:
+        """Make the SVOL's row, in COPY forward; tell whether the SVOL is without data, durably."""
         state = self._state
         svol = VolumeId(asked.svol)
         name = f"cannot create a remote pair {peer.system_id}:{asked.pvol} → {svol}"
@@ -117,6 +118,22 @@ class SecondarySide:
             chunk_bytes=asked.chunk_bytes,
         )
         self._remote.open_row(row, check).link.idle()
+        return PairCreated(blank=self._is_blank(svol))
+
+    def _is_blank(self, volume_id: VolumeId) -> bool:
+        """Whether the fenced volume is without data, and would be after a power loss.
+
+        Flushed before the look: what hosts have trimmed could come back.
+        """
+        live = self._state.volume(volume_id)
+        try:
+            if not live.is_blank():
+                return False
+            live.core.flush(ack_timeout_s=0)
+            return live.is_blank()
+        except PyrepError as error:
+            _log.info("pair.blank volume=%s taken for full: %s", volume_id, error)
+            return False
 
     def remove(self, peer: Peer, pair_id: str) -> None:
         """Forget the row, if there is one."""

@@ -62,6 +62,10 @@ class LiveVolume:
     io: Io
     core: VolumeCore
 
+    def is_blank(self) -> bool:
+        """Whether it is one hole, as its storage tells. DeviceError: it can't."""
+        return next(self.io.extents(), None) is None
+
     def close(self) -> None:
         """Free everything, the lock last."""
         self.core.close()

@@ -35,6 +35,7 @@ __all__ = [
     "Message",
     "OpenStream",
     "Order",
+    "PairCreated",
     "PairFacts",
     "PeerFailed",
     "Pending",
@@ -234,7 +235,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
 Order = (
     OpenStream
     | BindChannel
-    | CreatePair
     | RemovePair
     | KnownPairs
     | FinishPair
@@ -245,11 +245,19 @@ Order = (
 )
 """What is answered by `Done`."""
 
-Message = Order | ReadPair | Pending | BeginForward | BeginReverse | ReverseProgress | Call
+Message = (
+    Order | CreatePair | ReadPair | Pending | BeginForward | BeginReverse | ReverseProgress | Call
+)
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """Nothing to tell."""
+
+
+class PairCreated(msgspec.Struct, frozen=True, kw_only=True, tag="pair_created"):
+    """Whether the new pair's SVOL is without data: zeros needn't be sent then."""
+
+    blank: bool
 
 
 class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
@@ -319,7 +327,9 @@ class PeerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
         return error
 
 
-Answer = Done | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed
+Answer = (
+    Done | PairCreated | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed
+)
 
 _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)

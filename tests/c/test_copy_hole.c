@@ -1,3 +1,4 @@
+#include "copy_parts.h"
 #include "copy_rig.h"
 
 #define SIZE (96ULL << 20)
@@ -208,6 +209,150 @@ static void a_hole_takes_few_records_to_a_remote_target(void)
     remote_free(&r);
 }
 
+/* A new remote pair: all of it pending, the target blank. */
+static remote blank_of(const rep_extent *data, size_t count)
+{
+    remote r = remote_new(SIZE + 7, REP_ACK_QUEUED);
+    rep_bitmap_fill(r.row->pending);
+    r.source.disk->extents = data;
+    r.source.disk->extent_count = count;
+    for (size_t i = 0; i < count; i++)
+        CHECK_OK(put_bytes(r.source, data[i].offset, data[i].length, 1 + (int)i));
+    CHECK_EQ(stream_info(r.stream).last, 0);
+    return r;
+}
+
+static rep_copier *onto_blank(const remote *r)
+{
+    rep_copier *copier;
+    CHECK_OK(rep_copier_new(r->row, 1, &copier));
+    CHECK_OK(rep_copier_expect_blank(copier));
+    return copier;
+}
+
+static int go_on(rep_copier *copier, uint64_t most_bytes, rep_copy_progress *progress)
+{
+    return rep_copier_run(copier, 0, most_bytes, REP_NO_DEADLINE, NULL, progress);
+}
+
+static void onto_a_blank_target_nothing_but_data_is_sent(void)
+{
+    const rep_extent data[] = {
+        {50 * CHUNK + 100, CHUNK}, {40ULL << 20, 2 * CHUNK}, {SIZE - 100, 107}};
+    remote r = blank_of(data, 3);
+    rep_copy_progress progress = {0};
+    rep_copier *copier = onto_blank(&r);
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    CHECK_EQ(progress.copied_bytes, SIZE + 7);
+    CHECK_EQ(pending_count(r.row), 0);
+    pump_durable(r.stream, r.apply);
+    CHECK_EQ(cover_count(r.row), 0);
+    CHECK_EQ(r.target.disk->zero_bytes, 0);
+    CHECK(r.target.disk->pwrite_bytes <= 8 * CHUNK);
+    CHECK(volumes_equal(r.source, r.target));
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
+static void onto_a_blank_target_a_volume_without_data_sends_nothing(void)
+{
+    remote r = blank_of(NOTHING, 0);
+    rep_copy_progress progress = {0};
+    rep_copier *copier = onto_blank(&r);
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    CHECK_EQ(stream_info(r.stream).last, 0);
+    CHECK_EQ(cover_count(r.row), 0);
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
+/* What was sent is shipped from then on; zeros over it must arrive. */
+static void zeros_over_what_was_sent_arrive_at_a_target_that_was_blank(void)
+{
+    const rep_extent data[] = {{0, 32 * CHUNK}, {60ULL << 20, 32 * CHUNK}};
+    remote r = blank_of(data, 2);
+    rep_copy_progress progress = {0};
+    rep_ticket ticket = {0};
+    uint64_t done;
+    rep_copier *copier = onto_blank(&r);
+    CHECK_EQ(go_on(copier, 32 * CHUNK, &progress), 1);
+    CHECK_OK(rep_volume_zero(r.source.volume, CHUNK, CHUNK, 0, PAST, NULL, &ticket, &done));
+    CHECK_OK(rep_volume_zero(r.source.volume, CHUNK, 60ULL << 20, 0, PAST, NULL, &ticket, &done));
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    pump_durable(r.stream, r.apply);
+    CHECK(volumes_equal(r.source, r.target));
+    CHECK_EQ(cover_count(r.row), 0);
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
+/* The path was lost: what was sent is pending again, and may be a hole by now. */
+static void a_target_that_was_sent_to_is_blank_no_more_after_the_path_was_lost(void)
+{
+    rep_extent data[] = {{0, 32 * CHUNK}};
+    remote r = blank_of(data, 1);
+    rep_copy_progress progress = {0};
+    rep_ticket ticket = {0};
+    uint64_t done;
+    rep_copier *copier = onto_blank(&r);
+    CHECK_EQ(go_on(copier, 32 * CHUNK, &progress), 1);
+    pump(r.stream, r.apply);
+    rep_stream_break(r.stream, -EPIPE);
+    CHECK_OK(rep_volume_zero(r.source.volume, SIZE, 0, 0, PAST, NULL, &ticket, &done));
+    r.source.disk->extent_count = 0;
+    CHECK_EQ(go_on(copier, UINT64_MAX, &progress), -EPIPE);
+    remote_reopen(&r);
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    pump_durable(r.stream, r.apply);
+    CHECK(volumes_equal(r.source, r.target));
+    CHECK_EQ(cover_count(r.row), 0);
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
+static void fail_reads(disk *d)
+{
+    rep_volatile_fail_reads(d->faulty, -EIO);
+}
+
+/* A run's first piece was sent, its second can't be read: the run stays pending, and isn't blank. */
+static void a_run_that_was_sent_in_part_is_not_taken_for_blank(void)
+{
+    const uint64_t far = 16 * CHUNK;
+    const rep_extent data[] = {{0, 2 * CHUNK}, {far, 2 * CHUNK}};
+    remote r = blank_of(data, 2);
+    rep_copy_progress progress = {0};
+    rep_ticket ticket = {0};
+    uint64_t done;
+    rep_copier *copier = onto_blank(&r);
+    /* It knows where the first piece is: its first look for data is for the second. */
+    copier->workers[0].data_from = 0;
+    copier->workers[0].data_until = 2 * CHUNK;
+    r.source.disk->before_extents = fail_reads;
+    CHECK_EQ(go_on(copier, UINT64_MAX, &progress), -EIO);
+    CHECK_EQ(stream_info(r.stream).last, 1);
+    CHECK(is_pending(r.row, 0));
+    rep_volatile_fail_reads(r.source.disk->faulty, 0);
+    CHECK_OK(rep_volume_zero(r.source.volume, 2 * CHUNK, 0, 0, PAST, NULL, &ticket, &done));
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    pump_durable(r.stream, r.apply);
+    CHECK(volumes_equal(r.source, r.target));
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
+static void a_row_that_has_sent_something_is_not_believed_to_go_onto_a_blank_target(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    rep_copier *copier;
+    rep_bitmap_fill(r.row->pending);
+    CHECK_OK(rep_bitmap_clear(r.row->pending, 5, 1));
+    CHECK_OK(rep_copier_new(r.row, 1, &copier));
+    CHECK_ERRNO(rep_copier_expect_blank(copier), EINVAL);
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
 static void one_chunk_waits_for_one_chunks_room(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
@@ -235,6 +380,12 @@ int main(void)
     RUN(a_source_that_fails_while_a_hole_is_skipped_stays_pending);
     RUN(storage_that_cannot_tell_is_read);
     RUN(a_hole_takes_few_records_to_a_remote_target);
+    RUN(onto_a_blank_target_nothing_but_data_is_sent);
+    RUN(onto_a_blank_target_a_volume_without_data_sends_nothing);
+    RUN(zeros_over_what_was_sent_arrive_at_a_target_that_was_blank);
+    RUN(a_target_that_was_sent_to_is_blank_no_more_after_the_path_was_lost);
+    RUN(a_run_that_was_sent_in_part_is_not_taken_for_blank);
+    RUN(a_row_that_has_sent_something_is_not_believed_to_go_onto_a_blank_target);
     RUN(one_chunk_waits_for_one_chunks_room);
     return 0;
 }

@@ -33,6 +33,7 @@ from pyrep.interconnect.messages import (
     Hello,
     KnownPairs,
     OpenStream,
+    PairCreated,
     PairFacts,
     PeerFailed,
     Pending,
@@ -74,6 +75,7 @@ _MESSAGES = st.one_of(
     st.builds(Call, verb=_IDS, body=st.dictionaries(st.text(max_size=5), _VALUES, max_size=3)),
 )
 _ANSWERS = st.one_of(
+    st.builds(PairCreated, blank=st.booleans()),
     st.builds(
         PairFacts,
         status=_IDS,
