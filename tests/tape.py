@@ -24,6 +24,11 @@ class Tape:
         self.left = self.left[len(piece) :]
         return len(piece)
 
+    def fill(self, view: memoryview) -> None:
+        at = 0
+        while at < len(view):
+            at += self.recv_into(view[at:])
+
     def send_all(self, *buffers: Buffer) -> None:
         raise AssertionError(buffers)
 

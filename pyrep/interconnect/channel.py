@@ -28,6 +28,14 @@ class Channel(Protocol):
         """
         ...
 
+    def fill(self, view: memoryview) -> None:
+        """Wait until the whole view is filled: fewer calls where it is known what comes.
+
+        Raises:
+            PathLostError: as `recv_into`; a part may have come.
+        """
+        ...
+
     def send_all(self, *buffers: Buffer) -> None:
         """Send all of it, in one piece: other senders come before or after.
 
@@ -91,6 +99,18 @@ class PlainChannel:
         if not count:
             raise ended()
         return count
+
+    def fill(self, view: memoryview) -> None:
+        """See `Channel`. One call of the kernel, whatever pieces it comes in."""
+        at = 0
+        while at < len(view):
+            try:
+                count = self._sock.recv_into(view[at:], 0, socket.MSG_WAITALL)
+            except OSError as error:
+                raise lost(error) from error
+            if not count:
+                raise ended()
+            at += count
 
     def send_all(self, *buffers: Buffer) -> None:
         """See `Channel`."""

