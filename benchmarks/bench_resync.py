@@ -20,6 +20,7 @@ from ceilings import Ceilings, words
 from figures import Beside, Pairs, Sizes, ratios
 from peers import StorageDaemon, storage_daemon
 from pyrep import Pair, PairStatus, StorageSystem, Volume
+from runs import KINDS, Runs, dirty_runs
 
 _CHUNK = 8192
 _MIB = 1 << 20
@@ -40,7 +41,7 @@ class _Site:
     directory: Path
     fills: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def dirty(self, runs: list[tuple[int, int]]) -> None:
+    def dirty(self, runs: Runs) -> None:
         """Split again, then write every run anew; the source is durable afterwards."""
         if self.pair.status().status is PairStatus.DUPLEX:
             self.pair.split()
@@ -49,7 +50,7 @@ class _Site:
             self.source.pwrite(fill[:length], offset)
         self.source.flush()
 
-    def resync(self, runs: list[tuple[int, int]], workers: int) -> Times:
+    def resync(self, runs: Runs, workers: int) -> Times:
         """Copy what is pending, and see that no byte more was written."""
         expected = sum(length for _, length in runs)
         before = _written_bytes()
@@ -70,20 +71,6 @@ def _written_bytes() -> int:
     found = re.search(r"^wchar: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
     assert found is not None
     return int(found.group(1))
-
-
-def _runs(kind: str, size: int) -> list[tuple[int, int]]:
-    """Return the dirty runs, offset and length: 1 % of the volume by chunks, or 10 % by MiB.
-
-    They lie in the first quarter of the volume, the allocated one.
-    """
-    choose = random.Random(1)
-    if kind == "1 % in 8 KiB":
-        length, wanted = _CHUNK, size // _CHUNK // 100
-    else:
-        length, wanted = _MIB, size // _MIB // 10
-    places = choose.sample(range(size // 4 // length), wanted)
-    return [(place * length, length) for place in sorted(places)]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +108,7 @@ class _Ceiling:
     ceilings: Ceilings
     source: int
     target: int
-    runs: list[tuple[int, int]]
+    runs: Runs
     threads: int
     by_range: bool = False
 
@@ -149,11 +136,11 @@ class _Ceiling:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kind", ["1 % in 8 KiB", "10 % in 1 MiB"])
+@pytest.mark.parametrize("kind", KINDS)
 def bench_local_resync(
     *, kind: str, workers: int, site: _Site, benchmark: Any, beside: Beside, sizes: Sizes
 ) -> None:
-    runs = _runs(kind, site.source.size_bytes)
+    runs = dirty_runs(kind, site.source.size_bytes)
     in_all: Pairs = []
     with _files(site.source.path, site.target.path) as (source, target):
         ceiling = _Ceiling(beside.ceilings, source, target, runs, workers)
@@ -203,11 +190,11 @@ def _daemon(site: _Site) -> Iterator[StorageDaemon]:
         path.unlink()
 
 
-@pytest.mark.parametrize("kind", ["1 % in 8 KiB", "10 % in 1 MiB"])
+@pytest.mark.parametrize("kind", KINDS)
 def bench_local_resync_beside_qemu(
     kind: str, site: _Site, benchmark: Any, beside: Beside, sizes: Sizes
 ) -> None:
-    runs = _runs(kind, site.source.size_bytes)
+    runs = dirty_runs(kind, site.source.size_bytes)
     with _daemon(site) as daemon:
 
         def dirty() -> None:

@@ -42,7 +42,10 @@ class Ceilings:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(str(_build()))
-        for name in ("copy_runs", "or", "andnot", "popcount", "runs", "pwrites"):
+        for name in (
+            *("copy_runs", "or", "andnot", "popcount", "runs", "pwrites"),
+            *("send_runs", "receive_runs", "ask", "answer"),
+        ):
             getattr(self._library, f"ceiling_{name}").restype = ctypes.c_int64
 
     @staticmethod
@@ -114,5 +117,49 @@ class Ceilings:
                 ctypes.c_uint64(len(data)),
                 _pointer(offsets),
                 ctypes.c_uint64(len(offsets)),
+            )
+        )
+
+    def send_runs(
+        self, sock: int, source: int, offsets: array[int], lengths: array[int]
+    ) -> tuple[int, int]:
+        """Send runs to `receive_runs`; return the time until all are written there, and durable."""
+        written = ctypes.c_int64()
+        answer = self._library.ceiling_send_runs(
+            sock,
+            source,
+            _pointer(offsets),
+            _pointer(lengths),
+            ctypes.c_uint64(len(offsets)),
+            ctypes.byref(written),
+        )
+        return written.value, self._checked(answer)
+
+    def receive_runs(self, sock: int, target: int) -> None:
+        """Be the other end of `send_runs`."""
+        self._checked(self._library.ceiling_receive_runs(sock, target))
+
+    def ask(
+        self, sock: int, source: int, data: bytes, offsets: array[int], outstanding: int
+    ) -> tuple[int, array[int]]:
+        """Write at each offset here and at `answer`; return the time in all, and of each write."""
+        took = words([0] * len(offsets))
+        answer = self._library.ceiling_ask(
+            sock,
+            source,
+            ctypes.c_char_p(data),
+            ctypes.c_uint64(len(data)),
+            _pointer(offsets),
+            ctypes.c_uint64(len(offsets)),
+            ctypes.c_uint64(outstanding),
+            _pointer(took),
+        )
+        return self._checked(answer), took
+
+    def answer(self, sock: int, target: int, length: int, count: int, *, is_durable: bool) -> None:
+        """Be the other end of `ask`."""
+        self._checked(
+            self._library.ceiling_answer(
+                sock, target, ctypes.c_uint64(length), ctypes.c_uint64(count), int(is_durable)
             )
         )

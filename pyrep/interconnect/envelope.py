@@ -1,9 +1,10 @@
 """Envelopes: what stands before each message and frame on a path's sockets (docs/formats.md).
 
-32 bytes, little endian: kind u8 · 3 bytes zero · body_bytes u32 · tag u64 · 8 bytes zero · XXH3-64 of
-the 24 bytes before it. As long as a record's header: what is behind both lies where it is copied
-fast, to addresses that are a multiple of 32 (at others, the kernel copies at a third). A damaged length would make the reader wait for what never comes, a damaged tag answer
-another question. The body checks itself: a message has its digest, as a frame has.
+32 bytes, little endian: kind u8 · 3 bytes zero · body_bytes u32 · tag u64 · 8 bytes zero · XXH3-64
+of the 24 bytes before it. As long as a record's header: what follows lies at multiples of 32, where
+the kernel copies three times as fast as elsewhere. A damaged length would make the reader wait for
+what never comes, a damaged tag answer another question. The body checks itself: a message has its
+digest, as a frame has.
 """
 
 from __future__ import annotations
