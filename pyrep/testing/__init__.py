@@ -1,7 +1,7 @@
 """Doubles and checkers for embedders' tests.
 
-Storage that loses power, paths that are lost and stall, the reference model, and a checker for each
-invariant.
+Storage that loses power, paths that are lost and stall, a TCP proxy with faults, the reference
+model, and a checker for each invariant.
 """
 
 from pyrep.testing.changes import check_changes
@@ -21,6 +21,8 @@ from pyrep.testing.invariants import (
     check_remote_stays,
 )
 from pyrep.testing.paths import LoopPath, lost, stalled
+from pyrep.testing.proxied import Way
+from pyrep.testing.proxy import FaultProxy
 from pyrep.testing.quiet import wait_quiet, wait_until
 from pyrep.testing.reference import ModelError, Observed, Reference, ReferencePair, VolumeName
 from pyrep.testing.simulated import SimulatedPath, connect_simulated
@@ -31,6 +33,7 @@ __all__ = [
     "Content",
     "Events",
     "Facts",
+    "FaultProxy",
     "HostWrite",
     "InvariantError",
     "Kind",
@@ -47,6 +50,7 @@ __all__ = [
     "VolatileIo",
     "VolatileStorage",
     "VolumeName",
+    "Way",
     "check_changes",
     "check_covered",
     "check_duplex",
