@@ -179,9 +179,17 @@ class WireError(PyrepError):
 
 
 class BitmapFileError(PyrepError):
-    """A bitmap file is truncated, corrupt, or belongs to another volume, row or generation."""
+    """A bitmap file is truncated, corrupt, or belongs to another volume, row or generation.
+
+    Attributes:
+        is_torn: its header or a page isn't whole, as a power loss may leave it.
+    """
 
     exit_code = 30
+
+    def __init__(self, message: str, *, hint: str | None = None, is_torn: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_torn = is_torn
 
 
 class BackingChangedError(PyrepError):

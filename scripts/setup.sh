@@ -58,6 +58,7 @@ missing_packages() {
         command -v make >/dev/null || echo make
         command -v git >/dev/null || echo git
         command -v sfdisk >/dev/null || echo fdisk
+        command -v strace >/dev/null || echo strace
         command -v pkg-config >/dev/null || echo pkg-config
         ;;
     esac

@@ -78,7 +78,8 @@ class BitmapFile(Owned):
         out = ffi.new("rep_bitmap_file **")
         code = lib.rep_bitmap_file_open(os.fsencode(path), _native_key(key), out)
         if -code in _BITMAP_FAULTS:
-            raise BitmapFileError(f"cannot use bitmap file {path}: {_BITMAP_FAULTS[-code]}")
+            what = f"cannot use bitmap file {path}: {_BITMAP_FAULTS[-code]}"
+            raise BitmapFileError(what, is_torn=code == -errno.EBADMSG)
         check(code, f"opening bitmap file {path}")
         return cls(out[0], path)
 

@@ -189,7 +189,9 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
     except BitmapFileError as error:
         if file is not None:
             file.close()
-        if state.options.bad_bitmap is BadBitmap.REFUSE:
+        # The power went while a header was written, in two halves: what it was isn't known.
+        torn = error.is_torn and not state.record.clean
+        if state.options.bad_bitmap is BadBitmap.REFUSE and not torn:
             raise BitmapFileError(
                 f"{error}; pair {row.pair_id}, volume {row.volume_id}",
                 hint="put the right file back, or open with bad_bitmap=BadBitmap.ALL_PENDING to "

@@ -116,7 +116,10 @@ class RemoteResumes:
 
     @staticmethod
     def _would_copy(row: Row) -> bool:
-        return row.status is PairStatus.COPY or resumes_forward(row)
+        """A copy back isn't meant: its target is half written, and it may be known here first."""
+        return row.direction is Direction.FORWARD and (
+            row.status is PairStatus.COPY or resumes_forward(row)
+        )
 
     def _note_repaired(self, mirror: Mirror) -> None:
         """The secondary waits for a command: its side was repaired, everything is pending there.

@@ -210,6 +210,9 @@ class Restore:
         return self.report(run)
 
     def _free(self, run: Run, state: WorkflowState, error: str | None) -> None:
+        # First: a stop between the other system's end and this one's would leave a workflow that
+        # the other one takes for ended behind its leader's back, with nothing to resume.
+        run.note(ending=state)
         self._state.catalogue.unpin(self.subject.generation.generation_id, self._pin(run))
         if run.facts.get("asked"):
             self.site(run).end(state)
@@ -234,6 +237,9 @@ class Restore:
         Raises:
             RefusedError: 105a is being written: only resuming is left.
         """
+        if run.facts.get("ending") == WorkflowState.ABANDONED:
+            self._free(run, WorkflowState.ABANDONED, "abandoned")
+            return
         at = run.step_number
         written = at >= 530 and run.kind is WorkflowKind.RESTORE_FILES
         if at in _COPYING_BACK or (written and self.subject.remote is None):

@@ -310,7 +310,8 @@ def _lead_restore(made: Restore, run: Run) -> RestoreReport:
 
 
 def _go_on_with_restore(made: Restore, run: Run, from_step: int | None) -> RestoreReport:
-    run.perform(made.steps(run), from_step=from_step)
+    if run.facts.get("ending") != WorkflowState.DONE:
+        run.perform(made.steps(run), from_step=from_step)
     return run.attempt(lambda: made.finish(run))
 
 

@@ -71,6 +71,8 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
                 return warning(thing, what) if is_clean else fine(thing, what)
             file.load(bits)
     except BitmapFileError as error:
+        if error.is_torn and not is_clean:
+            return fine(thing, f"{error}, which a power loss does: opening sets everything pending")
         return failed(thing, str(error), Remedy.SPLIT_PAIR, row.pair_id)
     except PyrepError as error:
         return failed(thing, str(error), hint=error.hint or "")

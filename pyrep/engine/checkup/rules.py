@@ -115,7 +115,8 @@ def _contradictions(stored: Stored, generation: Generation) -> Iterator[str]:
         rows = [row for row in stored.rows_of(member.svol) if not row.is_primary]
         if not rows:
             continue  # its pair was dissolved: the SVOL stands alone, and still holds it
-        if generation.is_complete and rows[0].status is not PairStatus.SPLIT:
+        is_target = rows[0].status is not PairStatus.SPLIT and not rows[0].is_source
+        if generation.is_complete and is_target:
             yield f"pair {rows[0].pair_id} of volume {member.svol} is {rows[0].status}, not SPLIT"
 
 

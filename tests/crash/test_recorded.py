@@ -1,0 +1,120 @@
+"""Two systems' every effect on the disk, recorded; the power goes before each, in many ways.
+
+`PYREP_CRASH_STATES` (25 per workload) is how many of the places and losses are tried, `0` all of
+the places once; `PYREP_CRASH_SEED` where the draw begins. A failure keeps the log of the recording
+and prints the line that tries the same again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crash.recovery import LossError, Recovery, keep
+from crash.workload import WORKLOADS
+from pyrep.errors import PyrepError
+from pyrep.testing import InvariantError
+from pyrep.testing.recording import Recording, can_record, read_log, record
+
+STATES = int(os.environ.get("PYREP_CRASH_STATES", "25"))
+SEED = int(os.environ.get("PYREP_CRASH_SEED", "1"))
+KEPT = Path(__file__).resolve().parents[2] / "build" / "crash"
+SCRIPT = Path(__file__).with_name("workload.py")
+
+pytestmark = pytest.mark.skipif(not can_record(), reason="needs strace, which may trace")
+
+Recorded = tuple[Recording, Path]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Recorded]:
+    """Return a recorder of workloads; each is run once."""
+    made: dict[str, Recorded] = {}
+
+    def one(name: str) -> Recorded:
+        if name not in made:
+            base = tmp_path_factory.mktemp(name)
+            log = base.with_name(f"{base.name}.strace")
+            made[name] = record([sys.executable, str(SCRIPT), str(base), name], base, log), log
+        return made[name]
+
+    return one
+
+
+def _recover(recording: Recording, cut: int, seed: int) -> None:
+    found = Recovery(recording, cut, seed)
+    try:
+        found.run()
+    finally:
+        found.close()
+
+
+def _places(recording: Recording, draw: random.Random) -> list[int]:
+    cuts = recording.cuts(recording.position("ready"))
+    return [draw.choice(cuts) for _ in range(STATES)] if STATES else cuts
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_whatever_a_power_loss_takes_the_rest_leads_back_to_what_was_promised(
+    recorded: Callable[[str], Recorded], name: str
+) -> None:
+    recording, log = recorded(name)
+    draw = random.Random(SEED)
+    for cut in _places(recording, draw):
+        seed = draw.randrange(1 << 20)
+        try:
+            _recover(recording, cut, seed)
+        except (AssertionError, PyrepError) as error:
+            where = KEPT / f"{name}.strace"
+            keep(log, where)
+            again = (
+                f"PYREP_CRASH_LOG={where} PYREP_CRASH_CUT={cut} PYREP_CRASH_LOSS={seed} "
+                f".venv/bin/pytest tests/crash/test_recorded.py -k kept"
+            )
+            raise LossError(f"{name}: {error}\nAgain: {again}") from error
+
+
+def test_a_kept_log_tries_the_same_again(recorded: Callable[[str], Recorded]) -> None:
+    """`PYREP_CRASH_LOG`, `_CUT` and `_LOSS` name what a failure printed."""
+    kept = os.environ.get("PYREP_CRASH_LOG")
+    recording = read_log(Path(kept)) if kept else read_log(recorded("back")[1])
+    if not kept:
+        assert recording == recorded("back")[0]
+    cut = int(os.environ.get("PYREP_CRASH_CUT", str(recording.position("taken-back"))))
+    _recover(recording, cut, int(os.environ.get("PYREP_CRASH_LOSS", "0")))
+
+
+BROKEN = [
+    pytest.param("open", r"bitmaps/", id="the open mark isn't durable before the writes"),
+    pytest.param("backup", r"pyrep\.db(-wal)?$", id="a commit isn't durable when it returns"),
+    pytest.param("backup", r"volumes/10[67]b", id="a generation isn't flushed before complete"),
+    pytest.param("open", r"volumes/105a", id="a host's flush makes nothing durable"),
+    pytest.param("back", r"volumes/105a", id="copied back, not durable at the target"),
+]
+
+
+@pytest.mark.parametrize(("name", "path"), BROKEN)
+def test_a_system_that_forgot_to_make_something_durable_would_be_caught(
+    recorded: Callable[[str], Recorded], name: str, path: str
+) -> None:
+    recording, _ = recorded(name)
+    broken = recording.without_syncs(path)
+    # The set-up's own state was whole: what is forgotten is forgotten from there on.
+    ready = recording.position("ready")
+    broken = Recording(effects=recording.effects[:ready] + broken.effects[ready:])
+    draw = random.Random(SEED)
+    cuts = broken.cuts(ready)
+    for _ in range(200):
+        cut, seed = draw.choice(cuts), draw.randrange(1 << 20)
+        try:
+            _recover(broken, cut, seed)
+        except (LossError, InvariantError, PyrepError):
+            _recover(recording, cut, seed)  # it was that, and nothing else
+            return
+    pytest.fail("nothing noticed")
