@@ -183,6 +183,9 @@ class Generations:
         """Give a generation another label; an empty one takes it away."""
         with self._state.control:
             self.held_here(generation_id, "rename")
+            asked: object = label
+            if not isinstance(asked, str):
+                raise InvalidArgumentError(f"a generation can't be labelled {label!r}")
             return self.change(generation_id, label=label)
 
     def annotate(self, generation_id: GenerationId, values: Mapping[str, str | None]) -> Generation:
@@ -290,7 +293,9 @@ class Generations:
 
 def _checked_holder(holder: str) -> str:
     """Return a pin's holder if it is one that users may name."""
-    if not holder or holder.startswith((GENERATION_PIN_VIEW, _PIN_WORKFLOW)):
+    asked: object = holder
+    own = isinstance(asked, str) and asked.startswith((GENERATION_PIN_VIEW, _PIN_WORKFLOW))
+    if not isinstance(asked, str) or not asked or own:
         raise InvalidArgumentError(
             f"a pin can't be held by {holder!r}",
             hint=f"any name that doesn't begin with {GENERATION_PIN_VIEW} or {_PIN_WORKFLOW}",

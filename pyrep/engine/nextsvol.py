@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.reuse import Reuse
@@ -14,6 +15,13 @@ from pyrep.model import NextSvol, PairId, PairStatus, VolumeId
 __all__ = ["NextSvols"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Want:
+    """One wish, and why it couldn't be fulfilled when it was last looked at."""
+
+    said: str = ""
 
 
 class NextSvols:
@@ -28,13 +36,13 @@ class NextSvols:
         self._local = local
         self._reuse = reuse
         self._lock = threading.Lock()
-        self._wanted: dict[VolumeId, str] = {}
+        self._wanted: dict[VolumeId, _Want] = {}
 
     def want(self, volume: VolumeId) -> None:
         """Say that a volume was backed up: its next SVOL is due if the policy says so."""
         if self._state.policies.effective(volume).next_svol is NextSvol.ALWAYS:
             with self._lock:
-                self._wanted.setdefault(volume, "")
+                self._wanted[volume] = _Want()  # anew: a look under way may end the older one
 
     def want_all(self) -> None:
         """Do so for every volume that has a backup: after an open, or when the policy changed."""
@@ -47,29 +55,29 @@ class NextSvols:
         """Begin what is due and may begin now; what is held up stays due."""
         with self._lock:
             due = dict(self._wanted)
-        for volume, said in due.items():
+        for volume, want in due.items():
             try:
-                self._begin(volume)
+                self._begin(volume, want)
             except (BusyError, RefusedError) as error:  # a workflow, a copy, the remote pair
-                if str(error) != said:
+                if str(error) != want.said:
                     _log.info("next_svol.later volume=%s why=%s", volume, error)
-                self._note(volume, str(error))
+                want.said = str(error)
             except NotFoundError:
-                self._drop(volume)
+                self._drop(volume, want)
 
-    def _begin(self, volume: VolumeId) -> None:
+    def _begin(self, volume: VolumeId, want: _Want) -> None:
         if self._state.policies.effective(volume).next_svol is not NextSvol.ALWAYS:
-            self._drop(volume)
+            self._drop(volume, want)
             return
         statuses = {one.row.status for one in self._state.local_svol_mirrors(volume)}
         if statuses & {PairStatus.DUPLEX, PairStatus.COPY}:
-            self._drop(volume)
+            self._drop(volume, want)
             return
         try:
             pair_id = self._choose(volume)
         except RefusedError as error:  # no mirror is free; the next backup changes that
             _log.info("next_svol.none volume=%s why=%s", volume, error)
-            self._drop(volume)
+            self._drop(volume, want)
             return
 
         def check() -> None:
@@ -78,16 +86,12 @@ class NextSvols:
 
         self._local.copies.resync_forward(pair_id, check=check)
         _log.info("next_svol.begun volume=%s pair=%s", volume, pair_id)
-        self._drop(volume)
+        self._drop(volume, want)
 
     def _choose(self, volume: VolumeId) -> PairId:
         return self._reuse.choose(volume, [volume], reuse_last=False)
 
-    def _note(self, volume: VolumeId, why: str) -> None:
+    def _drop(self, volume: VolumeId, want: _Want) -> None:
         with self._lock:
-            if volume in self._wanted:
-                self._wanted[volume] = why
-
-    def _drop(self, volume: VolumeId) -> None:
-        with self._lock:
-            self._wanted.pop(volume, None)
+            if self._wanted.get(volume) is want:
+                del self._wanted[volume]

@@ -146,14 +146,18 @@ class StorageSystem:
             undo.callback(db.close)
             state = state_of(path, db, options or Options())
             open_rows(state)
-            undo.pop_all()
-        system = cls(state, lock)
-        system._resume()
-        for attach in cls.on_open:
-            attach(system)
-        system.digester.start()
-        system.next_svols.want_all()
-        system._watch.start()
+            system = cls(state, lock)
+            undo.pop_all()  # it is the system's to free now
+        try:
+            system._resume()
+            for attach in cls.on_open:
+                attach(system)
+            system.digester.start()
+            system.next_svols.want_all()
+            system._watch.start()
+        except BaseException:
+            system.abort()
+            raise
         _log.info("system.open system=%s directory=%s", state.system_id, path)
         return system
 

@@ -90,9 +90,10 @@ class Verifier:
         cancel: Cancel | None = None,
     ) -> VerifyResult:
         """Do `KeptGeneration.verify`."""
-        if not 0 < percentage <= 100:
+        asked: object = percentage
+        if not isinstance(asked, int | float) or not 0 < asked <= 100:
             raise InvalidArgumentError(
-                f"cannot verify {percentage} % of a generation", hint="above 0, at most 100"
+                f"cannot verify {percentage!r} % of a generation", hint="above 0, at most 100"
             )
         with (
             self._state.at_work(),

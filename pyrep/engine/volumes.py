@@ -27,8 +27,9 @@ class Volumes:
     def create(self, volume_id: str, size_bytes: int) -> VolumeId:
         """Do `StorageSystem.create_volume`."""
         checked = VolumeId(check_id("volume", volume_id))
-        if not 0 < size_bytes < _FILE_BYTES_END:
-            raise InvalidArgumentError(f"volume {volume_id} can't have {size_bytes} bytes")
+        asked: object = size_bytes
+        if not isinstance(asked, int) or not 0 < asked < _FILE_BYTES_END:
+            raise InvalidArgumentError(f"volume {volume_id} can't have {size_bytes!r} bytes")
         path = Path("volumes") / f"{checked}.img"
         with self._state.control:
             self._check_new(checked)

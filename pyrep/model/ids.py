@@ -51,7 +51,8 @@ def check_id(kind: str, text: str) -> str:
     Raises:
         InvalidArgumentError: it isn't 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first.
     """
-    if not _ID.fullmatch(text):
+    asked: object = text
+    if not isinstance(asked, str) or not _ID.fullmatch(asked):
         raise InvalidArgumentError(
             f"{kind} id {text!r} can't be used",
             hint="1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",

@@ -51,7 +51,8 @@ def check_chunk_bytes(size_bytes: int, chunk_bytes: int) -> int:
         raise InvalidArgumentError(
             f"a volume of {size_bytes} bytes can't be mirrored", hint="its size must be above 0"
         )
-    in_range = CHUNK_BYTES_MIN <= chunk_bytes <= CHUNK_BYTES_MAX
+    asked: object = chunk_bytes
+    in_range = isinstance(asked, int) and CHUNK_BYTES_MIN <= asked <= CHUNK_BYTES_MAX
     if not in_range or chunk_bytes & (chunk_bytes - 1):
         raise InvalidArgumentError(
             f"chunk size {chunk_bytes} can't be used",

@@ -10,7 +10,15 @@ from pyrep.engine import Options, StorageSystem
 from pyrep.engine.options import Digests
 from pyrep.errors import FencedError, NotFoundError, RefusedError
 from pyrep.meta import PolicyRecord
-from pyrep.model import Generation, GenerationState, NextSvol, PairStatus, RetentionPolicy
+from pyrep.model import (
+    Generation,
+    GenerationState,
+    NextSvol,
+    PairId,
+    PairStatus,
+    RetentionPolicy,
+    VolumeId,
+)
 from pyrep.testing import wait_quiet, wait_until
 from rig import LONG_S, SIZE, Site
 
@@ -236,6 +244,29 @@ def test_what_changed_between_choice_and_resync_is_seen(
     assert states(full)["1"] is COMPLETE
     monkeypatch.undo()
     assert duplex(full) == ["107b"]
+
+
+def test_a_backup_during_a_look_is_not_forgotten_with_the_one_before(
+    full: StorageSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full._watch.close()
+    full.set_policy("105b", next_svol=NextSvol.ALWAYS)
+    choose = full.next_svols._choose
+    looks: list[str] = []
+
+    def backed_up_meanwhile(volume: VolumeId) -> PairId:
+        looks.append(volume)
+        if len(looks) == 1:
+            full.next_svols.want(volume)
+            raise RefusedError("no mirror is free")
+        return choose(volume)
+
+    monkeypatch.setattr(full.next_svols, "_choose", backed_up_meanwhile)
+    full.next_svols.want_all()
+    full.next_svols.look()
+    full.next_svols.look()
+    assert len(looks) > 1
+    assert states(full)["1"] is GIVEN_UP
 
 
 def test_always_goes_on_after_a_restart(full: StorageSystem, site: Site) -> None:
