@@ -34,6 +34,7 @@ _CALLS = (
     "renameat,renameat2,unlink,unlinkat,copy_file_range"
 )
 _SECTOR_BYTES = 512
+_ENDS_S = 20
 _LINE = re.compile(r"(\d+)\s+(?:<\.\.\. \w+ resumed>)?(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _OF = re.compile(r"\d+<((?:\\x[0-9a-f]{2})*)>")
@@ -71,16 +72,26 @@ def can_record() -> bool:
     return done.returncode == 0
 
 
-def record(command: Sequence[str], directory: Path, log: Path) -> Recording:
+def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = "") -> Recording:
     """Run a command that works below a directory; return what it did there.
 
     Appending a line to the file `marks` in the directory puts a mark into the recording.
+
+    Args:
+        command: what is run.
+        directory: what it works in.
+        log: where strace writes.
+        inject: which calls fail, in strace's words; the command may then fail, too, and is killed
+            if it doesn't end.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
     watch = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "1200000", "-e", f"trace={_CALLS}"]
-    subprocess.run([*watch, "-o", str(log), *command], check=True, capture_output=True)
+    if inject:
+        # A process that no longer knows how to end is ended with all that it began.
+        watch = ["timeout", "-s", "KILL", str(_ENDS_S), *watch, "-e", f"inject={inject}"]
+    subprocess.run([*watch, "-o", str(log), *command], check=not inject, capture_output=True)
     with log.open("r+", encoding="ascii") as file:  # what it was about, for `read_log`
         lines = file.read()
         file.seek(0)
