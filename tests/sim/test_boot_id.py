@@ -35,6 +35,8 @@ def _lose_unnoticed(world: World, system_id: str) -> None:
     """The system loses power; the other one still takes the connection for whole."""
     world.simulated.fall_silent()
     world.crash(system_id, PowerLoss())
+    world.settle()  # its local mirrors come back by themselves, before the path does
+    world.observe()
 
 
 def _uncovered(world: World) -> list[int]:
