@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import msgspec
 
 from pyrep._core import LinkCore
+from pyrep.engine.outlet import stream_id_of
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.secondary import SecondarySide
@@ -241,13 +242,13 @@ class SystemEndpoint:
         try:
             with self._state.at_work():
                 peer = self._peer_of(connection)
-                return encode(self._perform(peer, decode_message(message)))
+                return encode(self._perform(peer, connection, decode_message(message)))
         except (PathLostError, CancelledError):
             raise
         except PyrepError as error:
             return encode(PeerFailed.of(error))
 
-    def _perform(self, peer: Peer, message: Message) -> Answer:
+    def _perform(self, peer: Peer, connection: Connection, message: Message) -> Answer:
         if self._state.closing:
             raise PathLostError(f"system {self.system_id} is closing")
         peer.terms.check(message, f"system {peer.system_id}")
@@ -268,16 +269,17 @@ class SystemEndpoint:
             case Call():
                 return self._call(peer, message)
             case _:
-                self._obey(peer, message)
+                self._obey(peer, connection, message)
                 return Done()
 
-    def _obey(self, peer: Peer, order: Order) -> None:
+    def _obey(self, peer: Peer, connection: Connection, order: Order) -> None:
         side = self._secondary
         match order:
             case OpenStream():
-                peer.open_stream(order)
+                self._check_own_stream(peer, order.stream_id)
+                peer.open_stream(connection, order)
             case BindChannel():
-                side.bind(peer, order)
+                side.bind(peer, connection, order)
             case RemovePair():
                 side.remove(peer, order.pair_id)
             case KnownPairs():
@@ -294,6 +296,15 @@ class SystemEndpoint:
                 side.abandon(peer, order.pair_id)
             case _:
                 assert_never(order)
+
+    def _check_own_stream(self, peer: Peer, stream_id: int) -> None:
+        """Refuse streams of groups in which this system has no pair with the peer."""
+        rows = [one.row for one in list(self._state.mirrors.values())]
+        groups = {
+            one.group_id for one in rows if one.is_remote and one.pair_system_id == peer.system_id
+        }
+        if stream_id not in {stream_id_of(peer.system_id, one) for one in groups if one}:
+            raise NotFoundError(f"system {peer.system_id} has no group of stream {stream_id} here")
 
     def _call(self, peer: Peer, message: Call) -> Result:
         handler = self.calls.get(message.verb)

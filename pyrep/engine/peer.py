@@ -206,22 +206,47 @@ class Peer:
 
     # --- receiving -------------------------------------------------------------------------------
 
-    def open_stream(self, opened: OpenStream) -> None:
-        """The peer is going to send a stream."""
+    def _check_current(self, connection: Connection, attempt: int) -> None:
+        """Refuse what a connection that was superseded has asked for, or another's attempt."""
+        if self._connection is not connection:
+            raise PathLostError(f"this connection of system {self.system_id} was given up")
+        if attempt != connection.attempt:
+            raise WireError(
+                f"cannot open a stream of attempt {attempt} over attempt {connection.attempt}"
+            )
+
+    def open_stream(self, connection: Connection, opened: OpenStream) -> None:
+        """The peer is going to send a stream.
+
+        Raises:
+            WireError: it is of another attempt, or open already; nothing has changed.
+            PathLostError: a later connection has superseded this one; nothing has changed.
+        """
         with self._lock:
+            self._check_current(connection, opened.attempt)
+            known = self._applies.get(opened.stream_id)
+            if known is not None and known.info().attempt >= opened.attempt:
+                raise WireError(f"stream {opened.stream_id} is open already")
             apply = self._applies.get(opened.stream_id)
             if apply is None:
                 apply = self._applies[opened.stream_id] = Apply(opened.stream_id)
         apply.unbind_all()  # channels are the connection's
         apply.start(opened.attempt, opened.next_number)
 
-    def bind(self, stream_id: int, channel: int, link: LinkCore) -> None:
-        """Let records of a channel come through a link, in place of what was bound to it."""
+    def bind(self, connection: Connection, stream_id: int, channel: int, link: LinkCore) -> None:
+        """Let records of a channel come through a link, in place of what was bound to it.
+
+        Raises:
+            PathLostError: a later connection has superseded this one: what it calls this channel
+                may be another pair's.
+        """
         apply = self.incoming(stream_id)
         # An unbound channel's volume isn't flushed by the next barrier, which would say durable.
         apply.settle()
-        apply.unbind(channel)
-        apply.bind(channel, link)
+        with self._lock:
+            self._check_current(connection, connection.attempt)
+            apply.unbind(channel)
+            apply.bind(channel, link)
 
     def incoming(self, stream_id: int) -> Apply:
         """Return the incoming side of a stream. WireError: it was never opened."""

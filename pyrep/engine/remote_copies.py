@@ -273,16 +273,18 @@ class RemoteCopies:
             forced=forced,
         )
         with peer.opening:
+            connection = peer.connection()
             ready = expect(peer.ask(asked), ReverseReady)
             if ready.next_number:
                 peer.open_stream(
+                    connection,
                     OpenStream(
                         stream_id=ready.stream_id,
                         attempt=ready.attempt,
                         next_number=ready.next_number,
-                    )
+                    ),
                 )
-            peer.bind(ready.stream_id, ready.channel, mirror.link)
+            peer.bind(connection, ready.stream_id, ready.channel, mirror.link)
 
     def _follow_reverse(self, mirror: Mirror, job: CopyJob) -> None:
         peer = self._line.peer(mirror)

@@ -51,6 +51,7 @@ from pyrep.model import (
     new_key,
 )
 from pyrep.model.roles import VolumeRef
+from pyrep.seams import Connection
 
 __all__ = ["SecondarySide"]
 
@@ -164,10 +165,10 @@ class SecondarySide:
             self._end_job(mirror)
             self._remote.forget(mirror)
 
-    def bind(self, peer: Peer, asked: BindChannel) -> None:
+    def bind(self, peer: Peer, connection: Connection, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
         mirror = self.mirror(peer, asked.pair_id)
-        peer.bind(asked.stream_id, asked.channel, mirror.link)
+        peer.bind(connection, asked.stream_id, asked.channel, mirror.link)
 
     def facts(self, peer: Peer, pair_id: str) -> PairFacts:
         """Tell the row."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import xxhash
@@ -107,8 +108,14 @@ def open_envelope(data: bytes | bytearray | memoryview) -> Envelope:
     return Envelope(kind=kind, tag=tag, body_bytes=body_bytes)
 
 
-def receive(channel: Channel) -> tuple[Envelope, bytes]:
+def receive(
+    channel: Channel, admit: Callable[[Envelope], None] | None = None
+) -> tuple[Envelope, bytes]:
     """Wait for the next envelope and its body.
+
+    Args:
+        channel: where it comes.
+        admit: raises WireError for an envelope whose body isn't wanted: none of it is read.
 
     Raises:
         WireError: it is damaged: nothing after it can be told apart any more.
@@ -117,6 +124,8 @@ def receive(channel: Channel) -> tuple[Envelope, bytes]:
     head = bytearray(ENVELOPE_BYTES)
     channel.fill(memoryview(head))
     envelope = open_envelope(head)
+    if admit is not None:
+        admit(envelope)
     body = bytearray()
     # Memory only for what has come: a length that somebody made up costs nothing.
     while len(body) < envelope.body_bytes:

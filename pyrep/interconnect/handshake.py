@@ -19,6 +19,7 @@ from pyrep.errors import PathLostError, PyrepError, WireError
 from pyrep.interconnect.address import Address
 from pyrep.interconnect.channel import Channel, Security, lost
 from pyrep.interconnect.envelope import Kind, receive, seal_envelope
+from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import Hello, decode_plain, encode
 from pyrep.interconnect.messages_path import Accept, OpenControl, OpenData, Refuse
 from pyrep.interconnect.tcp import TcpConnection
@@ -37,6 +38,10 @@ def prepare(sock: socket.socket, timing: PathTiming) -> None:
     # A peer whose host is gone, or whose socket takes nothing any more, ends a send at last.
     patience_ms = int((timing.ping_s + timing.ping_timeout_s) * 1000)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+    # And one that is gone while nothing is sent, should pings themselves fail.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(timing.ping_s)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(timing.ping_timeout_s)))
     sock.settimeout(timing.connect_s)
 
 
@@ -75,7 +80,8 @@ def _accepted(channel: Channel) -> Accept:
     envelope, body = receive(channel)
     if envelope.kind is Kind.REFUSE:
         why = decode_plain(body, Refuse)
-        raise WireError(f"refused there: {why.message}", hint=why.hint)
+        hint = None if why.hint is None else shown(why.hint)
+        raise WireError(f"refused there: {shown(why.message)}", hint=hint)
     if envelope.kind is not Kind.ACCEPT:
         raise WireError(f"cannot take {envelope.kind.name} as the answer of a handshake")
     return decode_plain(body, Accept)
@@ -89,7 +95,7 @@ def check_identity(channel: Channel, said: str) -> None:
     """
     if channel.peer_id is not None and channel.peer_id != said:
         raise WireError(
-            f"system {channel.peer_id}, by its certificate, says that it is {said}",
+            f"system {channel.peer_id}, by its certificate, says that it is {shown(said)}",
             hint="give each system the certificate of its own id",
         )
 

@@ -12,6 +12,7 @@ from pyrep.errors import DeviceError, PathLostError, PyrepError, WireError
 from pyrep.interconnect.address import Address
 from pyrep.interconnect.channel import Channel, Security
 from pyrep.interconnect.envelope import Kind, receive
+from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.handshake import check_identity, prepare, refuse, say, within
 from pyrep.interconnect.messages import Hello, decode_plain
 from pyrep.interconnect.messages_path import Accept, OpenControl, OpenData
@@ -25,7 +26,9 @@ __all__ = ["Listener"]
 _log = logging.getLogger(__name__)
 
 _HANDSHAKES_MOST = 64
-"""Sockets that may be about to shake hands; more are turned away at once."""
+"""Strangers that may be about to shake hands; for one more, one that came earlier goes."""
+_OPENINGS_MOST = 8
+"""Control channels of one system that may wait for their data channels."""
 _BREATH_S = 0.1
 """A pause when no socket could be taken: a lack of descriptors mustn't be a busy loop."""
 
@@ -52,7 +55,7 @@ class Listener:
         self._lock = threading.Lock()
         self._expected: dict[bytes, _Expected] = {}
         self._connections: set[TcpConnection] = set()
-        self._handshakes: set[socket.socket] = set()
+        self._handshakes: dict[socket.socket, str] = {}
         self._closing = False
         self._closed = threading.Event()
         self._sock = _listen(address)
@@ -92,24 +95,42 @@ class Listener:
                 self._closed.wait(_BREATH_S)
                 continue
             with self._lock:
-                turned_away = self._closing or len(self._handshakes) >= _HANDSHAKES_MOST
-                if not turned_away:
-                    self._handshakes.add(sock)
-            if turned_away:
-                sock.close()
-                continue
+                if self._closing:
+                    sock.close()
+                    return
+                self._make_room()
+                self._handshakes[sock] = where[0]
             name = f"handshake {where[0]}:{where[1]}"
             threading.Thread(target=self._shake, args=(sock, name), name=name, daemon=True).start()
+
+    def _make_room(self) -> None:
+        """Cut off a stranger if there are too many: who is silent mustn't keep systems out.
+
+        Of the address with the most of them it is the one that came first. A system that dials
+        takes milliseconds until it has shown its certificate, and doesn't count from then on.
+        """
+        if len(self._handshakes) < _HANDSHAKES_MOST:
+            return
+        addresses = list(self._handshakes.values())
+        busiest = max(addresses, key=addresses.count)
+        oldest = next(one for one, address in self._handshakes.items() if address == busiest)
+        del self._handshakes[oldest]
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+        _log.warning("path.crowded at=%s cut off one of %s", self.address, busiest)
 
     def _shake(self, sock: socket.socket, name: str) -> None:
         channel: Channel | None = None
         try:
             prepare(sock, self._timing)
             channel = self._security.server(sock)
+            if channel.peer_id is not None:
+                with self._lock:
+                    self._handshakes.pop(sock, None)
             with within(self._timing.connect_s, channel):
                 self._welcome(channel)
         except PyrepError as error:
-            _log.warning("path.refused %s: %s", name, error)
+            _log.warning("path.refused %s: %s", name, shown(error))
             if channel is not None:
                 refuse(channel, error)
         except Exception as error:  # noqa: BLE001 (a stranger did it)
@@ -120,7 +141,7 @@ class Listener:
             if channel is None:
                 sock.close()
             with self._lock:
-                self._handshakes.discard(sock)
+                self._handshakes.pop(sock, None)
 
     def _welcome(self, channel: Channel) -> None:
         envelope, body = receive(channel)
@@ -139,6 +160,9 @@ class Listener:
         token = secrets.token_bytes(16)
         expected = _Expected(peer_id, channel.peer_id)
         with self._lock:
+            waiting = sum(1 for one in self._expected.values() if one.peer_id == peer_id)
+            if waiting >= _OPENINGS_MOST:
+                raise WireError(f"system {peer_id} opens too many connections at once")
             self._expected[token] = expected
         try:
             accept = Accept(attempt=attempt, hello=self._endpoint.hello(), token=token)

@@ -16,6 +16,7 @@ from pyrep.errors import PathLostError, PyrepError, WireError
 from pyrep.interconnect.channel import Channel
 from pyrep.interconnect.envelope import Envelope, Kind, receive, seal_envelope
 from pyrep.interconnect.framereader import read_frames
+from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import PeerFailed, encode
 from pyrep.interconnect.timing import PathTiming
 from pyrep.model.ids import SystemId
@@ -27,6 +28,10 @@ _log = logging.getLogger(__name__)
 
 _COMMANDS_MOST = 256
 """Commands of the other system under way at once; it has fewer threads that could ask."""
+
+
+_COMMAND_BYTES_MOST = 1 << 30
+"""Bytes of commands of the other system under way at once, but for one that is longer."""
 
 
 class _Question:
@@ -70,6 +75,8 @@ class TcpConnection(Connection):
         self._over = threading.Event()
         self._heard_s = time.monotonic()
         self._commands = threading.Semaphore(_COMMANDS_MOST)
+        self._command_bytes = 0
+        self._ponging = threading.Lock()
         jobs = (("frames", self._read_data), ("control", self._read_control))
         self._readers = [
             threading.Thread(target=self._read, args=(job,), name=f"{name} {peer_id}", daemon=True)
@@ -152,7 +159,7 @@ class TcpConnection(Connection):
             self.end(error)
         except WireError as error:
             if self._why is None:
-                _log.warning("path.garbage peer=%s cut off: %s", self.peer_id, error)
+                _log.warning("path.garbage peer=%s cut off: %s", self.peer_id, shown(error))
             self.end(error)
         except PyrepError as error:
             _log.info("path.ended peer=%s why=%s", self.peer_id, error)
@@ -177,7 +184,7 @@ class TcpConnection(Connection):
 
     def _read_control(self) -> None:
         while True:
-            envelope, body = receive(self._control)
+            envelope, body = receive(self._control, self._admit)
             self._heard_s = time.monotonic()
             match envelope.kind:
                 case Kind.ACK:
@@ -187,23 +194,49 @@ class TcpConnection(Connection):
                 case Kind.COMMAND:
                     self._start_command(envelope, body)
                 case Kind.PING:
-                    self._aside("pong", lambda: self._signal(Kind.PONG))
-                case Kind.PONG:
-                    pass
+                    # One at a time: who sends pings and takes no pongs gets no thread for each.
+                    if self._ponging.acquire(blocking=False):
+                        self._aside("pong", self._pong)
                 case _:
-                    raise WireError(f"cannot take {envelope.kind.name} from a system that is known")
+                    pass  # a sign of life, as everything is
+
+    def _admit(self, envelope: Envelope) -> None:
+        """Say before its body is read that an envelope isn't wanted: it may be long."""
+        match envelope.kind:
+            case Kind.ANSWER:
+                with self._lock:
+                    if envelope.tag not in self._questions:
+                        raise WireError(
+                            f"cannot take an answer to command {envelope.tag}: nobody asked"
+                        )
+            case Kind.COMMAND:
+                with self._lock:
+                    under_way = self._command_bytes
+                if under_way and under_way + envelope.body_bytes > _COMMAND_BYTES_MOST:
+                    raise WireError(f"cannot take more than {under_way} bytes of commands at once")
+            case Kind.ACK | Kind.PING | Kind.PONG:
+                pass
+            case _:
+                raise WireError(f"cannot take {envelope.kind.name} from a system that is known")
 
     def _take_answer(self, tag: int, body: bytes) -> None:
         with self._lock:
             question = self._questions.get(tag)
-        if question is None:
-            raise WireError(f"cannot take an answer to command {tag}: nobody asked")
-        question.answer = body
-        question.answered.set()
+        if question is not None:  # else it was given up meanwhile
+            question.answer = body
+            question.answered.set()
+
+    def _pong(self) -> None:
+        try:
+            self._signal(Kind.PONG)
+        finally:
+            self._ponging.release()
 
     def _start_command(self, envelope: Envelope, body: bytes) -> None:
         if not self._commands.acquire(blocking=False):
             raise WireError(f"cannot take more than {_COMMANDS_MOST} commands at once")
+        with self._lock:
+            self._command_bytes += len(body)
         self._aside(f"command {envelope.tag}", lambda: self._command(envelope.tag, body))
 
     def _command(self, tag: int, body: bytes) -> None:
@@ -213,6 +246,8 @@ class TcpConnection(Connection):
         except PathLostError:
             pass  # who asked knows
         finally:
+            with self._lock:
+                self._command_bytes -= len(body)
             self._commands.release()
 
     def _answer(self, body: bytes) -> bytes:

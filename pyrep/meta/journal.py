@@ -124,6 +124,11 @@ class WorkflowJournal:
         found = self._db.read("SELECT workflow_id FROM lease WHERE tree_root = ?", (volume_id,))
         return WorkflowId(found[0][0]) if found else None
 
+    def leased(self, workflow_id: WorkflowId) -> tuple[VolumeId, ...]:
+        """Return the roots of the trees that a workflow has leased."""
+        found = self._db.read("SELECT tree_root FROM lease WHERE workflow_id = ?", (workflow_id,))
+        return tuple(VolumeId(row[0]) for row in found)
+
     def _find(self, workflow_id: WorkflowId) -> list[sqlite3.Row]:
         return self._db.read("SELECT * FROM workflow WHERE workflow_id = ?", (workflow_id,))
 

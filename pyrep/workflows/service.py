@@ -445,6 +445,28 @@ def _check_own_pair(
     )
 
 
+def _check_own_workflow(system: StorageSystem, peer: Peer, workflow: str) -> None:
+    """Let a peer act only for workflows that it leads, on volumes that are paired with it.
+
+    A workflow's id is no secret: it stands in logs and in refusals.
+
+    Raises:
+        NotFoundError: as if there were no such workflow.
+    """
+    journal, state = system.state.journal, system.state
+    paired = {
+        state.root_of(one.row.volume_id)
+        for one in list(state.mirrors.values())
+        if one.row.is_remote and one.row.pair_system_id == peer.system_id
+    }
+    try:
+        is_own = not journal.get(WorkflowId(workflow)).request.get("led_elsewhere")
+    except NotFoundError:
+        is_own = False
+    if is_own or not paired.issuperset(journal.leased(WorkflowId(workflow))):
+        raise NotFoundError(f"system {peer.system_id} leads no workflow {workflow} here")
+
+
 def attach(system: StorageSystem) -> None:
     """Let a system answer the workflows' commands, and fence what stopped workflows had fenced."""
     side = ProductionSide(system)
@@ -455,6 +477,7 @@ def attach(system: StorageSystem) -> None:
     ) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
         def checked(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
             _check_own_pair(system, peer, volume=body.get("volume"), pair=body["pair"])
+            _check_own_workflow(system, peer, body["workflow"])
             if not may_be_late:
                 side.check_goes_on(body["workflow"])
             return verb(body)
@@ -468,7 +491,12 @@ def attach(system: StorageSystem) -> None:
     calls["backup.prepare"] = lambda peer, body: secondary.prepare(peer.system_id, body)
     calls["backup.split"] = lambda peer, body: secondary.split(peer.system_id, body)
     calls["backup.confirm"] = lambda peer, body: secondary.confirm(peer.system_id, body)
-    calls["backup.end"] = lambda peer, body: secondary.end(peer.system_id, body)
+
+    def end_backup(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        _check_own_workflow(system, peer, body["workflow"])
+        return secondary.end(peer.system_id, body)
+
+    calls["backup.end"] = end_backup
 
     def run_backup(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         request = BackupRequest.from_json(body["request"])

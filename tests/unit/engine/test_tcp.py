@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -182,6 +183,19 @@ def test_a_hello_without_a_data_channel_leaves_the_path_that_is_up(tcp: TcpRig) 
         assert sock.recv(1)  # an answer
     fill(tcp.pvol, 7)
     assert row_of(tcp.a, pair).status is PairStatus.DUPLEX
+
+
+def test_strangers_that_say_nothing_do_not_keep_a_system_out(tcp: TcpRig) -> None:
+    pair = tcp.remote()
+    with contextlib.ExitStack() as strangers:
+        for _ in range(80):
+            strangers.enter_context(_raw(tcp))
+        peer = tcp.a.state.peer(tcp.b.system_id)
+        peer.connection().close()
+        fill(tcp.pvol, 8)
+        wait_until(lambda: peer.is_connected)
+        pair.wait(timeout_s=LONG_S)
+        assert equal(tcp.pvol, tcp.spvol)
 
 
 def test_two_systems_that_cut_at_once_both_get_away(tcp: TcpRig) -> None:
