@@ -24,6 +24,11 @@ int rep_stream_new(uint64_t stream_id, uint64_t capacity_bytes, rep_stream **out
     if (!rc) {
         stream->ring = ring;
         rc = rep_wait_cond_init(&stream->changed);
+        if (!rc) {
+            rc = rep_wait_cond_init(&stream->takable);
+            if (rc)
+                pthread_cond_destroy(&stream->changed);
+        }
         if (rc)
             pthread_mutex_destroy(&stream->mutex);
     }
@@ -42,6 +47,7 @@ void rep_stream_free(rep_stream *stream)
     if (!stream)
         return;
     munmap(stream->ring, stream->ring_bytes);
+    pthread_cond_destroy(&stream->takable);
     pthread_cond_destroy(&stream->changed);
     pthread_mutex_destroy(&stream->mutex);
     free(stream);
@@ -73,10 +79,12 @@ static void break_locked(rep_stream *stream, int cause)
     stream->taken = stream->received = stream->durable = stream->last;
     stream->flight_count = 0;
     stream->barrier_wanted = false;
+    stream->group_wanted = false;
     stream->closing_number = 0;
     stream->late_barrier = false;
     stream->corked = false;
     rep_stream_changed(stream);
+    rep_stream_wake_sender(stream);
 }
 
 void rep_stream_break(rep_stream *stream, int cause)
@@ -182,7 +190,10 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
         *number = stream->last;
         if (rep_stream_used(stream) > stream->queued_peak)
             stream->queued_peak = rep_stream_used(stream);
-        rep_stream_changed(stream);
+        if (what->quiet && link->ack == REP_ACK_DURABLE)
+            stream->group_wanted = true;
+        if (!what->quiet)
+            rep_stream_wake_sender(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
@@ -209,6 +220,11 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
     else if (received > stream->taken || durable > received)
         rc = -EBADMSG;
     if (!rc) {
+        /* What the sender may have waited for: a slot, room for a barrier, the last one's answer. */
+        bool sender_waits = stream->barrier_wanted || stream->group_wanted
+                            || stream->flight_count == IN_FLIGHT
+                            || rep_stream_used(stream) + stream->reserved + REP_RECORD_HEADER_BYTES
+                                   > stream->ring_bytes;
         if (received > stream->received)
             stream->received = received;
         if (durable > stream->durable)
@@ -219,8 +235,13 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
             stream->flight_first = (stream->flight_first + 1) % IN_FLIGHT;
             stream->flight_count--;
         }
+        /* From the front again: a queue that is mostly empty stays in memory that is warm. */
+        if (!rep_stream_used(stream))
+            stream->write_position = stream->take_position = stream->free_position = 0;
         settle(stream);
         rep_stream_changed(stream);
+        if (sender_waits || stream->barrier_wanted)
+            rep_stream_wake_sender(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
@@ -245,8 +266,13 @@ int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t numbe
             break;
         if (rc)
             break;
-        if (ack == REP_ACK_DURABLE && number > stream->barrier_number)
-            rep_stream_want_barrier(stream);
+        if (ack == REP_ACK_DURABLE && number > stream->barrier_number
+            && stream->last > stream->barrier_number) {
+            stream->group_wanted = true;
+            if (stream->durable >= stream->barrier_number)
+                rep_stream_wake_sender(stream);
+        }
+        rep_stream_nudge(stream);
         rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
     }
     pthread_mutex_unlock(&stream->mutex);
@@ -283,6 +309,7 @@ void rep_stream_uncork(rep_stream *stream)
     pthread_mutex_lock(&stream->mutex);
     stream->corked = false;
     rep_stream_changed(stream);
+    rep_stream_wake_sender(stream);
     pthread_mutex_unlock(&stream->mutex);
 }
 

@@ -52,6 +52,11 @@ void rep_stream_break(rep_stream *stream, int cause);
  * -ECANCELED, -EPIPE (not open). */
 int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_wake *wake,
                     uint64_t *length);
+/* Waits until a frame can be taken, and takes none. As rep_stream_take. */
+int rep_stream_await(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake);
+/* Takes all there is if it makes one frame of at most `most_bytes` (<= REP_FRAME_BYTES), at once.
+ * -EAGAIN: there is nothing, or more; -EPIPE. */
+int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length);
 /* The peer's two numbers. -ESTALE: another attempt (ignored); -EBADMSG: not taken yet. */
 int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable);
 /* Asks for a barrier behind everything appended so far. */
@@ -72,6 +77,7 @@ typedef struct rep_shipment {
     uint64_t offset;
     uint64_t length;
     const uint8_t *payload;
+    bool quiet; /* its writer will wait for the answer (rep_stream_wait_attempt wakes the sender) */
 } rep_shipment;
 
 /* Room for a shipment of `length` payload bytes in at most `pieces` pieces. */
@@ -89,6 +95,8 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
                       uint64_t *reserved, uint64_t *attempt, uint64_t *number);
 /* For rep_group_cut, gates closed: corks and tells the point. `release` as REP_CUT_CORK_RELEASE. */
 int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point);
+/* Wakes the sender if something is left to take: who appended quietly waits elsewhere first. */
+void rep_stream_see_sent(rep_stream *stream);
 /* A link joins or leaves; gate of its volume closed. */
 int rep_stream_join(rep_stream *stream, rep_link *link);
 void rep_stream_leave(rep_stream *stream, rep_link *link);

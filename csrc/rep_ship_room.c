@@ -62,6 +62,7 @@ int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_n
     int rc = 0;
     pthread_mutex_lock(&stream->mutex);
     stream->room_waiters++;
+    rep_stream_nudge(stream);
     while (!rc && stream->open && !may_take(stream, bytes)) {
         if (!is_claimed(stream))
             stream->claim_bytes = bytes;

@@ -11,6 +11,7 @@ static void put_barrier(rep_stream *stream)
     rep_record record = {.type = REP_RECORD_BARRIER, .number = ++stream->last};
     rep_stream_put_record(stream, &record);
     stream->barrier_wanted = false;
+    stream->group_wanted = false;
     stream->barrier_number = stream->last;
     stream->barrier_ns = rep_now_ns();
     stream->late_barrier = stream->closing_number != 0;
@@ -31,6 +32,10 @@ static uint64_t barrier_at(const rep_stream *stream)
                > stream->ring_bytes)
         return REP_NO_DEADLINE;
     if (stream->barrier_wanted)
+        return 0;
+    /* Group commit: who comes while one is on its way shares the next. */
+    if (stream->group_wanted && stream->last > stream->barrier_number
+        && stream->durable >= stream->barrier_number)
         return 0;
     return stream->last > stream->barrier_number ? stream->barrier_ns + BARRIER_EVERY_NS
                                                  : REP_NO_DEADLINE;
@@ -82,31 +87,66 @@ static uint64_t take_frame(rep_stream *stream, uint8_t *frame)
     return REP_FRAME_HEADER_BYTES + info.body_bytes;
 }
 
-int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_wake *wake,
-                    uint64_t *length)
+/* `mutex` held: 0 when a frame can be taken. */
+static int wait_takable(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake)
 {
-    int rc = 0;
-    pthread_mutex_lock(&stream->mutex);
-    while (!rc) {
-        if (!stream->open) {
-            rc = -EPIPE;
-            break;
-        }
+    for (;;) {
+        if (!stream->open)
+            return -EPIPE;
         if (barrier_at(stream) <= rep_now_ns())
             put_barrier(stream);
-        if (stream->taken < take_limit(stream) && stream->flight_count < IN_FLIGHT) {
-            *length = take_frame(stream, frame);
-            break;
-        }
+        if (stream->taken < take_limit(stream) && stream->flight_count < IN_FLIGHT)
+            return 0;
         uint64_t until = barrier_at(stream);
         if (until > deadline_ns)
             until = deadline_ns;
-        rc = rep_wait_on(&stream->changed, &stream->mutex, until, wake);
-        if (rc == -ETIMEDOUT && until != deadline_ns)
-            rc = 0;
+        int rc = rep_wait_on(&stream->takable, &stream->mutex, until, wake);
+        if (rc && (rc != -ETIMEDOUT || until == deadline_ns))
+            return rc;
     }
+}
+
+int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_wake *wake,
+                    uint64_t *length)
+{
+    pthread_mutex_lock(&stream->mutex);
+    int rc = wait_takable(stream, deadline_ns, wake);
+    if (!rc)
+        *length = take_frame(stream, frame);
     pthread_mutex_unlock(&stream->mutex);
     return rc;
+}
+
+int rep_stream_await(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake)
+{
+    pthread_mutex_lock(&stream->mutex);
+    int rc = wait_takable(stream, deadline_ns, wake);
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length)
+{
+    pthread_mutex_lock(&stream->mutex);
+    int rc = stream->open ? 0 : -EPIPE;
+    if (!rc && barrier_at(stream) <= rep_now_ns())
+        put_barrier(stream);
+    if (!rc
+        && (stream->taken >= take_limit(stream) || stream->flight_count == IN_FLIGHT
+            || stream->write_position - stream->take_position
+                   > most_bytes - REP_FRAME_HEADER_BYTES))
+        rc = -EAGAIN;
+    if (!rc)
+        *length = take_frame(stream, frame);
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+void rep_stream_see_sent(rep_stream *stream)
+{
+    pthread_mutex_lock(&stream->mutex);
+    rep_stream_nudge(stream);
+    pthread_mutex_unlock(&stream->mutex);
 }
 
 void rep_stream_want_barrier(rep_stream *stream)
@@ -114,7 +154,7 @@ void rep_stream_want_barrier(rep_stream *stream)
     if (!stream->open || stream->barrier_wanted || stream->last == stream->barrier_number)
         return;
     stream->barrier_wanted = true;
-    rep_stream_changed(stream);
+    rep_stream_wake_sender(stream);
 }
 
 void rep_stream_barrier(rep_stream *stream)

@@ -132,6 +132,8 @@ bool rep_ticket_add(rep_ticket *ticket, rep_stream *stream, uint64_t attempt, ui
 
 int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
 {
+    for (int i = 0; i + 1 < ticket->count; i++) /* the last one is waited for first */
+        rep_stream_see_sent(ticket->entries[i].stream);
     while (ticket->count) {
         const rep_ticket_entry *entry = &ticket->entries[ticket->count - 1];
         int rc = rep_stream_wait_attempt(entry->stream, entry->attempt, entry->number, entry->ack,

@@ -168,6 +168,7 @@ int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset,
         .offset = offset,
         .length = length,
         .payload = write->buffer ? write->buffer + (offset - write->offset) : NULL,
+        .quiet = write->ticket && link->ack != REP_ACK_QUEUED,
     };
     int rc = rep_stream_append(link->stream, link, &what, reserved, &attempt, &number);
     if (!rc && write->ticket && link->ack != REP_ACK_QUEUED

@@ -15,11 +15,12 @@ typedef struct flight {
 
 struct rep_stream {
     uint64_t stream_id;
-    pthread_mutex_t mutex; /* all below; see rep_tree.h for the order of locks */
-    pthread_cond_t changed;
+    pthread_mutex_t mutex;  /* all below; see rep_tree.h for the order of locks */
+    pthread_cond_t changed; /* who waits for answers, for room */
+    pthread_cond_t takable; /* the sender: a write mustn't wake all who wait for answers */
     bool open;
     uint64_t attempt;
-    /* The ring. Positions only grow; a byte stands at position % ring_bytes. A barrier needs no
+    /* The ring. Positions only grow until nothing is queued; a byte stands at position % ring_bytes. A barrier needs no
      * reserved room, so the ring is a little larger than the capacity. */
     uint8_t *ring;
     uint64_t ring_bytes;
@@ -42,6 +43,7 @@ struct rep_stream {
     unsigned flight_count;
     /* Barriers: wanted behind `last`; the number of the newest; the one that closed U's epoch. */
     bool barrier_wanted;
+    bool group_wanted; /* by a writer in mode durable: put when no other is on its way */
     uint64_t barrier_number;
     uint64_t barrier_ns;
     uint64_t closing_number;
@@ -62,6 +64,19 @@ static inline uint64_t rep_stream_used(const rep_stream *stream)
 static inline void rep_stream_changed(rep_stream *stream)
 {
     pthread_cond_broadcast(&stream->changed);
+}
+
+/* `mutex` held: there is something to take, or to put a barrier behind. */
+static inline void rep_stream_wake_sender(rep_stream *stream)
+{
+    pthread_cond_broadcast(&stream->takable);
+}
+
+/* `mutex` held: a writer sleeps now that was to see to the sending of what it appended. */
+static inline void rep_stream_nudge(rep_stream *stream)
+{
+    if (stream->taken < stream->last)
+        rep_stream_wake_sender(stream);
 }
 
 /* `mutex` held, room reserved: copies into the ring at the write position, or out of it. */

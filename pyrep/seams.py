@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pyrep.model.ids import SystemId, VolumeId
@@ -54,6 +55,13 @@ class Connection(Protocol):
     def send_frame(self, frame: Buffer) -> None:
         """Send one sealed frame of a stream; its memory is the caller's again on return."""
         ...
+
+    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
+        """Send the small frame that `make` returns, if it goes without waiting; else do nothing.
+
+        `make` isn't called when it wouldn't go. By default nothing ever goes at once.
+        """
+        del make
 
     def send_ack(self, ack: bytes) -> None:
         """Send the numbers of a stream that were applied and made durable."""

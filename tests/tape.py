@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyrep.errors import PathLostError
 from pyrep.model import SystemId
 from pyrep.seams import Buffer
@@ -31,6 +33,9 @@ class Tape:
 
     def send_all(self, *buffers: Buffer) -> None:
         raise AssertionError(buffers)
+
+    def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
+        raise AssertionError(make)
 
     def close(self) -> None:
         self.left = b""

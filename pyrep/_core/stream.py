@@ -79,6 +79,20 @@ class Stream(Owned):
         check(code, "taking a frame")
         return int(out[0])
 
+    def wait_takable(self, timeout_s: float, wake: Wake) -> bool:
+        """Wait until there is a frame to take; return whether there is. Raises as `take_into`."""
+        code = lib.rep_stream_await(self.pointer, deadline_of(timeout_s), wake.pointer)
+        if code == -errno.ETIMEDOUT:
+            return False
+        check(code, "waiting for a frame")
+        return True
+
+    def take_small(self, frame: Pointer, most_bytes: int) -> int:
+        """Take all there is if it makes one frame so small; return its length, else 0."""
+        out = ffi.new("uint64_t *")
+        code = lib.rep_stream_take_small(self.pointer, most_bytes, frame, out)
+        return 0 if code else int(out[0])
+
     def ack(self, attempt: int, received: int, durable: int) -> None:
         """Take the peer's two numbers; those of an older attempt are ignored."""
         code = lib.rep_stream_ack(self.pointer, attempt, received, durable)

@@ -83,6 +83,8 @@ class VolumeCore(Owned):
         # Kept when the volume is closed: whoever comes too late finds it shut.
         self.door = ffi.gc(door[0], lib.rep_door_free)
         self._inside: Pointer = None
+        self.helpers: tuple[Callable[[], None], ...] = ()
+        """Called before a write waits for its mirror: who waits may as well send it."""
 
     def close(self) -> None:
         """Give it up; whoever comes later is told that it is closing."""
@@ -220,6 +222,8 @@ class VolumeCore(Owned):
 
     def _acknowledged(self, ticket: Pointer, ack_timeout_s: float) -> None:
         """Wait for the peers; past the time-out the path counts as lost and the write as marked."""
+        for one in self.helpers:
+            one()
         wake = self.wake.pointer
 
         def wait(deadline: int) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from pyrep.errors import PathLostError
 from pyrep.model.ids import SystemId
 from pyrep.seams import Buffer
 
-__all__ = ["Channel", "Plain", "PlainChannel", "Security", "ended", "lost"]
+__all__ = ["Channel", "Plain", "PlainChannel", "Security", "ended", "is_writable", "lost"]
 
 
 class Channel(Protocol):
@@ -38,6 +40,14 @@ class Channel(Protocol):
 
     def send_all(self, *buffers: Buffer) -> None:
         """Send all of it, in one piece: other senders come before or after.
+
+        Raises:
+            PathLostError: it ended; a part may have gone.
+        """
+        ...
+
+    def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
+        """Send what `make` returns, some KiB, unless that would wait: then `make` isn't called.
 
         Raises:
             PathLostError: it ended; a part may have gone.
@@ -72,6 +82,13 @@ class Security(Protocol):
 def lost(error: OSError) -> PathLostError:
     """Return what to raise for a socket's error."""
     return PathLostError(f"the path was lost: {error.strerror or error}", hint="restore the path")
+
+
+def is_writable(sock: socket.socket) -> bool:
+    """Return whether some KiB can be sent without waiting."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def ended() -> PathLostError:
@@ -122,6 +139,20 @@ class PlainChannel:
                     self._send_several(buffers)
         except OSError as error:
             raise lost(error) from error
+
+    def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
+        """See `Channel`. A socket that is writable has a third of its buffer free."""
+        if not self._sending.acquire(blocking=False):
+            return
+        try:
+            if is_writable(self._sock):
+                buffers = make()
+                if buffers:
+                    self._send_several(buffers)
+        except OSError as error:
+            raise lost(error) from error
+        finally:
+            self._sending.release()
 
     def _send_several(self, buffers: tuple[Buffer, ...]) -> None:
         sent = self._sock.sendmsg(buffers)

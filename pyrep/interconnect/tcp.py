@@ -11,6 +11,7 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from pyrep.errors import PathLostError, PyrepError, WireError
 from pyrep.interconnect.channel import Channel
@@ -99,6 +100,15 @@ class TcpConnection(Connection):
     def send_frame(self, frame: Buffer) -> None:
         """Send one sealed frame; returns when the socket took it."""
         self._data.send_all(seal_envelope(Kind.FRAME, 0, len(frame)), frame)
+
+    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
+        """See `Connection`."""
+
+        def buffers() -> tuple[Buffer, ...]:
+            frame = make()
+            return () if frame is None else (seal_envelope(Kind.FRAME, 0, len(frame)), frame)
+
+        self._data.send_at_once(buffers)
 
     def send_ack(self, ack: bytes) -> None:
         """Send the numbers of a stream."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
-from pyrep.interconnect.channel import Channel, ended, lost
+from pyrep.interconnect.channel import Channel, ended, is_writable, lost
 from pyrep.model.ids import SystemId, check_id
 from pyrep.seams import Buffer
 
@@ -81,6 +81,18 @@ class TlsChannel:
         with self._sending:
             for one in buffers:
                 self._send(memoryview(one))
+
+    def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
+        """See `Channel`."""
+        if not self._sending.acquire(blocking=False):
+            return
+        try:
+            if is_writable(self._sock):
+                self._send(memoryview(b"".join(make())))
+        except (OSError, ValueError) as error:  # ValueError: it was freed
+            raise _lost(error) from error
+        finally:
+            self._sending.release()
 
     def _send(self, view: memoryview) -> None:
         while view:

@@ -63,10 +63,21 @@ static void the_ring_wraps_without_mixing_bytes(void)
             uint64_t length = 1 + check_below(&seed, SIZE - offset);
             CHECK_EQ(put_bytes(r.source, offset, length, round + i), 0);
         }
-        pump(r.stream, r.apply);
+        /* Something stays queued: an empty ring would begin at its front again. */
+        CHECK_EQ(put_chunk(r.source, 0, round), 0);
+        uint64_t queued = stream_info(r.stream).last;
+        while (apply_info(r.apply).applied + 1 < queued && carry(r.stream, r.apply) == 0) {
+            uint64_t applied = apply_info(r.apply).applied;
+            acknowledge(r.stream, applied < queued ? applied : queued - 1, 0);
+        }
+        CHECK(stream_info(r.stream).queued_bytes > 0);
+        if (apply_info(r.apply).applied < queued)
+            CHECK_EQ(carry(r.stream, r.apply), 0);
         CHECK(volumes_equal(r.source, r.target));
     }
     CHECK(stream_info(r.stream).frame_bytes > 2 * CAPACITY);
+    pump(r.stream, r.apply);
+    acknowledge(r.stream, apply_info(r.apply).applied, 0);
     CHECK_EQ(stream_info(r.stream).queued_bytes, 0);
     remote_free(&r);
 }
@@ -401,6 +412,56 @@ static void a_large_write_is_cut_into_records_and_frames(void)
     remote_free(&r);
 }
 
+static void a_small_frame_is_taken_at_once_or_not_at_all(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    const uint64_t whole = REP_FRAME_HEADER_BYTES + REP_RECORD_HEADER_BYTES + CHUNK;
+    uint64_t length = 0;
+    rep_frame_info info;
+    CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), -EAGAIN);
+    CHECK_EQ(rep_stream_await(r.stream, PAST, NULL), -ETIMEDOUT);
+    CHECK_EQ(put_chunk(r.source, 3, 1), 0);
+    CHECK_EQ(rep_stream_take_small(r.stream, whole - 1, frame, &length), -EAGAIN);
+    CHECK_EQ(rep_stream_await(r.stream, PAST, NULL), 0);
+    CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), 0);
+    CHECK_EQ(length, whole);
+    CHECK_EQ(rep_frame_check(frame, length, &info), 0);
+    CHECK_EQ(info.first_number, 1);
+    uint64_t point;
+    CHECK_EQ(rep_stream_cork(r.stream, false, &point), 0);
+    CHECK_EQ(put_chunk(r.source, 4, 1), 0);
+    CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), -EAGAIN);
+    rep_stream_uncork(r.stream);
+    CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), 0);
+    rep_stream_break(r.stream, -EPIPE);
+    CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), -EPIPE);
+    CHECK_EQ(rep_stream_await(r.stream, PAST, NULL), -EPIPE);
+    remote_free(&r);
+}
+
+static void writers_in_mode_durable_share_the_barrier_after_the_one_under_way(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_DURABLE);
+    rep_frame_info info;
+    CHECK_EQ(put_chunk(r.source, 0, 1), 0);
+    CHECK_EQ(rep_stream_wait(r.stream, 1, REP_ACK_DURABLE, PAST, NULL), -ETIMEDOUT);
+    CHECK_EQ(take(r.stream, &info), 0);
+    CHECK_EQ(info.record_count, 2); /* with its barrier */
+    for (uint64_t i = 1; i < 4; i++) {
+        CHECK_EQ(put_chunk(r.source, i, 1), 0);
+        CHECK_EQ(rep_stream_wait(r.stream, 2 + i, REP_ACK_DURABLE, PAST, NULL), -ETIMEDOUT);
+        CHECK_EQ(take(r.stream, &info), 0);
+        CHECK_EQ(info.record_count, 1);
+    }
+    acknowledge(r.stream, 5, 2);
+    CHECK_EQ(take(r.stream, &info), 0);
+    CHECK_EQ(info.first_number, 6);
+    CHECK_EQ(info.record_count, 1); /* one for the three */
+    acknowledge(r.stream, 6, 6);
+    CHECK_EQ(rep_stream_wait(r.stream, 5, REP_ACK_DURABLE, PAST, NULL), 0);
+    remote_free(&r);
+}
+
 static void a_stream_smaller_than_its_least_is_refused(void)
 {
     rep_stream *stream;
@@ -430,6 +491,8 @@ int main(void)
     RUN(a_record_without_reserved_room_is_refused);
     RUN(room_for_a_write_is_given_back_whole);
     RUN(a_large_write_is_cut_into_records_and_frames);
+    RUN(a_small_frame_is_taken_at_once_or_not_at_all);
+    RUN(writers_in_mode_durable_share_the_barrier_after_the_one_under_way);
     RUN(a_stream_smaller_than_its_least_is_refused);
     return 0;
 }

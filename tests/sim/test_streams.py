@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyrep.engine.peer import Peer
 from pyrep.errors import PathLostError
 from pyrep.interconnect.messages import Done, OpenStream, decode_message, encode
@@ -21,6 +23,9 @@ class Far:
 
     def send_frame(self, frame: Buffer) -> None:
         raise PathLostError(f"nobody takes {len(frame)} bytes")
+
+    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
+        """Nothing goes at once."""
 
     def send_ack(self, ack: bytes) -> None:
         raise PathLostError(f"nobody takes {len(ack)} bytes")
