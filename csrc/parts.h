@@ -31,6 +31,9 @@ struct rep_link {
     rep_stream *stream;
     uint32_t channel;
     int ack;
+    _Atomic int congestion;
+    _Atomic int follows; /* ships, with nothing left to copy: its target is a moment of the past */
+    _Atomic int guarded;
     rep_bitmap *pending;
     /* U: the open epoch is unsettled[epoch & 1]. The number only grows: a writer must see that
      * epochs were closed meanwhile, also when an even count of closings brought the same bitmap
@@ -59,6 +62,7 @@ struct rep_volume {
     int link_count;
     _Atomic int fence;
     uint64_t lease;
+    int guards;        /* links that are guarded */
     rep_epoch *epochs; /* ascending; the last one takes the marks */
     int epoch_count;
     uint64_t next_sequence;
@@ -103,6 +107,7 @@ static inline int rep_storage_answer(int rc)
 typedef struct rep_room {
     int count;
     bool acknowledged; /* a stream's mode makes the writer wait for the peer */
+    bool unmirrored;   /* a guarded link broke under the write */
     struct rep_room_entry {
         rep_stream *stream;
         uint64_t bytes;  /* reserved */
@@ -116,6 +121,7 @@ static inline void rep_room_empty(rep_room *room)
 {
     room->count = 0;
     room->acknowledged = false;
+    room->unmirrored = false;
 }
 
 typedef struct rep_write {
@@ -134,9 +140,14 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
                   rep_stream **full, uint64_t *full_bytes);
 int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
                  uint64_t *full_bytes);
+/* A copy's, into its own stream. */
+int rep_room_add_for_copy(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
+                          uint64_t *full_bytes);
 /* Waits, outside every pass, until the empty `room` has these bytes; or 0 when the stream broke. */
 int rep_room_await(rep_room *room, rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
                    rep_wake *wake);
+int rep_room_await_for_copy(rep_room *room, rep_stream *stream, uint64_t bytes,
+                            uint64_t deadline_ns, rep_wake *wake);
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream);
 void rep_room_give_back(rep_room *room);
 
@@ -177,7 +188,6 @@ void rep_volume_prune_epochs(rep_volume *volume);
 int rep_volume_close_gate(rep_volume *volume, rep_tree **tree);
 
 /* false: the ticket is full (nobody has more streams than it has entries). */
-bool rep_ticket_add(rep_ticket *ticket, rep_stream *stream, uint64_t attempt, uint64_t number,
-                    int ack);
+bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, uint64_t number);
 
 #endif

@@ -211,8 +211,8 @@ static int take_room(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
     for (uint64_t at = chunks.first; next_run(link, at, end, &first, &count); at = first + count)
         bytes += count << link->chunk_shift;
     uint64_t pieces = bytes / REP_HOLE_GRAIN;
-    return rep_room_add(&worker->room, link->stream,
-                        rep_stream_room(REP_RECORD_DATA, bytes, pieces), full, full_bytes);
+    return rep_room_add_for_copy(&worker->room, link->stream,
+                                 rep_stream_room(REP_RECORD_DATA, bytes, pieces), full, full_bytes);
 }
 
 static int copy_runs(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t length)
@@ -254,7 +254,7 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
         if (!full)
             return rc;
         /* Perhaps a stream of the target's: its end doesn't end this link. */
-        rc = rep_room_await(&worker->room, full, full_bytes, deadline_ns, wake);
+        rc = rep_room_await_for_copy(&worker->room, full, full_bytes, deadline_ns, wake);
         if (rc)
             return rc;
     }

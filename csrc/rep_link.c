@@ -104,6 +104,7 @@ void rep_link_free(rep_link *link)
     rep_tree *tree;
     int rc = rep_volume_close_gate(volume, &tree);
     stop_shipping(link);
+    volume->guards -= atomic_load(&link->guarded);
     for (int i = 0; i < volume->link_count; i++)
         if (volume->links[i] == link) {
             volume->links[i] = volume->links[--volume->link_count];
@@ -233,6 +234,7 @@ static void stop_working(rep_link *link)
     pthread_mutex_unlock(&link->mutex);
     link->target = NULL;
     link->target_link = NULL;
+    atomic_store(&link->follows, 0);
     atomic_store(&link->broken, 0);
     atomic_store(&link->source_failed, 0);
 }
@@ -357,8 +359,10 @@ static int ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack, b
         link->channel = channel;
         link->ack = ack;
         rc = rep_stream_join(stream, link);
-        if (!rc)
+        if (!rc) {
             link->stream = stream;
+            atomic_store(&link->follows, clean);
+        }
         /* A stream that isn't open leaves a row that marks: nothing is lost by the failure. */
         atomic_store(&link->mode, rc ? REP_LINK_MARK : REP_LINK_SHIP);
     }
@@ -374,6 +378,41 @@ int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
 int rep_link_ship_clean(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
 {
     return ship(link, stream, channel, ack, true);
+}
+
+void rep_link_set_congestion(rep_link *link, int congestion)
+{
+    atomic_store(&link->congestion, congestion);
+}
+
+int rep_link_follow(rep_link *link)
+{
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(link->volume, &tree);
+    if (rc)
+        return rc;
+    if (atomic_load(&link->mode) == REP_LINK_SHIP && !atomic_load(&link->broken)) {
+        if (rep_bitmap_any(link->pending))
+            rc = -EBUSY;
+        else
+            atomic_store(&link->follows, 1);
+    }
+    rep_tree_open_all(&tree, 1);
+    return rc;
+}
+
+int rep_link_guard(rep_link *link, int on)
+{
+    if (atomic_load(&link->guarded) == (on != 0))
+        return 0;
+    rep_tree *tree;
+    int rc = rep_volume_close_gate(link->volume, &tree);
+    if (rc)
+        return rc;
+    link->volume->guards += (on != 0) - atomic_load(&link->guarded);
+    atomic_store(&link->guarded, on != 0);
+    rep_tree_open_all(&tree, 1);
+    return 0;
 }
 
 int rep_link_clean(rep_link *link)

@@ -42,10 +42,12 @@ enum rep_link_mode {
 };
 /* When a synchronous write is acknowledged; QUEUED doesn't wait. */
 enum rep_link_ack { REP_ACK_QUEUED = 0, REP_ACK_RECEIVED = 1, REP_ACK_DURABLE = 2 };
+/* What a host's write does that finds no room in the stream. */
+enum rep_link_congestion { REP_CONGESTION_BLOCK = 0, REP_CONGESTION_PULL_AHEAD = 1 };
 
 typedef struct rep_link_info {
     int mode;
-    int broken;           /* 0, or the negative errno that ended the link's work */
+    int broken; /* 0, or the negative errno that ended the link's work; -EXFULL: pulled ahead */
     int source_failed;    /* broken because its own volume failed: the target is whole */
     uint64_t epoch_start; /* 0: no shared marks belong to it */
     int any_pending;      /* own P only */
@@ -90,6 +92,16 @@ int rep_link_ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack)
 /* The same if nothing is pending, with the gate closed: from the first write on the target follows
  * in order. -EBUSY: something is; the link is as it was. */
 int rep_link_ship_clean(rep_link *link, rep_stream *stream, uint32_t channel, int ack);
+/* What happens when the stream is full; BLOCK at first. Of PULL_AHEAD: until rep_link_follow the
+ * write is marked and the copier sends it, from then on the whole group pulls ahead. Any time. */
+void rep_link_set_congestion(rep_link *link, int congestion);
+/* The end of a copy in SHIP: with the gate closed, nothing is pending, and from here on the target
+ * follows in order. -EBUSY: something is pending, the copy has to go on. 0 in other modes. */
+int rep_link_follow(rep_link *link);
+/* Fence level data: as long as it is on, hosts' writes to the volume fail with -REP_FENCED_MIRROR unless the
+ * link ships and isn't broken. Closes the gate: when it returns, no write of the old rule is under
+ * way. */
+int rep_link_guard(rep_link *link, int on);
 /* Clears P of a link that is IDLE or MARK, and starts a new interval of shared marks: the end of a
  * reverse copy or of a settled copy on its other side. In MARK also U; in IDLE that belongs to the
  * records being applied through it. -EBUSY in other modes. */

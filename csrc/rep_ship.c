@@ -83,6 +83,8 @@ static void break_locked(rep_stream *stream, int cause)
     stream->closing_number = 0;
     stream->late_barrier = false;
     stream->corked = false;
+    rep_stream_drop_ages(stream);
+    rep_stream_note_room(stream);
     rep_stream_changed(stream);
     rep_stream_wake_sender(stream);
 }
@@ -183,7 +185,9 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
         rc = rep_bitmap_set(link->unsettled[atomic_load(&link->epoch) & 1], chunks.first,
                             chunks.count);
     if (!rc) {
+        rep_stream_note_age(stream, stream->last + 1);
         put_shipment(stream, link, what);
+        stream->data_last = stream->last;
         *reserved -= need;
         stream->reserved -= need;
         *attempt = stream->attempt;
@@ -239,6 +243,8 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
         if (!rep_stream_used(stream))
             stream->write_position = stream->take_position = stream->free_position = 0;
         settle(stream);
+        rep_stream_drop_ages(stream);
+        rep_stream_note_room(stream);
         rep_stream_changed(stream);
         if (sender_waits || stream->barrier_wanted)
             rep_stream_wake_sender(stream);
@@ -247,22 +253,24 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
     return rc;
 }
 
-static bool answered(const rep_stream *stream, uint64_t number, int ack)
+static bool answered(const rep_stream *stream, uint64_t number, int ack, bool guarded)
 {
-    if (ack == REP_ACK_QUEUED || (stream->corked && stream->cork_releases))
+    if (ack == REP_ACK_QUEUED || (stream->corked && stream->cork_releases && !guarded))
         return true;
     return (ack == REP_ACK_DURABLE ? stream->durable : stream->received) >= number;
 }
 
-int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t number, int ack,
-                            uint64_t deadline_ns, rep_wake *wake)
+int rep_stream_wait_answer(rep_stream *stream, const rep_ticket_entry *what, uint64_t deadline_ns,
+                           rep_wake *wake)
 {
+    uint64_t number = what->number;
+    int ack = what->ack;
     int rc = 0;
     pthread_mutex_lock(&stream->mutex);
     while (!rc) {
-        if (!stream->open || stream->attempt != attempt)
+        if (!stream->open || stream->attempt != what->attempt)
             rc = -EPIPE;
-        else if (answered(stream, number, ack))
+        else if (answered(stream, number, ack, what->guarded))
             break;
         if (rc)
             break;
@@ -277,6 +285,13 @@ int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t numbe
     }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
+}
+
+int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t number, int ack,
+                            uint64_t deadline_ns, rep_wake *wake)
+{
+    rep_ticket_entry what = {.attempt = attempt, .number = number, .ack = ack};
+    return rep_stream_wait_answer(stream, &what, deadline_ns, wake);
 }
 
 int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadline_ns,
@@ -327,6 +342,11 @@ void rep_stream_info_get(rep_stream *stream, rep_stream_info *out)
         .queued_bytes = rep_stream_used(stream),
         .queued_peak_bytes = stream->queued_peak,
         .frame_bytes = stream->frame_bytes,
+        .received_lag_ns = rep_stream_age_ns(stream, stream->received),
+        .durable_lag_ns = rep_stream_age_ns(stream, stream->durable),
+        .full_ns = rep_stream_full_ns(stream),
+        .pulled = stream->pulled,
+        .pull_count = stream->pull_count,
     };
     pthread_mutex_unlock(&stream->mutex);
 }

@@ -6,6 +6,10 @@
  * Barriers are put in at the end of a frame when somebody asked for one and at least every second
  * while something is unsettled: several waiters share one (group commit).
  *
+ * Full: a host's write that finds no room waits outside its pass; or (rep_link_set_congestion) the
+ * group pulls ahead: every link whose target follows in order breaks with -EXFULL at one point of
+ * the order and marks from then on, while what is queued is still sent.
+ *
  * Cork: from the cut on, nothing past the point is taken (Fig. 4, 420); uncork at 470.
  * When the path is lost rep_stream_break gives up everything unsettled: P |= U in each of its links.
  *
@@ -37,6 +41,12 @@ typedef struct rep_stream_info {
     uint64_t queued_bytes;      /* appended and not yet received */
     uint64_t queued_peak_bytes; /* most since the last cork */
     uint64_t frame_bytes;       /* of all frames ever taken, headers included */
+    uint64_t received_lag_ns; /* age of the oldest record not yet received; at most 10 ms too much,
+                                   or a 128th of it */
+    uint64_t durable_lag_ns;  /* the same of the oldest not yet durable */
+    uint64_t full_ns;         /* for how long, in all, hosts found no room */
+    uint64_t pulled;          /* the last record when the group pulled ahead; 0: it never has */
+    uint64_t pull_count;      /* how often it has */
 } rep_stream_info;
 
 /* A closed stream. capacity_bytes >= 4 MiB, or -EINVAL. -ENOMEM. */
@@ -86,6 +96,13 @@ uint64_t rep_stream_room(uint8_t type, uint64_t length, uint64_t pieces);
  * rep_stream_wait_room, outside every pass); -EPIPE. */
 int rep_stream_reserve(rep_stream *stream, uint64_t bytes);
 void rep_stream_unreserve(rep_stream *stream, uint64_t bytes);
+/* The same two for copies, which take no more than half of the room as long as they find some there
+ * within 50 ms: hosts aren't to find a queue that a copy has filled. */
+int rep_stream_reserve_for_copy(rep_stream *stream, uint64_t bytes);
+int rep_stream_wait_room_for_copy(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
+                                  rep_wake *wake);
+/* The group pulls ahead, see above. Inside a pass. Harmless when the stream isn't open. */
+void rep_stream_pull_ahead(rep_stream *stream);
 /* Waits for room and reserves it. Room is kept for one waiter after the other, of whatever size:
  * a large one doesn't starve behind small ones. -EPIPE, -ETIMEDOUT, -ECANCELED: nothing reserved. */
 int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns, rep_wake *wake);

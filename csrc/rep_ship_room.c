@@ -42,6 +42,27 @@ int rep_stream_reserve(rep_stream *stream, uint64_t bytes)
     int rc = !stream->open ? -EPIPE : has_spare_room(stream, bytes) ? 0 : -EAGAIN;
     if (!rc)
         stream->reserved += bytes;
+    else if (rc == -EAGAIN)
+        rep_stream_note_full(stream);
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+/* Longer, and a copy beside hosts that fill the queue would crawl; shorter, and it would be they
+ * who find it full. */
+#define COPY_PATIENCE_NS 50000000ULL
+
+static bool has_room_for_copy(const rep_stream *stream, uint64_t bytes)
+{
+    return has_spare_room(stream, stream->capacity / 2 + bytes);
+}
+
+int rep_stream_reserve_for_copy(rep_stream *stream, uint64_t bytes)
+{
+    pthread_mutex_lock(&stream->mutex);
+    int rc = !stream->open ? -EPIPE : has_room_for_copy(stream, bytes) ? 0 : -EAGAIN;
+    if (!rc)
+        stream->reserved += bytes;
     pthread_mutex_unlock(&stream->mutex);
     return rc;
 }
@@ -52,6 +73,7 @@ void rep_stream_unreserve(rep_stream *stream, uint64_t bytes)
         return;
     pthread_mutex_lock(&stream->mutex);
     stream->reserved -= bytes;
+    rep_stream_note_room(stream);
     if (stream->room_waiters)
         rep_stream_changed(stream);
     pthread_mutex_unlock(&stream->mutex);
@@ -85,6 +107,28 @@ int rep_stream_wait_room(rep_stream *stream, uint64_t bytes, uint64_t deadline_n
             rep_stream_changed(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
+int rep_stream_wait_room_for_copy(rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
+                                  rep_wake *wake)
+{
+    uint64_t patient = rep_now_ns() + COPY_PATIENCE_NS;
+    uint64_t until = patient < deadline_ns ? patient : deadline_ns;
+    int rc = 0;
+    pthread_mutex_lock(&stream->mutex);
+    stream->room_waiters++;
+    while (!rc && stream->open && !has_room_for_copy(stream, bytes))
+        rc = rep_wait_on(&stream->changed, &stream->mutex, until, wake);
+    stream->room_waiters--;
+    if (!rc && !stream->open)
+        rc = -EPIPE;
+    if (!rc)
+        stream->reserved += bytes;
+    pthread_mutex_unlock(&stream->mutex);
+    /* Then as hosts do, with what becomes free kept for it: a copy ends, however they write. */
+    if (rc == -ETIMEDOUT && until < deadline_ns)
+        rc = rep_stream_wait_room(stream, bytes, deadline_ns, wake);
     return rc;
 }
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "parts.h"
+#include "ship_parts.h"
 
 int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out)
 {
@@ -117,16 +117,16 @@ static rep_ticket_entry *entry_of(rep_ticket *ticket, rep_stream *stream)
     return entry;
 }
 
-bool rep_ticket_add(rep_ticket *ticket, rep_stream *stream, uint64_t attempt, uint64_t number,
-                    int ack)
+bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, uint64_t number)
 {
-    rep_ticket_entry *entry = entry_of(ticket, stream);
+    rep_ticket_entry *entry = entry_of(ticket, link->stream);
     if (!entry)
         return false;
     entry->attempt = attempt;
     entry->number = number;
-    if (ack > entry->ack)
-        entry->ack = ack;
+    entry->guarded |= atomic_load(&link->guarded);
+    if (link->ack > entry->ack)
+        entry->ack = link->ack;
     return true;
 }
 
@@ -136,20 +136,33 @@ int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
         rep_stream_see_sent(ticket->entries[i].stream);
     while (ticket->count) {
         const rep_ticket_entry *entry = &ticket->entries[ticket->count - 1];
-        int rc = rep_stream_wait_attempt(entry->stream, entry->attempt, entry->number, entry->ack,
-                                         deadline_ns, wake);
+        int rc = rep_stream_wait_answer(entry->stream, entry, deadline_ns, wake);
         if (rc && rc != -EPIPE)
             return rc;
+        if (rc)
+            ticket->unmirrored |= entry->guarded;
         ticket->count--;
     }
-    return 0;
+    return ticket->unmirrored ? -REP_FENCED_MIRROR : 0;
 }
 
-void rep_ticket_give_up(rep_ticket *ticket)
+int rep_ticket_give_up(rep_ticket *ticket)
 {
-    for (int i = 0; i < ticket->count; i++)
+    for (int i = 0; i < ticket->count; i++) {
         rep_stream_break_attempt(ticket->entries[i].stream, ticket->entries[i].attempt, -ETIMEDOUT);
+        ticket->unmirrored |= ticket->entries[i].guarded;
+    }
     ticket->count = 0;
+    return ticket->unmirrored ? -REP_FENCED_MIRROR : 0;
+}
+
+int rep_ticket_give_up_room(rep_ticket *ticket)
+{
+    if (!ticket->full)
+        return 0;
+    rep_stream_break_attempt(ticket->full, ticket->full_attempt, -ETIMEDOUT);
+    ticket->full = NULL;
+    return 1;
 }
 
 int rep_volume_make_durable(rep_volume *volume)
@@ -213,7 +226,7 @@ int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
         rep_stream_barrier(link->stream);
         rep_stream_info_get(link->stream, &info);
         if (link->ack == REP_ACK_DURABLE && info.durable < info.last
-            && !rep_ticket_add(ticket, link->stream, info.attempt, info.last, link->ack))
+            && !rep_ticket_add(ticket, link, info.attempt, info.last))
             rc = -ENOBUFS;
     }
     if (rc != -ETIMEDOUT && rc != -ECANCELED)

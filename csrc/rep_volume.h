@@ -32,7 +32,12 @@ REP_API_BEGIN
 enum rep_fence { REP_FENCE_NONE = 0, REP_FENCE_WRITES = 1, REP_FENCE_READS = 2 };
 /* What a fence answers, negated as an errno is. None of them is one: a storage that answers EROFS or
  * EBUSY of its own isn't a fence. */
-enum rep_fenced { REP_FENCED_ROLE = 5001, REP_FENCED_LEASE = 5002, REP_FENCED_READS = 5003 };
+enum rep_fenced {
+    REP_FENCED_ROLE = 5001,
+    REP_FENCED_LEASE = 5002,
+    REP_FENCED_READS = 5003,
+    REP_FENCED_MIRROR = 5004
+};
 
 /* The acknowledgements that a synchronous write still waits for. */
 typedef struct rep_ticket_entry {
@@ -40,10 +45,14 @@ typedef struct rep_ticket_entry {
     uint64_t attempt;
     uint64_t number;
     int ack;
+    int guarded; /* the link's: see rep_link_guard */
 } rep_ticket_entry;
 typedef struct rep_ticket {
     int count;
     rep_ticket_entry entries[8];
+    int unmirrored;   /* a guarded entry's stream broke before it was answered */
+    rep_stream *full; /* where the last call waited for room when its time was over, or NULL */
+    uint64_t full_attempt;
 } rep_ticket;
 
 /* `io` and `tree` stay the caller's and outlive the volume. -ENOMEM. */
@@ -58,7 +67,8 @@ int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t
 /* Write, zero, trim in pieces of at most 1 MiB (64 MiB for zero and trim); *done is how far it got,
  * all of `length` on success. `token`: 0 for hosts, or a lease's. The ticket is added to, never
  * cleared. -ERANGE, -REP_FENCED_ROLE, -REP_FENCED_LEASE, -ETIMEDOUT or -ECANCELED (a wait for gate,
- * range or room ended: bytes from *done on are untouched), errno of the storage as above. */
+ * range or room ended: bytes from *done on are untouched), -REP_FENCED_MIRROR (untouched; or written
+ * and pending, if the link broke just now), errno of the storage as above. */
 int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, uint64_t offset,
                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
                       uint64_t *done);
@@ -72,10 +82,15 @@ int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64
  * flush that failed for somebody else (a settle, the path) after hosts wrote is told here, too. */
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket);
 /* Waits for every entry and empties the ticket. A stream that broke meanwhile counts as answered
- * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. */
+ * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. -REP_FENCED_MIRROR: all are
+ * answered, but a guarded one by its stream's end. */
 int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake);
-/* Breaks the streams of what is still unanswered (a peer past its time-out), and empties it. */
-void rep_ticket_give_up(rep_ticket *ticket);
+/* Breaks the streams of what is still unanswered (a peer past its time-out), and empties it. 0, or
+ * -REP_FENCED_MIRROR as rep_ticket_wait. */
+int rep_ticket_give_up(rep_ticket *ticket);
+/* Breaks the stream that the last write waited for room in until its time was over. 1, or 0: it
+ * waited for something else. */
+int rep_ticket_give_up_room(rep_ticket *ticket);
 
 /* Sets the role fence (rep_fence flags) or the lease's token (0: none). Closes the gate: when it
  * returns, no write of the old rule is under way. -ETIMEDOUT, -ECANCELED. */

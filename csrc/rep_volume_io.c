@@ -12,19 +12,19 @@ typedef struct volume_io {
     rep_wake *wake;
 } volume_io;
 
-static int wait_acknowledged(const volume_io *self, rep_ticket *ticket)
+static uint64_t time_out(const volume_io *self)
+{
+    uint64_t now = rep_now_ns();
+    return self->ack_timeout_ns < REP_NO_DEADLINE - now ? now + self->ack_timeout_ns
+                                                        : REP_NO_DEADLINE;
+}
+
+static int wait_acknowledged(const volume_io *self, rep_ticket *ticket, uint64_t deadline_ns)
 {
     if (!ticket->count)
         return 0;
-    uint64_t now = rep_now_ns();
-    uint64_t deadline_ns =
-        self->ack_timeout_ns < REP_NO_DEADLINE - now ? now + self->ack_timeout_ns : REP_NO_DEADLINE;
     int rc = rep_ticket_wait(ticket, deadline_ns, self->wake);
-    if (rc == -ETIMEDOUT) {
-        rep_ticket_give_up(ticket);
-        rc = 0;
-    }
-    return rc;
+    return rc == -ETIMEDOUT ? rep_ticket_give_up(ticket) : rc;
 }
 
 /* To who knows storage only. */
@@ -37,15 +37,42 @@ static int as_storage(int rc)
         return -EBUSY;
     case -REP_FENCED_READS:
         return -ESTALE;
+    case -REP_FENCED_MIRROR:
+        return -EREMOTEIO;
     default:
         return rc;
     }
 }
 
-static int finish(const volume_io *self, int rc, rep_ticket *ticket)
+typedef int (*wipe)(rep_volume *volume, uint64_t length, uint64_t offset, uint64_t token,
+                    uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket, uint64_t *done);
+
+/* One time-out for each piece, its room and its acknowledgement together; past it the path counts
+ * as lost. A wait for anything else goes on. `clear`
+ * NULL: writes the buffer. */
+static int write_out(const volume_io *self, const uint8_t *buffer, wipe clear, uint64_t length,
+                     uint64_t offset)
 {
-    int waited = wait_acknowledged(self, ticket);
-    return rc ? as_storage(rc) : waited;
+    rep_ticket ticket = {0};
+    uint64_t deadline_ns = time_out(self);
+    uint64_t at = 0;
+    int rc;
+    for (;;) {
+        uint64_t done;
+        rc = clear ? clear(self->volume, length - at, offset + at, self->token, deadline_ns,
+                           self->wake, &ticket, &done)
+                   : rep_volume_pwrite(self->volume, buffer, length - at, offset + at, self->token,
+                                       deadline_ns, self->wake, &ticket, &done);
+        at += done;
+        buffer = buffer ? buffer + done : NULL;
+        if (rc != -ETIMEDOUT)
+            break;
+        if (!done)
+            (void)rep_ticket_give_up_room(&ticket);
+        deadline_ns = time_out(self);
+    }
+    int waited = wait_acknowledged(self, &ticket, deadline_ns);
+    return as_storage(rc ? rc : waited);
 }
 
 static int io_pread(rep_io *io, void *buffer, uint64_t length, uint64_t offset)
@@ -55,39 +82,26 @@ static int io_pread(rep_io *io, void *buffer, uint64_t length, uint64_t offset)
 
 static int io_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offset)
 {
-    const volume_io *self = (volume_io *)io;
-    rep_ticket ticket = {0};
-    uint64_t done;
-    int rc = rep_volume_pwrite(self->volume, buffer, length, offset, self->token, REP_NO_DEADLINE,
-                               self->wake, &ticket, &done);
-    return finish(self, rc, &ticket);
+    return write_out((volume_io *)io, buffer, NULL, length, offset);
 }
 
 static int io_flush(rep_io *io)
 {
     const volume_io *self = (volume_io *)io;
     rep_ticket ticket = {0};
-    return finish(self, rep_volume_flush(self->volume, &ticket), &ticket);
+    int rc = rep_volume_flush(self->volume, &ticket);
+    int waited = wait_acknowledged(self, &ticket, time_out(self));
+    return as_storage(rc ? rc : waited);
 }
 
 static int io_zero(rep_io *io, uint64_t offset, uint64_t length)
 {
-    const volume_io *self = (volume_io *)io;
-    rep_ticket ticket = {0};
-    uint64_t done;
-    int rc = rep_volume_zero(self->volume, length, offset, self->token, REP_NO_DEADLINE, self->wake,
-                             &ticket, &done);
-    return finish(self, rc, &ticket);
+    return write_out((volume_io *)io, NULL, rep_volume_zero, length, offset);
 }
 
 static int io_trim(rep_io *io, uint64_t offset, uint64_t length)
 {
-    const volume_io *self = (volume_io *)io;
-    rep_ticket ticket = {0};
-    uint64_t done;
-    int rc = rep_volume_trim(self->volume, length, offset, self->token, REP_NO_DEADLINE, self->wake,
-                             &ticket, &done);
-    return finish(self, rc, &ticket);
+    return write_out((volume_io *)io, NULL, rep_volume_trim, length, offset);
 }
 
 static int io_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out,

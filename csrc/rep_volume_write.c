@@ -17,15 +17,15 @@ static rep_room_entry *entry_of(rep_room *room, rep_stream *stream)
     return entry;
 }
 
-int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
-                 uint64_t *full_bytes)
+static int add(rep_room *room, rep_stream *stream, uint64_t bytes,
+               int (*reserve)(rep_stream *, uint64_t), rep_stream **full, uint64_t *full_bytes)
 {
     rep_room_entry *entry = entry_of(room, stream);
     if (!entry)
         return -ENOBUFS;
     uint64_t need = entry->needed + bytes; /* of two rows with one stream, the sum */
     if (need > entry->bytes) {
-        int rc = rep_stream_reserve(stream, need - entry->bytes);
+        int rc = reserve(stream, need - entry->bytes);
         if (rc == -EPIPE)
             return 0; /* broken: the link will mark, no room needed */
         if (rc) {
@@ -39,14 +39,37 @@ int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream 
     return 0;
 }
 
-int rep_room_await(rep_room *room, rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
-                   rep_wake *wake)
+int rep_room_add(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
+                 uint64_t *full_bytes)
 {
-    int rc = rep_stream_wait_room(stream, bytes, deadline_ns, wake);
+    return add(room, stream, bytes, rep_stream_reserve, full, full_bytes);
+}
+
+int rep_room_add_for_copy(rep_room *room, rep_stream *stream, uint64_t bytes, rep_stream **full,
+                          uint64_t *full_bytes)
+{
+    return add(room, stream, bytes, rep_stream_reserve_for_copy, full, full_bytes);
+}
+
+static int awaited(rep_room *room, rep_stream *stream, uint64_t bytes, int rc)
+{
     if (rc)
         return rc == -EPIPE ? 0 : rc;
     entry_of(room, stream)->bytes = bytes; /* the room is empty: there is an entry left */
     return 0;
+}
+
+int rep_room_await(rep_room *room, rep_stream *stream, uint64_t bytes, uint64_t deadline_ns,
+                   rep_wake *wake)
+{
+    return awaited(room, stream, bytes, rep_stream_wait_room(stream, bytes, deadline_ns, wake));
+}
+
+int rep_room_await_for_copy(rep_room *room, rep_stream *stream, uint64_t bytes,
+                            uint64_t deadline_ns, rep_wake *wake)
+{
+    return awaited(room, stream, bytes,
+                   rep_stream_wait_room_for_copy(stream, bytes, deadline_ns, wake));
 }
 
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream)
@@ -64,12 +87,29 @@ void rep_room_give_back(rep_room *room)
     rep_room_empty(room);
 }
 
+static int mark(rep_link *link, uint64_t offset, uint64_t length)
+{
+    rep_chunks chunks = rep_chunks_of(link, offset, length);
+    return rep_bitmap_set(link->pending, chunks.first, chunks.count);
+}
+
+/* There is no room for this link, and it doesn't wait. A target that follows keeps the moment that
+ * it is at: nothing of the group may go out behind it. During a copy order is nothing, and the
+ * copier sends what is marked. Then the write needs no room here. */
+static int go_without(rep_link *link, const rep_write *write)
+{
+    if (!atomic_load(&link->follows))
+        return mark(link, write->offset, write->length);
+    rep_stream_pull_ahead(link->stream);
+    return 0;
+}
+
 int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *write,
                   rep_stream **full, uint64_t *full_bytes)
 {
     int rc = 0;
     for (int i = 0; !rc && i < volume->link_count; i++) {
-        const rep_link *link = volume->links[i];
+        rep_link *link = volume->links[i];
         if (link == origin || !rep_link_works(link))
             continue;
         if (atomic_load(&link->mode) == REP_LINK_FORWARD) {
@@ -81,6 +121,10 @@ int rep_room_take(rep_volume *volume, const rep_link *origin, const rep_write *w
             uint64_t bytes = rep_stream_room(write->type, write->length, pieces);
             write->room->acknowledged |= link->ack != REP_ACK_QUEUED;
             rc = rep_room_add(write->room, link->stream, bytes, full, full_bytes);
+            if (rc == -EAGAIN && atomic_load(&link->congestion) == REP_CONGESTION_PULL_AHEAD) {
+                *full = NULL;
+                rc = go_without(link, write);
+            }
         }
     }
     return rc;
@@ -96,12 +140,6 @@ static int put(rep_io *io, const rep_write *write)
     default:
         return rep_storage_answer(rep_io_trim(io, write->offset, write->length));
     }
-}
-
-static int mark(rep_link *link, uint64_t offset, uint64_t length)
-{
-    rep_chunks chunks = rep_chunks_of(link, offset, length);
-    return rep_bitmap_set(link->pending, chunks.first, chunks.count);
 }
 
 /* Every row that marks: its own bit, or one bit for all siblings together. */
@@ -172,7 +210,7 @@ int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset,
     };
     int rc = rep_stream_append(link->stream, link, &what, reserved, &attempt, &number);
     if (!rc && write->ticket && link->ack != REP_ACK_QUEUED
-        && !rep_ticket_add(write->ticket, link->stream, attempt, number, link->ack))
+        && !rep_ticket_add(write->ticket, link, attempt, number))
         rc = -ENOBUFS;
     return rc;
 }
@@ -220,8 +258,11 @@ static void pass_on(rep_link *link, const rep_write *write)
     }
     if (rc && rc != -EPIPE)
         rep_link_break(link, rc);
-    if (rc || atomic_load(&link->broken))
-        (void)mark(link, write->offset, write->length);
+    if (!rc && !atomic_load(&link->broken))
+        return;
+    (void)mark(link, write->offset, write->length);
+    if (atomic_load(&link->guarded))
+        write->room->unmirrored = true;
 }
 
 int rep_volume_write_inside(rep_volume *volume, rep_link *origin, const rep_write *write)
@@ -256,7 +297,24 @@ static int refused(const rep_volume *volume, const entry *who)
         return 0;
     if (atomic_load(&volume->fence) & REP_FENCE_WRITES)
         return -REP_FENCED_ROLE;
-    return volume->lease && volume->lease != who->token ? -REP_FENCED_LEASE : 0;
+    if (volume->lease && volume->lease != who->token)
+        return -REP_FENCED_LEASE;
+    for (int i = 0; volume->guards && i < volume->link_count; i++) {
+        const rep_link *link = volume->links[i];
+        bool ships = atomic_load(&link->mode) == REP_LINK_SHIP && rep_link_works(link);
+        if (atomic_load(&link->guarded) && !ships)
+            return -REP_FENCED_MIRROR;
+    }
+    return 0;
+}
+
+/* Where the writer waited in vain: it may give that stream up. */
+static void note_waited(rep_ticket *ticket, rep_stream *full)
+{
+    rep_stream_info info;
+    rep_stream_info_get(full, &info);
+    ticket->full = full;
+    ticket->full_attempt = info.attempt;
 }
 
 static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wanted,
@@ -285,11 +343,15 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
             atomic_store(&volume->host_wrote, 1);
         if (!rc)
             rc = rep_volume_write_inside(volume, origin, &write);
+        if (!rc && room.unmirrored && who->host)
+            rc = -REP_FENCED_MIRROR; /* the link broke just now: as the next write will be told */
         rep_room_give_back(&room);
         rep_tree_exit(&pass);
         if (!full)
             return rc;
         rc = rep_room_await(&room, full, full_bytes, who->deadline_ns, who->wake);
+        if (rc == -ETIMEDOUT && write.ticket)
+            note_waited(write.ticket, full);
         if (rc)
             return rc;
     }
@@ -303,6 +365,8 @@ static int write_all(rep_volume *volume, rep_link *origin, rep_write *write, con
     uint64_t length = write->length;
     uint64_t most = write->type == REP_RECORD_DATA ? REP_PIECE_BYTES : REP_ZERO_PIECE_BYTES;
     *done = 0;
+    if (write->ticket)
+        write->ticket->full = NULL;
     int rc = rep_io_check(volume->io, offset, length);
     while (!rc && *done < length) {
         uint64_t left = length - *done;

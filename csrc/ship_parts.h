@@ -8,6 +8,14 @@
 /* Frames sent and not yet received; beyond that the sender waits. */
 #define IN_FLIGHT 4096U
 
+/* Samples of when records were appended: enough that an age is known to a 128th. */
+#define AGE_SAMPLES 256U
+
+typedef struct age_sample {
+    uint64_t number; /* a record */
+    uint64_t ns;     /* when it was appended */
+} age_sample;
+
 typedef struct flight {
     uint64_t last_number;
     uint64_t end; /* position behind its last byte */
@@ -53,6 +61,16 @@ struct rep_stream {
     uint64_t point;
     uint64_t queued_peak;
     uint64_t frame_bytes;
+    /* Ages (rep_ship_age.c), of what isn't durable yet. */
+    uint64_t data_last; /* the newest record that isn't a barrier */
+    age_sample ages[AGE_SAMPLES];
+    unsigned age_count;
+    uint64_t age_gap_ns;
+    /* Congestion (rep_ship_congestion.c). */
+    uint64_t full_since_ns; /* a host found no room, and there has been none since; 0: there is */
+    uint64_t full_ns;
+    uint64_t pulled;
+    uint64_t pull_count;
     rep_link *links;
 };
 
@@ -79,10 +97,23 @@ static inline void rep_stream_nudge(rep_stream *stream)
         rep_stream_wake_sender(stream);
 }
 
+/* All with `mutex` held. `number` was appended just now; what is durable needs no age any more; the
+ * age of the oldest record behind `answered`. */
+void rep_stream_note_age(rep_stream *stream, uint64_t number);
+void rep_stream_drop_ages(rep_stream *stream);
+uint64_t rep_stream_age_ns(const rep_stream *stream, uint64_t answered);
+/* A host found no room; perhaps there is some again. */
+void rep_stream_note_full(rep_stream *stream);
+void rep_stream_note_room(rep_stream *stream);
+uint64_t rep_stream_full_ns(const rep_stream *stream);
+
 /* `mutex` held, room reserved: copies into the ring at the write position, or out of it. */
 void rep_stream_ring_put(rep_stream *stream, const void *data, uint64_t length);
 void rep_stream_ring_get(const rep_stream *stream, uint64_t position, void *data, uint64_t length);
 void rep_stream_put_record(rep_stream *stream, const rep_record *record);
+/* As rep_stream_wait_attempt; of a guarded entry a cut's release is no answer. */
+int rep_stream_wait_answer(rep_stream *stream, const rep_ticket_entry *what, uint64_t deadline_ns,
+                           rep_wake *wake);
 /* `mutex` held: a barrier behind everything appended so far, unless nothing was since the last. */
 void rep_stream_want_barrier(rep_stream *stream);
 

@@ -356,13 +356,13 @@ static void a_row_that_has_sent_something_is_not_believed_to_go_onto_a_blank_tar
 static void one_chunk_waits_for_one_chunks_room(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
-    CHECK_EQ(rep_stream_reserve(r.stream, CAPACITY - 2 * CHUNK), 0);
+    CHECK_EQ(rep_stream_reserve(r.stream, CAPACITY / 2 - 2 * CHUNK), 0);
     pend(r.row, 5, 1);
     rep_copier *copier;
     rep_copy_progress progress = {0};
     CHECK_EQ(rep_copier_new(r.row, 1, &copier), 0);
     CHECK_EQ(rep_copier_run(copier, 0, UINT64_MAX, PAST, NULL, &progress), 0);
-    rep_stream_unreserve(r.stream, CAPACITY - 2 * CHUNK);
+    rep_stream_unreserve(r.stream, CAPACITY / 2 - 2 * CHUNK);
     rep_copier_free(copier);
     remote_free(&r);
 }
