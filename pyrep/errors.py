@@ -25,6 +25,7 @@ __all__ = [
     "HostAgentError",
     "InUseError",
     "InvalidArgumentError",
+    "MirrorLostError",
     "MissingLibraryError",
     "NeedsRecoveryError",
     "NoSpaceError",
@@ -152,6 +153,16 @@ class FencedError(PyrepError):
     """Hosts are kept off this volume while a restore runs (INV-5)."""
 
     exit_code = 13
+
+
+class MirrorLostError(PyrepError):
+    """A write failed because its remote mirror can't be reached (fence level data).
+
+    Nothing was written; or, if the mirror was lost in the middle of it, perhaps, at this side
+    alone, and it is pending.
+    """
+
+    exit_code = 14
 
 
 class PathLostError(PyrepError):

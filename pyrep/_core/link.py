@@ -48,6 +48,11 @@ class LinkInfo:
     any_pending: bool
     any_unsettled: bool
 
+    @property
+    def pulled_ahead(self) -> bool:
+        """Whether it left a full stream, with all of its group, at one point."""
+        return self.broken == errno.EXFULL
+
 
 class LinkCore(Owned):
     """One row of a volume at work."""
@@ -157,6 +162,27 @@ class LinkCore(Owned):
     def _works_on(self, target: LinkCore | Stream | None) -> None:
         """Keep alive what the link passes writes on to; one that marks may have it to settle."""
         self.handle.keep("work", target.handle if target else None)
+
+    def pull_ahead(self, *, when_full: bool) -> None:
+        """Let writes that find no room go on, marked; else they wait."""
+        ahead, block = lib.REP_CONGESTION_PULL_AHEAD, lib.REP_CONGESTION_BLOCK
+        lib.rep_link_set_congestion(self.pointer, ahead if when_full else block)
+
+    def follow(self) -> bool:
+        """End a copy that ships: from here on the target follows in order, if nothing is pending.
+
+        Returns:
+            False: something is pending, the copy has to go on.
+        """
+        code = lib.rep_link_follow(self.pointer)
+        if code == -errno.EBUSY:
+            return False
+        check(code, self._what)
+        return True
+
+    def guard(self, *, on: bool) -> None:
+        """Fail hosts' writes unless the link ships (fence level data)."""
+        check(lib.rep_link_guard(self.pointer, int(on)), self._what)
 
     def clean(self) -> None:
         """Forget everything pending: both sides are known to be equal."""

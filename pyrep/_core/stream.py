@@ -29,7 +29,11 @@ class Ack(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
-    """State of an outgoing stream. Numbers of records; sizes in bytes."""
+    """State of an outgoing stream. Numbers of records; sizes in bytes.
+
+    The lags are ages of the oldest record that isn't received, or durable, yet. `full_s` is how
+    long, in all, hosts found no room. `pulled`: the last record when the group last pulled ahead.
+    """
 
     open: bool
     corked: bool
@@ -41,6 +45,11 @@ class StreamInfo:
     queued_bytes: int
     queued_peak_bytes: int
     frame_bytes: int
+    received_lag_s: float
+    durable_lag_s: float
+    full_s: float
+    pulled: int
+    pull_count: int
 
 
 class Stream(Owned):
@@ -135,6 +144,11 @@ class Stream(Owned):
             queued_bytes=out.queued_bytes,
             queued_peak_bytes=out.queued_peak_bytes,
             frame_bytes=out.frame_bytes,
+            received_lag_s=out.received_lag_ns / 1e9,
+            durable_lag_s=out.durable_lag_ns / 1e9,
+            full_s=out.full_ns / 1e9,
+            pulled=out.pulled,
+            pull_count=out.pull_count,
         )
 
 

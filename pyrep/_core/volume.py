@@ -25,7 +25,13 @@ from pyrep._core.native import (
 )
 from pyrep._core.tree import Tree
 from pyrep._core.wake import Wake
-from pyrep.errors import CancelledError, FencedError, OutOfRangeError, PyrepError
+from pyrep.errors import (
+    CancelledError,
+    FencedError,
+    MirrorLostError,
+    OutOfRangeError,
+    PyrepError,
+)
 
 __all__ = [
     "Fence",
@@ -53,6 +59,13 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+
+
+def _new_ticket() -> Pointer:
+    """Return this thread's ticket, with nothing in it."""
+    ticket = _scratch.ticket
+    ticket.count = ticket.unmirrored = 0
+    return ticket
 
 
 pwrite_at_once: Callable[[Pointer, bytes, int, int, int], int] = lib.rep_door_pwrite
@@ -123,7 +136,10 @@ class VolumeCore(Owned):
             raise self._refusal(code, "reading", offset, len(target))
 
     def pwrite(self, data: Buffer, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
-        """Write `data`; return when its synchronous mirrors have acknowledged, or were given up."""
+        """Write `data`; return when its synchronous mirrors have acknowledged, or were given up.
+
+        `ack_timeout_s` is for each piece (1 MiB), its wait for room and for acknowledgement.
+        """
         # Bytes go to C as they are; making a buffer object of them first costs a quarter of the
         # call.
         source = data if type(data) is bytes else ffi.from_buffer(data)
@@ -208,20 +224,30 @@ class VolumeCore(Owned):
             raise self._refusal(code, verb, offset, length)
 
     def _write_inside(self, call: Callable[[int, int, Pointer], int], ack_timeout_s: float) -> int:
-        ticket, out = _scratch.ticket, _scratch.done
-        ticket.count = 0
+        ticket, out = _new_ticket(), _scratch.done
         done = 0
+        end_s = time.monotonic() + ack_timeout_s
         while True:
             code = call(done, time.monotonic_ns() + SLICE_NS, out)
             done += out[0]
             if code != -errno.ETIMEDOUT:
                 break
+            if out[0]:
+                end_s = time.monotonic() + ack_timeout_s
+            elif time.monotonic() >= end_s and lib.rep_ticket_give_up_room(ticket):
+                # A queue that takes nothing for so long is a path that is lost.
+                end_s = time.monotonic() + ack_timeout_s
         if ticket.count:
-            self._acknowledged(ticket, ack_timeout_s)
+            waited = self._acknowledged(ticket, max(end_s - time.monotonic(), 0.0))
+            code = code or waited
         return code
 
-    def _acknowledged(self, ticket: Pointer, ack_timeout_s: float) -> None:
-        """Wait for the peers; past the time-out the path counts as lost and the write as marked."""
+    def _acknowledged(self, ticket: Pointer, ack_timeout_s: float) -> int:
+        """Wait for the peers; past the time-out the path counts as lost and the write as marked.
+
+        Returns:
+            0; or -REP_FENCED_MIRROR: a guarded mirror was lost meanwhile.
+        """
         for one in self.helpers:
             one()
         wake = self.wake.pointer
@@ -231,22 +257,22 @@ class VolumeCore(Owned):
 
         code = in_slices(wait, ack_timeout_s)
         if code == -errno.ETIMEDOUT:
-            lib.rep_ticket_give_up(ticket)
-        elif code:
-            ticket.count = 0
+            return int(lib.rep_ticket_give_up(ticket))
+        if code and code != -lib.REP_FENCED_MIRROR:
             raise error_of(code, f"waiting for the mirror of volume {self.name}")
+        return code
 
     def flush(self, *, ack_timeout_s: float) -> None:
         """Make the volume durable, and its mirrors in mode durable too."""
-        ticket = _scratch.ticket
-        ticket.count = 0
+        ticket = _new_ticket()
         self.enter()
         try:
             check(lib.rep_volume_flush(self.pointer, ticket), f"flushing volume {self.name}")
-            if ticket.count:
-                self._acknowledged(ticket, ack_timeout_s)
+            code = self._acknowledged(ticket, ack_timeout_s) if ticket.count else 0
         finally:
             self.leave()
+        if code:
+            raise self._refusal(code, "flushing", 0, self.size_bytes)
 
     def _refusal(self, code: int, verb: str, offset: int, length: int) -> PyrepError:
         what = f"{verb} volume {self.name}"
@@ -262,6 +288,12 @@ class VolumeCore(Owned):
                 return FencedError(
                     f"cannot go on {what}: it is the target of a pair or a generation",
                     hint="write to the pair's source, or dissolve the pair",
+                )
+            case lib.REP_FENCED_MIRROR:
+                return MirrorLostError(
+                    f"cannot go on {what}: its remote mirror can't be reached, and its fence level "
+                    f"is data",
+                    hint="restore the path; or split the pair to go on without the mirror",
                 )
             case lib.REP_FENCED_LEASE:
                 return FencedError(

@@ -221,6 +221,16 @@ class Client:
                         f"pair {pair_id} isn't {wanted} after {timeout_s:g} s"
                     ) from error
 
+    def sync_pairs(self, *pair_ids: str, **options: str | float | None) -> Job:
+        """Begin to wait until everything written before is at the secondary.
+
+        Args:
+            pair_ids: remote pairs.
+            options: group, until (received, durable), timeout_s.
+        """
+        body = {"pair_ids": list(pair_ids), **_given(options)}
+        return Job.from_json(self._post("pairs", "sync", body=body))
+
     def group(self, group: str) -> Json:
         """Return a consistency group: the status of its worst member, and its members."""
         return self._get("groups", group)

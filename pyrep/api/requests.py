@@ -27,6 +27,7 @@ __all__ = [
     "VerifyGeneration",
     "WaitFor",
     "WaitForJob",
+    "WaitForMarker",
     "WriteAt",
 ]
 
@@ -108,6 +109,15 @@ class WaitFor(Asked, frozen=True, kw_only=True):
 
     statuses: list[str] = []
     timeout_s: float = 0.0
+
+
+class WaitForMarker(Asked, frozen=True, kw_only=True):
+    """Pairs, a group or both; see `StorageSystem.wait_marker`."""
+
+    pair_ids: list[str] = []
+    group: str | None = None
+    until: str = "durable"
+    timeout_s: float | None = None
 
 
 class Annotate(Asked, frozen=True, kw_only=True):

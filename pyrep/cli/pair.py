@@ -9,10 +9,12 @@ import click
 from rich.console import Console
 
 from pyrep.api import Json
-from pyrep.cli.following import perform, waiting
-from pyrep.cli.quantities import age, size
+from pyrep.cli.following import follow, perform, waiting
+from pyrep.cli.quantities import age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
+from pyrep.errors import PathLostError, PyrepError, RefusedError, TimedOutError
+from pyrep.model import format_bytes
 
 __all__ = ["PAIR_COLUMNS", "pair", "pair_row"]
 
@@ -25,12 +27,18 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     ("cause", "cause"),
     ("direction", "direction"),
     ("pending", "pending_bytes"),
+    ("behind", "behind"),
     ("consistent", "target_consistent"),
     ("group", "group_id"),
     ("ack", "ack"),
 )
 _PAIR = click.argument("pair_id", metavar="PAIR")
 _STATUSES = ("SIMPLEX", "COPY", "DUPLEX", "SPLIT")
+_SYNC_ERRORS: dict[str, type[PyrepError]] = {
+    "timed out": TimedOutError,
+    "changed": RefusedError,
+    "broken": PathLostError,
+}
 _FORCES = ("inconsistent_source", "inconsistent_left")
 
 
@@ -42,7 +50,19 @@ def pair_row(told: Json) -> dict[str, Any]:
         "direction": "reverse" if reverse else None,
         "target_consistent": None if told.get("target_consistent") else False,
         "pending_bytes": told.get("pending_bytes") or None,
+        "behind": _behind(told),
     }
+
+
+def _behind(told: Json) -> str | None:
+    """Return how far the secondary is behind; and that it won't catch up."""
+    lag = told.get("lag") or {}
+    said = []
+    if lag.get("records"):
+        said.append(f"{format_bytes(lag['queued_bytes'])}, {format_duration(lag['received_s'])}")
+    if told.get("converges") is False:
+        said.append("does not converge")
+    return "; ".join(said) or None
 
 
 @click.group()
@@ -216,6 +236,51 @@ def dissolve(session: Session, *, pair_id: str, force: str | None, without_peer:
     """End a pair; both volumes keep what they hold and are SIMPLEX."""
     session.client.dissolve_pair(pair_id, force=force, without_peer=without_peer or None)
     session.say({"pair_id": pair_id, "status": "SIMPLEX"}, f"pair {pair_id} is dissolved")
+
+
+@command(pair, "sync", example="pair sync 100a.1 --timeout 30")
+@click.argument("pair_ids", metavar="[PAIR...]", nargs=-1)
+@click.option("--group", help="All pairs of this consistency group.")
+@click.option(
+    "--until",
+    type=click.Choice(["received", "durable"]),
+    default="durable",
+    show_default=True,
+    help="Where it has to be: there, or there on stable storage.",
+)
+@click.option("--timeout", "timeout_s", type=age, help="Longest wait: 90, 10m, 2h.")
+def sync(
+    session: Session,
+    *,
+    pair_ids: Sequence[str],
+    group: str | None,
+    until: str,
+    timeout_s: float | None,
+) -> None:
+    """Wait until all that was written before this command is at the secondary.
+
+    Per pair it says done, timed out, changed (somebody split or turned the pair) or broken (the
+    path or a volume failed), and ends with the worst one's exit status: 0, 21, 5, 20.
+    """
+    job = session.client.sync_pairs(*pair_ids, group=group, until=until, timeout_s=timeout_s)
+    result = follow(session, job)
+    rows = [{"pair_id": one, "outcome": how} for one, how in result["pairs"].items()]
+    session.show(
+        result,
+        lambda console: print_table(
+            console,
+            (("pair", "pair_id"), ("what was written", "outcome")),
+            rows,
+            nothing="no pairs",
+        ),
+    )
+    bad = [one["pair_id"] for one in rows if one["outcome"] == result["outcome"]]
+    error = _SYNC_ERRORS.get(result["outcome"])
+    if error is not None:
+        raise error(
+            f"not everything written is at the secondary of {', '.join(bad)}: {result['outcome']}",
+            hint="pyrep pair show says more",
+        )
 
 
 @command(pair, "wait", example="pair wait 100a.1 --for DUPLEX --timeout 10m")

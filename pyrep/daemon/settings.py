@@ -79,6 +79,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     copy_ceiling_bytes_s: Annotated[int, Meta(gt=0)] | None = None
     copy_floor_bytes_s: Annotated[int, Meta(gt=0)] | None = None
     copy_workers: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    converge_window_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    converge_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
 
 
 class HostSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,8 +11,9 @@ from pyrep.engine.checkup import (
 )
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.kept import KeptGeneration
+from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
-from pyrep.engine.pair import Pair, PairState
+from pyrep.engine.pair import Lag, Pair, PairState
 from pyrep.engine.retain import RetentionReport
 from pyrep.engine.system import StorageSystem, connect
 from pyrep.engine.verify import DamagedExtent, VerifyResult
@@ -28,6 +29,8 @@ __all__ = [
     "Digests",
     "Finding",
     "KeptGeneration",
+    "Lag",
+    "MarkerOutcome",
     "Options",
     "Pair",
     "PairState",

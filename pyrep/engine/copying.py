@@ -26,10 +26,13 @@ def copying(
     def work(job: CopyJob) -> None:
         start_s = time.monotonic()
         job.total_bytes = link.pending.count() * link.chunk_bytes
-        with Copier(link, workers=job.workers) as copier:
-            if onto_blank:
-                copier.expect_blank()
-            _Crew(job, link, copier).run()
+        while True:
+            with Copier(link, workers=job.workers) as copier:
+                if onto_blank:
+                    copier.expect_blank()
+                _Crew(job, link, copier).run()
+            if link.follow():
+                break  # else hosts wrote what found no room, and left it to the copy
         job.sent_s = time.monotonic() - start_s
         finish(job)
 

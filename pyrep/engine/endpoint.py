@@ -233,6 +233,7 @@ class SystemEndpoint:
             peer = self._peer_of(connection)
             for pair_id, code in peer.take_ack(decode_plain(ack, StreamAck)):
                 _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
+                self._remote.failures.note_peer_failed(pair_id)
                 self._state.background(f"split {pair_id}", self._remote.failures.refresh)
 
     # --- commands --------------------------------------------------------------------------------

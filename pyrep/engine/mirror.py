@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyrep._core import Bitmap, BitmapFile, LinkCore
+from pyrep.engine.convergence import Convergence
 from pyrep.engine.copyjob import CopyJob
 from pyrep.model import PairId, Row, VolumeId
 
@@ -23,6 +24,7 @@ class Mirror:
         file: the pending bitmap's file; marked open as long as the system is.
         job: the copy that runs out of this side, if one does.
         failed: whether storage failed under the last one, and the row doesn't say so yet.
+        convergence: of the copy that runs to a remote volume.
     """
 
     row: Row
@@ -30,6 +32,7 @@ class Mirror:
     file: BitmapFile
     job: CopyJob | None = None
     failed: bool = False
+    convergence: Convergence | None = None
 
     @property
     def key(self) -> MirrorKey:

@@ -22,6 +22,7 @@ from pyrep.engine.backing import identity_of, open_backing, recognise, refused
 from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.options import BadBitmap, ChangedBacking
+from pyrep.engine.roles import guard_of
 from pyrep.engine.state import LiveVolume, SystemState
 from pyrep.engine.store import new_data_id, remove_files
 from pyrep.errors import BackingChangedError, BitmapFileError, InUseError, NotFoundError
@@ -361,6 +362,7 @@ def _set_remote_mode(mirror: Mirror) -> None:
     row = mirror.row
     if row.is_source or row.status is PairStatus.SPLIT:
         mirror.link.mark()
+    mirror.link.guard(on=guard_of(row) is not False)
 
 
 def close_rows(state: SystemState) -> None:

@@ -43,6 +43,8 @@ _LEAST = {
     "copy_wait_s": 0,
     "hold_max_ms": 0,
     "digest_rate_bytes_s": 0,
+    "converge_window_s": 0,
+    "converge_share": 0,
 }
 
 
@@ -67,6 +69,10 @@ class Options:
         digest_rate_bytes_s: most that is read for digests in the background; 0: no limit.
         copy_rate: bounds of every copy that this system leads, unless a command names others.
         copy_workers: threads of a local copy; one to a remote volume does with one.
+        converge_window_s: for how long it is looked at whether a copy to a remote volume comes to
+            its end.
+        converge_share: of that time, the share in which hosts found the queue full from which on
+            the pair doesn't converge: `PairState.converges`, and a warning in the log.
         host_agents: what runs on the hosts, per volume of this system.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -79,6 +85,8 @@ class Options:
     hold_max_ms: float = 500.0
     copy_rate: CopyRate = field(default_factory=CopyRate)
     copy_workers: int = 2
+    converge_window_s: float = 10.0
+    converge_share: float = 0.5
     digests: Digests = Digests.AFTER_BACKUP
     digest_rate_bytes_s: int = 0
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
 from pyrep.interconnect.frames import seal
 from pyrep.interconnect.messages import StreamAck
-from pyrep.model import AckPoint, GroupId, PairId, SystemId
+from pyrep.model import AckPoint, Congestion, FenceLevel, GroupId, PairId, SystemId
 from pyrep.seams import Buffer, Connection
 
 __all__ = ["Outlet", "ack_of", "stream_id_of"]
@@ -40,6 +40,11 @@ def stream_id_of(sender: SystemId, group_id: GroupId) -> int:
 def ack_of(ack: AckPoint | None) -> Ack:
     """Return the core's word for an acknowledgement point."""
     return _ACKS[ack or AckPoint.RECEIVED]
+
+
+def _guard(mirror: Mirror) -> None:
+    if mirror.row.fence_level is FenceLevel.DATA and mirror.row.is_primary:
+        mirror.link.guard(on=True)
 
 
 class Outlet:
@@ -149,11 +154,15 @@ class Outlet:
         """
         channel = self._enter(mirror)
         mirror.link.ship(self.stream, channel, ack_of(mirror.row.ack))
+        _guard(mirror)
 
     def ship_clean(self, mirror: Mirror) -> bool:
         """Do the same if nothing is pending in the row; return whether."""
         channel = self._enter(mirror)
-        return mirror.link.ship_clean(self.stream, channel, ack_of(mirror.row.ack))
+        ships = mirror.link.ship_clean(self.stream, channel, ack_of(mirror.row.ack))
+        if ships:
+            _guard(mirror)
+        return ships
 
     def _enter(self, mirror: Mirror) -> int:
         channel = self.channel(mirror.row.pair_id)
@@ -161,6 +170,7 @@ class Outlet:
         volume = mirror.link.volume
         if self.help not in volume.helpers:
             volume.helpers = (*volume.helpers, self.help)
+        mirror.link.pull_ahead(when_full=mirror.row.congestion is Congestion.PULL_AHEAD)
         return channel
 
     def take_ack(self, ack: StreamAck) -> list[tuple[PairId, int]]:
@@ -176,6 +186,28 @@ class Outlet:
                 failed.append((pair_id, code))
         self.stream.ack(ack.attempt, ack.received, ack.durable)
         return failed
+
+    def await_answer(self, number: int, ack: Ack, *, timeout_s: float, wake: Wake) -> None:
+        """Wait for a record, as long as the peer goes on answering: a backlog may be long.
+
+        Raises:
+            TimedOutError: no answer for `timeout_s`. PathLostError, CancelledError.
+        """
+        before = None
+        while True:
+            info = self.stream.info()
+            now = (info.received, info.durable)
+            if now == before:
+                raise TimedOutError(
+                    f"the peer hasn't answered the stream of group {self.group_id} for "
+                    f"{timeout_s:g} s"
+                )
+            before = now
+            try:
+                self.stream.wait(number, ack, timeout_s=timeout_s, wake=wake)
+            except TimedOutError:
+                continue
+            return
 
     def drain(self, *, timeout_s: float, wake: Wake, links: list[LinkCore]) -> None:
         """Wait until everything sent so far is durable at the peer, and settled here.

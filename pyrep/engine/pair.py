@@ -13,10 +13,12 @@ from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
+from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError, TimedOutError
 from pyrep.model import (
+    AckPoint,
     CopyPace,
     CopyRate,
     Direction,
@@ -31,9 +33,26 @@ from pyrep.model import (
 )
 from pyrep.model.situation import Force
 
-__all__ = ["Pair", "PairState"]
+__all__ = ["Lag", "Pair", "PairState"]
 
 _POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far a remote pair's secondary is behind: what is in the queue of the pair's group.
+
+    Attributes:
+        queued_bytes: bytes of records that the secondary hasn't received, headers included.
+        records: how many these are.
+        received_s: age of the oldest of them, in seconds; 0: there is none.
+        durable_s: age of the oldest record that isn't known to be on stable storage there.
+    """
+
+    queued_bytes: int
+    records: int
+    received_s: float
+    durable_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +67,10 @@ class PairState:
         pending_count: chunks pending in this side's row.
         pending_bytes: the same in bytes, the last chunk counted whole.
         unsettled: whether something sent isn't known to be durable at the target.
+        lag: how far the secondary is behind, of a remote pair whose PVOL is here; None while its
+            stream isn't open. What is pending comes on top.
+        converges: False while a copy to the secondary runs that may not end, because hosts write
+            as fast as the path takes it (`Options.converge_share`).
     """
 
     status: PairStatus
@@ -57,6 +80,8 @@ class PairState:
     pending_count: int = 0
     pending_bytes: int = 0
     unsettled: bool = False
+    lag: Lag | None = None
+    converges: bool = True
 
 
 class Pair:
@@ -113,6 +138,7 @@ class Pair:
         """Return the pair's state at this moment."""
         self._local.breaks.refresh()
         self._remote.failures.refresh()
+        self._remote.congestion.refresh()
         with self._state.control:
             self._state.check_open()
             if not self._state.table.pair_rows(self._pair_id):
@@ -128,7 +154,38 @@ class Pair:
                 pending_count=count,
                 pending_bytes=count * row.chunk_bytes,
                 unsettled=mirror.link.info().any_unsettled,
+                lag=self._lag(row),
+                converges=mirror.convergence is None or mirror.convergence.converges,
             )
+
+    def _lag(self, row: Row) -> Lag | None:
+        peer = self._state.peers.get(row.pair_system_id) if row.is_primary else None
+        outlet = peer.known_outlet(row.group_id) if peer and row.group_id else None
+        info = outlet.stream.info() if outlet else None
+        if info is None or not info.open:
+            return None
+        return Lag(
+            queued_bytes=info.queued_bytes,
+            records=info.last - info.received,
+            received_s=info.received_lag_s,
+            durable_s=info.durable_lag_s,
+        )
+
+    def wait_marker(
+        self,
+        *,
+        until: AckPoint = AckPoint.DURABLE,
+        timeout_s: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> MarkerOutcome:
+        """Wait until everything written before this call is at the secondary.
+
+        As `StorageSystem.wait_marker`, of this pair.
+        """
+        found = self._remote.markers.wait(
+            [self._pair_id], until=until, timeout_s=timeout_s, cancel=cancel
+        )
+        return found[self._pair_id]
 
     def pending(self) -> BitMap:
         """Return the indices of the chunks pending on this side, marks shared with siblings too.

@@ -11,8 +11,10 @@ from typing import Any
 from pyrep._core import CutItem, CutVerb, LinkCore, group_cut
 from pyrep.engine.decide import Judge
 from pyrep.engine.local import LocalPairs
+from pyrep.engine.marker import Markers
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.peer import Peer
+from pyrep.engine.remote_congestion import RemoteCongestion
 from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
@@ -61,6 +63,8 @@ class RemotePairs:
         failures: volumes that failed.
         copies: resyncs.
         resumes: what a path's loss and return do.
+        markers: whether what was written is there.
+        congestion: what a full queue does.
     """
 
     def __init__(self, state: SystemState, local: LocalPairs, judge: Judge) -> None:
@@ -70,6 +74,8 @@ class RemotePairs:
         self.failures = RemoteFailures(state, self.line)
         self.copies = RemoteCopies(state, local, judge, self.line, self.failures)
         self.resumes = RemoteResumes(state, self.line, self.copies)
+        self.markers = Markers(state, self.line)
+        self.congestion = RemoteCongestion(state, self.line, self.copies)
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -97,6 +103,8 @@ class RemotePairs:
 
         def check() -> None:
             self._judge.check_create_remote(name, pvol, source, target, chunk_bytes)
+            if group_id is not None:
+                self._check_one_policy(name, system_id, group_id, congestion)
 
         with state.control:
             live = state.volume(pvol)
@@ -136,6 +144,20 @@ class RemotePairs:
             except PathLostError as error:
                 _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
         return pair_id
+
+    def _check_one_policy(
+        self, name: str, system_id: SystemId, group_id: GroupId, congestion: Congestion
+    ) -> None:
+        """A group has one queue: it pulls ahead as a whole, or its order would be lost."""
+        for one in self._state.mirrors.values():
+            row = one.row
+            same = row.is_primary and (row.pair_system_id, row.group_id) == (system_id, group_id)
+            if same and row.congestion is not congestion:
+                raise RefusedError(
+                    f"{name}: group {group_id} has congestion policy {row.congestion}, not "
+                    f"{congestion}: pair {row.pair_id}",
+                    hint=f"create it with congestion {row.congestion}, or in another group",
+                )
 
     def _create_both(
         self, peer: Peer, asked: CreatePair, row: Row, check: Callable[[], None]

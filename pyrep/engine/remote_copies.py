@@ -315,6 +315,7 @@ class RemoteCopies:
         self._line.peer(mirror).unbind_link(mirror.link)
         mirror.link.clean()
         self._line.ship(mirror)
+        mirror.link.follow()  # nothing is pending, and hosts are kept off
         with state.control:
             self._line.check_ships(mirror)
             state.change(

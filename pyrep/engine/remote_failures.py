@@ -9,7 +9,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, NotFoundError
-from pyrep.model import PairStatus, SplitCause
+from pyrep.model import PairId, PairStatus, SplitCause
 
 __all__ = ["RemoteFailures"]
 
@@ -39,14 +39,23 @@ class RemoteFailures:
                 if self._has_failed(mirror):
                     self._note_failed(mirror)
 
+    def note_peer_failed(self, pair_id: PairId) -> None:
+        """A volume of the secondary failed; the link is broken by now."""
+        with self._state.control:
+            for mirror in self._state.mirrors.values():
+                if mirror.row.pair_id == pair_id and mirror.row.cause is SplitCause.CONGESTED:
+                    mirror.failed = True
+
     def _has_failed(self, mirror: Mirror) -> bool:
         row = mirror.row
-        if not row.is_remote or not row.is_source or row.status is PairStatus.SPLIT or mirror.job:
+        if not row.is_remote or not row.is_source or mirror.job:
             return False
+        if row.status is PairStatus.SPLIT:  # what was queued still goes there
+            return mirror.failed and row.cause is SplitCause.CONGESTED
         if mirror.failed:
             return True
         info = mirror.link.info()
-        if info.mode is not LinkMode.SHIP or not info.broken:
+        if info.mode is not LinkMode.SHIP or not info.broken or info.pulled_ahead:
             return False
         peer = self._state.peers.get(row.pair_system_id)
         outlet = peer.known_outlet(row.group_id) if peer and row.group_id else None

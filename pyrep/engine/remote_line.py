@@ -80,9 +80,8 @@ class RemoteLine:
         """Everything sent up to now is durable at the peer: its own bits may go."""
         last = outlet.stream.info().last
         outlet.stream.barrier()
-        outlet.stream.wait(
-            last, Ack.DURABLE, timeout_s=self._state.options.ack_timeout_s, wake=job.wake
-        )
+        timeout_s = self._state.options.ack_timeout_s
+        outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
 
     def check_ships(self, mirror: Mirror) -> None:
         """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""
@@ -117,7 +116,7 @@ class RemoteLine:
             last = outlet.stream.info().last
             outlet.stream.barrier()
             timeout_s = self._state.options.ack_timeout_s
-            outlet.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=self._state.wake)
+            outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=self._state.wake)
         except PathLostError as error:
             _log.info("pair.drain pair=%s path lost: %s", mirror.row.pair_id, error)
 

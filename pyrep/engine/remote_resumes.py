@@ -8,6 +8,7 @@ import logging
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies, resumes_forward
 from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.roles import guard_of
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import NotFoundError, PathLostError, PyrepError
 from pyrep.interconnect.messages import KnownPairs, PairFacts, ReadPair
@@ -46,6 +47,7 @@ class RemoteResumes:
                 if state.mirrors.get(mirror.key) is not mirror:
                     continue  # dissolved meanwhile: no operation is held here
                 mirror.link.mark()
+                mirror.link.guard(on=guard_of(mirror.row) is not False)
                 if mirror.row.status is PairStatus.DUPLEX:
                     state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyrep._core import Fence
-from pyrep.model import Direction, PairStatus, Row, SplitCause
+from pyrep.model import Direction, FenceLevel, PairStatus, Row, SplitCause
 
-__all__ = ["role_fence"]
+__all__ = ["guard_of", "role_fence"]
 
 _HOST_MAY_WRITE = {SplitCause.REQUESTED}
 
@@ -27,6 +27,23 @@ def role_fence(rows: Iterable[Row], *, holds_generation: bool) -> Fence:
     for row in rows:
         fence |= _of_row(row)
     return fence
+
+
+def guard_of(row: Row) -> bool | None:
+    """Return whether hosts' writes to a row's volume fail while it doesn't ship (fence level data).
+
+    None: as it is. A copy that begins switches it on when its row ships, so that no write fails
+    between the command and that moment; one that waits for its path has it on.
+    """
+    if row.fence_level is FenceLevel.NEVER or not row.is_primary:
+        return False
+    match row.status:
+        case PairStatus.SPLIT:
+            return row.cause is not None and row.cause.is_error
+        case PairStatus.DUPLEX:
+            return True
+        case _:
+            return None
 
 
 def _of_row(row: Row) -> Fence:

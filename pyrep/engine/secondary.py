@@ -343,7 +343,7 @@ class SecondarySide:
         last = outlet.stream.info().last
         outlet.stream.barrier()
         timeout_s = self._state.options.ack_timeout_s
-        outlet.stream.wait(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
+        outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
 
     def reverse_progress(self, peer: Peer, asked: ReverseProgress) -> CopyFacts:
         """Tell how far the copy is, after a moment or at its end; its error is raised."""
@@ -403,7 +403,7 @@ class SecondarySide:
         if outlet is not None and outlet.stream.info().open:
             last = outlet.stream.info().last
             timeout_s = self._state.options.ack_timeout_s
-            outlet.stream.wait(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
+            outlet.await_answer(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
 
     def _end_job(self, mirror: Mirror) -> None:
         job = self._jobs.get(mirror.row.pair_id)

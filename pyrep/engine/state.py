@@ -20,7 +20,7 @@ from pyrep._core import Io, VolumeCore, Wake
 from pyrep.engine.backing import Backing
 from pyrep.engine.mirror import Mirror, MirrorKey
 from pyrep.engine.options import Options
-from pyrep.engine.roles import role_fence
+from pyrep.engine.roles import guard_of, role_fence
 from pyrep.engine.store import BitmapStore
 from pyrep.engine.trees import Trees
 from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PyrepError
@@ -223,6 +223,9 @@ class SystemState:
                         row.status,
                         row.cause,
                     )
+                guard = guard_of(row)
+                if guard is not None:
+                    mirror.link.guard(on=guard)
             self.refence({row.volume_id for row in rows})
 
     def change(self, mirror: Mirror, **columns: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
 from pyrep.engine.digester import Digester
@@ -21,6 +22,7 @@ from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.local import LocalPairs
+from pyrep.engine.marker import MarkerOutcome, require_pairs
 from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.opening import (
     copies_to_resume,
@@ -340,6 +342,41 @@ class StorageSystem:
         """Return a pair that this system holds a side of. NotFoundError names those there are."""
         self._state.mirror(PairId(pair_id))
         return Pair(self._state, PairId(pair_id), self._local, self._remote)
+
+    def wait_marker(
+        self,
+        *pair_ids: str,
+        group: str | None = None,
+        until: AckPoint = AckPoint.DURABLE,
+        timeout_s: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[PairId, MarkerOutcome]:
+        """Wait until everything written before this call is at the secondary.
+
+        A pair in COPY is waited for until it is DUPLEX. What was pulled ahead of isn't in order, so
+        that a pair that is SPLIT is broken, or was changed, at once. It may be called again.
+
+        Args:
+            pair_ids: remote pairs whose PVOL is here.
+            group: also all pairs of this consistency group.
+            until: RECEIVED there, or DURABLE.
+            timeout_s: seconds; None waits for ever.
+            cancel: ends the wait; nothing else.
+
+        Returns:
+            What became of it, per pair.
+
+        Raises:
+            RefusedError: a pair is local, or its PVOL is at the other system.
+            NotFoundError: there is no such pair or group, or nothing was named.
+            CancelledError: `cancel`, or the system is closing.
+        """
+        ids = [PairId(one) for one in pair_ids]
+        if group is not None:
+            rows = [one.row for one in self.pairs()]
+            ids += [one.pair_id for one in rows if one.group_id == group and one.is_primary]
+        require_pairs(ids)
+        return self._remote.markers.wait(ids, until=until, timeout_s=timeout_s, cancel=cancel)
 
     def pairs(self) -> tuple[Pair, ...]:
         """Return all pairs that this system holds a side of."""

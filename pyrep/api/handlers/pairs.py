@@ -14,10 +14,11 @@ from pyrep.api.requests import (
     SplitOne,
     SplitSeveral,
     WaitFor,
+    WaitForMarker,
 )
 from pyrep.api.routes import Answers, Site, route
 from pyrep.api.shapes import generation_json, one_of, pair_json, plain
-from pyrep.engine import Cancel, CopyJob, ProgressCallback
+from pyrep.engine import Cancel, CopyJob, MarkerOutcome, ProgressCallback
 from pyrep.errors import InvalidArgumentError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
@@ -41,6 +42,7 @@ __all__ = [
     "resync_pair",
     "split_pair",
     "split_pairs",
+    "sync_pairs",
     "wait_for_pair",
 ]
 
@@ -95,6 +97,26 @@ def get_pair(site: Site, pair: str, _: Nothing) -> Json:
 def split_pairs(site: Site, asked: SplitSeveral) -> Json:
     """Split several pairs at one point."""
     return _generation(site.system.split_pairs(asked.pair_ids, label=asked.label))
+
+
+@route("POST", "/pairs/sync", WaitForMarker, answers=Answers.JOB)
+def sync_pairs(site: Site, asked: WaitForMarker) -> RunningJob:
+    """Wait until everything written before is at the secondary; a job with the outcomes."""
+    until = one_of(AckPoint, asked.until)
+    what = f"wait for what was written, of {', '.join(asked.pair_ids) or f'group {asked.group}'}"
+
+    def work(_: ProgressCallback, cancel: Cancel) -> Json:
+        found = site.system.wait_marker(
+            *asked.pair_ids,
+            group=asked.group,
+            until=until,
+            timeout_s=asked.timeout_s,
+            cancel=cancel,
+        )
+        worst = max(found.values(), key=list(MarkerOutcome).index)
+        return {"outcome": worst.value, "pairs": {one: how.value for one, how in found.items()}}
+
+    return site.jobs.start(what, work)
 
 
 @route("POST", "/pairs/{pair}/split", SplitOne)
