@@ -1,0 +1,155 @@
+"""Fence level data: no write is acknowledged that the secondary doesn't have."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrep.engine import Options, Pair, Volume
+from pyrep.errors import DeviceError, MirrorLostError
+from pyrep.model import AckPoint, FenceLevel, PairStatus, SplitCause
+from pyrep.testing import check_covered, wait_until
+from rig import LONG_S, Rig, content, equal, fill, row_of
+
+
+def fenced_pair(rig: Rig, ack: AckPoint = AckPoint.RECEIVED) -> Pair:
+    return rig.remote(ack=ack, fence_level=FenceLevel.DATA)
+
+
+def check_refused(volume: Volume) -> None:
+    """Every kind of write fails, and changes nothing."""
+    before = content(volume)
+    writes: list[Callable[[], object]] = [
+        lambda: volume.pwrite(b"x" * 5000, 4096),
+        lambda: volume.zero(4096, 0),
+        lambda: volume.trim(4096, 0),
+    ]
+    for write in writes:
+        with pytest.raises(MirrorLostError, match="105a") as caught:
+            write()
+        assert caught.value.exit_code == 14
+        assert caught.value.hint
+    with volume.io() as io, pytest.raises(DeviceError):
+        io.pwrite(b"x", 0)
+    assert content(volume) == before
+    volume.flush()
+
+
+@pytest.mark.parametrize("ack", [AckPoint.RECEIVED, AckPoint.DURABLE])
+def test_a_lost_path_fences_until_it_is_back(rig: Rig, ack: AckPoint) -> None:
+    pair = fenced_pair(rig, ack)
+    fill(rig.pvol, 2)
+    rig.path.cut()
+    pending = pair.status().pending_count
+    check_refused(rig.pvol)
+    assert pair.status().pending_count == pending
+    assert equal(rig.pvol, rig.spvol)
+    rig.path.connect()
+    rig.both(pair, PairStatus.DUPLEX)
+    fill(rig.pvol, 3)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_it_fences_after_a_restart_before_the_path_is_up(rig: Rig) -> None:
+    pair = fenced_pair(rig)
+    for crash in (False, True):
+        rig.reopen("100a", crash=crash)
+        check_refused(rig.pvol)
+        rig.reconnect()
+        rig.both(pair, PairStatus.DUPLEX)
+        fill(rig.pvol, 4)
+        assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_requested_split_is_no_failure(rig: Rig) -> None:
+    pair = fenced_pair(rig)
+    pair.split()
+    fill(rig.pvol, 2)
+    rig.path.cut()
+    fill(rig.pvol, 3)
+    rig.reopen("100a")
+    fill(rig.pvol, 4)
+    rig.reconnect()
+    assert row_of(rig.a, pair).cause is SplitCause.REQUESTED
+    job = rig.a.pair(pair.pair_id).resync()
+    assert job is not None
+    job.wait(LONG_S)
+    rig.path.cut()
+    check_refused(rig.pvol)
+
+
+def test_a_split_lets_hosts_go_on_without_the_mirror(rig: Rig) -> None:
+    pair = fenced_pair(rig)
+    rig.path.cut()
+    check_refused(rig.pvol)
+    pair.split()
+    fill(rig.pvol, 2)
+    assert pair.status().pending_count > 0
+    check_covered(rig.a, rig.b)
+
+
+def test_hosts_write_while_it_is_copied_and_not_while_the_copy_waits_for_its_path(
+    rig: Rig,
+) -> None:
+    pair = fenced_pair(rig)
+    pair.split()
+    fill(rig.pvol, 2)
+    rig.path.stall()
+    job = pair.resync()
+    assert job is not None
+    host = threading.Thread(target=fill, args=(rig.pvol, 3))
+    host.start()
+    rig.path.resume()
+    host.join()
+    job.wait(LONG_S)
+    assert equal(rig.pvol, rig.spvol)
+    pair.split()
+    fill(rig.pvol, 4)
+    rig.path.stall()
+    pair.resync()
+    assert pair.status().status is PairStatus.COPY
+    rig.path.cut()
+    check_refused(rig.pvol)
+    rig.reopen("100a")
+    check_refused(rig.pvol)
+    rig.reconnect()
+    rig.both(pair, PairStatus.DUPLEX)
+    fill(rig.pvol, 5)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_dissolved_pair_fences_nobody(rig: Rig) -> None:
+    pair = fenced_pair(rig)
+    rig.path.cut()
+    check_refused(rig.pvol)
+    pair.dissolve(without_peer=True)
+    fill(rig.pvol, 2)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    rig.options["100a"] = Options(ack_timeout_s=0.3)
+    yield rig.build()
+    rig.close()
+
+
+def test_a_write_that_is_not_acknowledged_in_time_is_an_error_and_pending(hasty: Rig) -> None:
+    pair = fenced_pair(hasty)
+    hasty.path.stall()
+    with pytest.raises(MirrorLostError):
+        hasty.pvol.pwrite(b"perhaps written here", 0)
+    wait_until(lambda: row_of(hasty.a, pair).cause is SplitCause.PATH_LOST)
+    check_covered(hasty.a, hasty.b)
+    check_refused(hasty.pvol)
+
+
+def test_fence_level_never_lets_it_go_on(hasty: Rig) -> None:
+    pair = hasty.remote()
+    hasty.path.stall()
+    hasty.pvol.pwrite(b"marked", 0)
+    wait_until(lambda: row_of(hasty.a, pair).cause is SplitCause.PATH_LOST)
+    assert pair.status().pending_count > 0
