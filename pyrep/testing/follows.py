@@ -60,6 +60,7 @@ class Events:
         crashed: one of its systems ended uncleanly.
         path_was_lost: the path was down at some moment.
         device_failed: one of its volumes failed.
+        congested: hosts may have found the queue of its group full (policy pull-ahead).
     """
 
     is_remote: bool
@@ -67,6 +68,7 @@ class Events:
     crashed: bool = False
     path_was_lost: bool = False
     device_failed: bool = False
+    congested: bool = False
 
 
 def reachable(place: Place, events: Events) -> set[Place]:
@@ -105,5 +107,7 @@ def _ends_of_duplex(events: Events) -> Iterator[Place]:
         yield _SPLIT, SplitCause.UNCLEAN, _FORWARD
     if events.is_remote and events.path_was_lost:
         yield _SPLIT, SplitCause.PATH_LOST, _FORWARD
+    if events.is_remote and events.congested:
+        yield _SPLIT, SplitCause.CONGESTED, _FORWARD
     if not events.is_remote:
         yield _SPLIT, SplitCause.PROTECT, _FORWARD

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pyrep.model import AckPoint, Direction, PairStatus, SplitCause
+from pyrep.model import AckPoint, Direction, FenceLevel, PairStatus, SplitCause
 from pyrep.testing.content import BLOCK_BYTES, Content, HostWrite
 from pyrep.testing.follows import Asked, Events, Facts, reachable
 
@@ -22,7 +22,7 @@ VolumeName = tuple[str, str]
 """System id and volume id."""
 
 _DUPLEX, _SPLIT = PairStatus.DUPLEX, PairStatus.SPLIT
-_AFTER_DUPLEX = {SplitCause.PATH_LOST, SplitCause.UNCLEAN}
+_AFTER_DUPLEX = {SplitCause.PATH_LOST, SplitCause.UNCLEAN, SplitCause.CONGESTED}
 
 
 class ModelError(AssertionError):
@@ -37,6 +37,7 @@ class ReferencePair:
     pvol: VolumeName
     svol: VolumeName
     ack: AckPoint | None = None
+    fence_level: FenceLevel = FenceLevel.NEVER
     here: Facts = field(default_factory=lambda: Facts(status=PairStatus.COPY))
     there: Facts = field(default_factory=lambda: Facts(status=PairStatus.COPY))
 
@@ -44,6 +45,12 @@ class ReferencePair:
     def is_remote(self) -> bool:
         """Whether its volumes are in two systems."""
         return self.pvol[0] != self.svol[0]
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether fence level data keeps hosts off the PVOL: the pair was split by an error."""
+        cause = self.here.cause
+        return self.fence_level is FenceLevel.DATA and cause is not None and cause.is_error
 
     def facts_at(self, name: VolumeName) -> Facts:
         """Return what the row of one of its volumes says."""
@@ -147,10 +154,12 @@ class Reference:
         return True
 
     def takes_host_writes(self, name: VolumeName) -> bool:
-        """Whether hosts may write (INV-4, INV-5)."""
+        """Whether hosts may write (INV-4, INV-5, fence level data), as far as pairs' facts say."""
         if self.holder(name) is not None:
             return False
         for pair in self.pairs.values():
+            if name == pair.pvol and pair.is_fenced:
+                return False
             if name not in {pair.pvol, pair.svol} or pair.target_at(name) != name:
                 continue
             facts = pair.facts_at(name)
@@ -220,6 +229,7 @@ class Reference:
         asked: Mapping[str, Asked] | None = None,
         crashed: Iterable[str] = (),
         path_was_lost: bool = False,
+        congested: bool = False,
         device_failed: Iterable[VolumeName] = (),
         frozen: Mapping[str, Mapping[VolumeName, Content]] | None = None,
     ) -> None:
@@ -230,6 +240,7 @@ class Reference:
             asked: the commands that were accepted since, by pair.
             crashed: systems that ended uncleanly since.
             path_was_lost: whether the path was down at some moment since.
+            congested: whether hosts may have found a queue full since.
             device_failed: volumes that failed since.
             frozen: content of new generations that isn't what their SVOLs held before (a backup
                 copied into them first).
@@ -247,6 +258,7 @@ class Reference:
                 asked=commands.get(pair_id),
                 crashed=bool({pair.pvol[0], pair.svol[0]} & crashed),
                 path_was_lost=path_was_lost,
+                congested=congested,
                 device_failed=bool({pair.pvol, pair.svol} & failed),
             )
             self._take_facts(pair, here or pair.here, there or pair.there, events)

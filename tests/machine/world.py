@@ -5,13 +5,22 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyrep.workflows  # noqa: F401  # systems that are opened answer the workflows' commands
 from pyrep._core import Stream
 from pyrep.engine import Options, StorageSystem, connect
-from pyrep.model import AckPoint, GenerationState, GroupId, PairStatus, Row, SystemId
+from pyrep.model import (
+    AckPoint,
+    Congestion,
+    FenceLevel,
+    GenerationState,
+    GroupId,
+    PairStatus,
+    Row,
+    SystemId,
+)
 from pyrep.testing import (
     Asked,
     Content,
@@ -46,6 +55,7 @@ LOCAL = {
     SPVOLS[0]: ("106b", "107b"),
     SPVOLS[1]: ("206b", "207b"),
 }
+QUEUE_BYTES = 4 << 20
 _MEMORY = Path("/dev/shm")  # noqa: S108  # losing power is the double's part; here fsync is free
 _HELD = {GenerationState.COMPLETE, GenerationState.UNCONFIRMED}
 
@@ -58,6 +68,8 @@ class Shape:
     remote_chunk_bytes: int = 8192
     local_chunk_bytes: int = 8192
     ack: AckPoint = AckPoint.RECEIVED
+    congestion: Congestion = Congestion.BLOCK
+    fence_level: FenceLevel = FenceLevel.NEVER
     volatile: bool = False
     simulated: int | None = None
     """The seed of a simulated path; None: the one in process."""
@@ -89,9 +101,10 @@ class World:
         self._make()
 
     def _options(self, system_id: str) -> Options:
+        options = Options(ack_timeout_s=60.0, queue_bytes=QUEUE_BYTES)
         if not self.shape.volatile:
-            return Options(ack_timeout_s=60.0)
-        return Options(ack_timeout_s=60.0, storage=self.storage[system_id])
+            return options
+        return replace(options, storage=self.storage[system_id])
 
     def _make(self) -> None:
         shape = self.shape
@@ -108,10 +121,18 @@ class World:
                 svol[1],
                 group="g",
                 ack=shape.ack,
+                congestion=shape.congestion,
+                fence_level=shape.fence_level,
                 chunk_bytes=shape.remote_chunk_bytes,
             )
             self.reference.add_pair(
-                ReferencePair(pair_id=made.pair_id, pvol=pvol, svol=svol, ack=shape.ack)
+                ReferencePair(
+                    pair_id=made.pair_id,
+                    pvol=pvol,
+                    svol=svol,
+                    ack=shape.ack,
+                    fence_level=shape.fence_level,
+                )
             )
         wait_quiet(*self.open_systems())
         for source, svols in LOCAL.items():
@@ -256,7 +277,7 @@ class World:
         }
         return Observed(sides=sides, generations=generations)
 
-    def observe(self) -> None:
+    def observe(self, *, congested: bool = False) -> None:
         """Let the reference take over what the systems say at this moment."""
         for system in self.open_systems():
             for pair in system.pairs():
@@ -266,6 +287,7 @@ class World:
             asked=self._asked,
             crashed=self._crashed,
             path_was_lost=self._path_was_lost,
+            congested=congested,
             device_failed=self._failed,
             frozen=self._frozen,
         )

@@ -13,15 +13,26 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 
-from machine.world import PVOLS, SPVOLS, Shape, World
+from machine.world import PVOLS, QUEUE_BYTES, SPVOLS, Shape, World
 from pyrep.errors import (
     BusyError,
+    FencedError,
+    MirrorLostError,
     PathLostError,
     PyrepError,
     RefusedError,
     WorkflowError,
 )
-from pyrep.model import AckPoint, Direction, GenerationState, PairStatus, WorkflowState
+from pyrep.model import (
+    AckPoint,
+    Congestion,
+    Direction,
+    FenceLevel,
+    GenerationState,
+    PairStatus,
+    SplitCause,
+    WorkflowState,
+)
 from pyrep.testing import (
     Asked,
     Content,
@@ -31,6 +42,7 @@ from pyrep.testing import (
     ReferencePair,
     SimulatedPath,
     VolumeName,
+    check_covered,
     check_one_point,
     wait_until,
 )
@@ -55,11 +67,17 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.draw = random.Random(seed)
+        ack = self.draw.choice(list(AckPoint))
+        congestion = self.draw.choice(list(Congestion))
+        is_async = ack is AckPoint.QUEUED
+        fenced = not is_async and congestion is Congestion.BLOCK
         self.shape = Shape(
             size_bytes=SIZE_BYTES,
             remote_chunk_bytes=self.draw.choice([4096, 8192, 65536]),
             local_chunk_bytes=self.draw.choice([4096, 16384]),
-            ack=self.draw.choice(list(AckPoint)),
+            ack=ack,
+            congestion=congestion,
+            fence_level=self.draw.choice(list(FenceLevel)) if fenced else FenceLevel.NEVER,
             volatile=self.draw.random() < 0.5,
             simulated=seed,
         )
@@ -69,6 +87,9 @@ class Simulation:
             self.write: 8,
             self.write_at_the_secondary: 2,
             self.write_under_a_fault: 8,
+            self.write_while_fenced: 2,
+            # One synchronous host waits for its acknowledgement, and fills no queue.
+            self.write_too_much: 3 if is_async and congestion is Congestion.PULL_AHEAD else 0,
             self.split: 4,
             self.resync: 6,
             self.resync_under_a_fault: 5,
@@ -137,9 +158,10 @@ class Simulation:
             for other in self.world.reference.pairs.values()
         )
 
-    def random_write(self) -> HostWrite:
+    def random_write(self, length: int | None = None) -> HostWrite:
         """Return a write, sometimes of zeros, sometimes at the end."""
-        length = self.draw.choice([1, 512, 4096, 5000, 65536, 100_000])
+        if length is None:
+            length = self.draw.choice([1, 512, 4096, 5000, 65536, 100_000])
         at_end = self.draw.random() < 0.1
         offset = SIZE_BYTES - length if at_end else self.draw.randrange(SIZE_BYTES - length)
         zeros = self.draw.random() < 0.1
@@ -197,9 +219,72 @@ class Simulation:
 
     def plan(self) -> list[Planned]:
         """Return writes to the PVOLs that take some."""
-        takes = [one for one in PVOLS if self.world.reference.takes_host_writes(one)]
+        takes = [one for one in PVOLS if self.takes(one)]
         count = self.draw.randint(1, 6) if takes else 0
         return [(self.draw.choice(takes), self.random_write()) for _ in range(count)]
+
+    def takes(self, pvol: VolumeName) -> bool:
+        """Whether a PVOL takes host writes: with fence level data, while its mirror does."""
+        return self.world.reference.takes_host_writes(pvol) and not self.is_fenced(pvol)
+
+    def is_fenced(self, pvol: VolumeName) -> bool:
+        """Whether fence level data keeps hosts off: by its status, or because the path is down."""
+        (pair,) = (one for one in self.remote_pairs() if one.pvol == pvol)
+        runs = pair.here.status is not PairStatus.SPLIT
+        return pair.is_fenced or (
+            pair.fence_level is FenceLevel.DATA and runs and not self.path.is_up
+        )
+
+    def write_while_fenced(self) -> None:
+        """Write to a PVOL that fence level data keeps hosts off: nothing changes."""
+        for name in filter(self.is_fenced, PVOLS):
+            write = self.random_write()
+            try:
+                self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+            except (MirrorLostError, FencedError):
+                continue
+            raise AssertionError(f"{name} took a write that its mirror doesn't have")
+
+    def write_too_much(self) -> None:
+        """Write more than the queue takes: the group pulls ahead, and comes back by itself.
+
+        What its SVOLs' mirrors keep before they are copied into is one point for the whole group.
+        """
+        reference, pairs = self.world.reference, self.remote_pairs()
+        duplex = all(one.here.status is PairStatus.DUPLEX for one in pairs)
+        if not self.path.is_up or not duplex or not all(self.takes(one) for one in PVOLS):
+            return
+        before = {one.svol: reference.content(one.svol).copy() for one in pairs}
+        svols = {one.pvol: one.svol for one in pairs}
+        known = self.known_generations()
+        plan = [
+            (self.draw.choice(PVOLS), self.random_write(60_000))
+            for _ in range(2 * QUEUE_BYTES // 60_000)
+        ]
+        self.path.stall()
+        self.host(plan, beside=False)
+        self.world.observe(congested=True)
+        for one in self.remote_pairs():
+            assert one.here.cause is SplitCause.CONGESTED, one
+        check_covered(*self.world.open_systems())
+        for name, write in plan:
+            reference.write(name, write)
+        self.path.resume()
+        self.world.settle()
+        found = {
+            self.pair_of(svol).pvol: self.world.live(svol)
+            for generation_id, members in self.world.observed().generations.items()
+            if generation_id not in known
+            for svol in members
+        }
+        shipped = [(svols[name], write) for name, write in plan]
+        if found:
+            count = check_one_point(before, shipped, found)
+            self.note(f"  {count} of {len(plan)} before the point, {sorted(found)}")
+            assert 0 < count < len(plan)
+            for svol, write in shipped[:count]:
+                reference.write(svol, write)
+        self.world.observe(congested=True)
 
     def do_writes(self, plan: list[Planned], *, armed: bool) -> None:
         """Do the writes; after a fault each group's SVOLs hold the same prefix of them."""
@@ -211,8 +296,9 @@ class Simulation:
         beside = self.draw.random() < 0.5
         if armed:
             self.arm([Kind.FRAME, Kind.ACK])
-        self.host(plan, beside=beside)
+        refused = self.host(plan, beside=beside)
         self.come_to_rest()
+        plan = [one for one in plan if one not in refused or self.is_written(one)]
         if self.path.is_up or not remote:
             for name, write in plan:
                 reference.write(name, write)
@@ -231,16 +317,33 @@ class Simulation:
         for name, write in plan:
             reference.write(name, write)
 
-    def host(self, plan: list[Planned], *, beside: bool) -> None:
-        """Do writes one after the other; `beside`: those of each volume by a host of its own."""
+    def is_written(self, one: Planned) -> bool:
+        """Whether a write that ended in an error is in its volume all the same."""
+        (name, write) = one
+        held = self.world.live(name)[write.offset : write.offset + len(write.data)]
+        return held == write.data
+
+    def host(self, plan: list[Planned], *, beside: bool) -> list[Planned]:
+        """Do writes one after the other; `beside`: those of each volume by a host of its own.
+
+        Returns:
+            The writes that fence level data has refused; a host stops at its first. That one may
+            have been written, the others weren't tried.
+        """
+        refused: list[Planned] = []
 
         def one_host(mine: list[Planned]) -> None:
-            for name, write in mine:
-                self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+            for number, (name, write) in enumerate(mine):
+                try:
+                    self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
+                except MirrorLostError:
+                    assert self.shape.fence_level is FenceLevel.DATA
+                    refused.extend(mine[number:])
+                    return
 
         if not beside:
             one_host(plan)
-            return
+            return refused
         hosts = [
             threading.Thread(target=one_host, args=([one for one in plan if one[0] == name],))
             for name in PVOLS
@@ -249,6 +352,7 @@ class Simulation:
             each.start()
         for each in hosts:
             each.join()
+        return refused
 
     def write_at_the_secondary(self) -> None:
         """Write to an SPVOL, if it takes it."""
