@@ -16,7 +16,7 @@ static uint64_t coarse_ns(void)
 /* Every second one stays. A longer backlog is known less finely, in proportion. */
 static void thin(rep_stream *stream)
 {
-    for (unsigned i = 1; 2 * i < stream->age_count; i++)
+    for (size_t i = 1; 2 * i < stream->age_count; i++)
         stream->ages[i] = stream->ages[2 * i];
     stream->age_count = (stream->age_count + 1) / 2;
     stream->age_gap_ns *= 2;
