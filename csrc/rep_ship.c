@@ -298,9 +298,11 @@ int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadl
                     rep_wake *wake)
 {
     pthread_mutex_lock(&stream->mutex);
-    uint64_t attempt = stream->attempt;
+    /* Who asks isn't a host that a cut lets go: 410 waits so for its point. */
+    rep_ticket_entry what = {
+        .attempt = stream->attempt, .number = number, .ack = ack, .guarded = 1};
     pthread_mutex_unlock(&stream->mutex);
-    return rep_stream_wait_attempt(stream, attempt, number, ack, deadline_ns, wake);
+    return rep_stream_wait_answer(stream, &what, deadline_ns, wake);
 }
 
 int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point)

@@ -71,8 +71,8 @@ int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, 
 int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable);
 /* Asks for a barrier behind everything appended so far. */
 void rep_stream_barrier(rep_stream *stream);
-/* Waits until `number`, one that was given out, is acknowledged (REP_ACK_*). -EPIPE: the stream
- * broke. */
+/* Waits until `number`, one that was given out, is acknowledged (REP_ACK_*); a cut's release is no
+ * acknowledgement. -EPIPE: the stream broke. */
 int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadline_ns,
                     rep_wake *wake);
 /* Lets go what a cut has corked. Harmless when it isn't corked. */
@@ -117,7 +117,7 @@ void rep_stream_see_sent(rep_stream *stream);
 /* A link joins or leaves; gate of its volume closed. */
 int rep_stream_join(rep_stream *stream, rep_link *link);
 void rep_stream_leave(rep_stream *stream, rep_link *link);
-/* As rep_stream_wait, for one attempt: -EPIPE when that attempt is over. */
+/* A host's wait, for one attempt: -EPIPE when that is over; 0 while a cut releases writers. */
 int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t number, int ack,
                             uint64_t deadline_ns, rep_wake *wake);
 void rep_stream_break_attempt(rep_stream *stream, uint64_t attempt, int cause);

@@ -24,6 +24,7 @@ def copying(
     """
 
     def work(job: CopyJob) -> None:
+        nonlocal onto_blank
         start_s = time.monotonic()
         job.total_bytes = link.pending.count() * link.chunk_bytes
         while True:
@@ -33,6 +34,7 @@ def copying(
                 _Crew(job, link, copier).run()
             if link.follow():
                 break  # else hosts wrote what found no room, and left it to the copy
+            onto_blank = False
         job.sent_s = time.monotonic() - start_s
         finish(job)
 

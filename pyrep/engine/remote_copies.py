@@ -30,7 +30,16 @@ from pyrep.interconnect.messages import (
     ReverseReady,
     ReverseRun,
 )
-from pyrep.model import CopyPace, CopyRate, Direction, PairId, PairStatus, Row, WorkflowId
+from pyrep.model import (
+    Congestion,
+    CopyPace,
+    CopyRate,
+    Direction,
+    PairId,
+    PairStatus,
+    Row,
+    WorkflowId,
+)
 from pyrep.model.situation import Command, Force
 
 __all__ = ["RemoteCopies", "resumes_forward"]
@@ -153,7 +162,12 @@ class RemoteCopies:
         *,
         onto_blank: bool = False,
     ) -> CopyJob:
+        if onto_blank:
+            # A chunk left to the copy for want of room may have data there by then, and zeros here.
+            mirror.link.pull_ahead(when_full=False)
+
         def finish(job: CopyJob) -> None:
+            mirror.link.pull_ahead(when_full=mirror.row.congestion is Congestion.PULL_AHEAD)
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
 

@@ -1,4 +1,6 @@
 /* A full queue: who waits, who is marked, and the group that pulls ahead of its secondary. */
+#include <sched.h>
+
 #include "rep_door.h"
 #include "rig.h"
 #include "ship_parts.h"
@@ -408,6 +410,77 @@ static void hosts_never_wait_and_every_difference_is_covered(void)
     remote_free(&r);
 }
 
+typedef struct turns {
+    const remote *remote;
+    vol second;
+    rep_link *second_row;
+    int result;
+} turns;
+
+/* One host, two volumes, in turn: the number of a write is in it. */
+static void *write_in_turn(void *argument)
+{
+    turns *t = argument;
+    for (uint32_t number = 1; !t->result && !info_of(t->second_row).broken; number++) {
+        for (int second = 0; !t->result && second < 2; second++) {
+            uint64_t done;
+            rep_ticket ticket = {0};
+            vol to = second ? t->second : t->remote->source;
+            t->result = rep_volume_pwrite(to.volume, &number, sizeof number, 0, 0, REP_NO_DEADLINE,
+                                          NULL, &ticket, &done);
+            if (!t->result)
+                t->result = rep_ticket_wait(&ticket, REP_NO_DEADLINE, NULL);
+        }
+    }
+    return NULL;
+}
+
+static uint32_t number_in(vol v)
+{
+    uint32_t number = 0;
+    CHECK_EQ(rep_io_pread(v.disk->faulty, &number, sizeof number, 0), 0);
+    return number;
+}
+
+/* Whatever the acknowledgement points of the group's members. INV-6. */
+static void after_a_cut_at_any_moment_the_group_is_at_one_point(void)
+{
+    uint64_t seed = 11;
+    for (int round = 0; round < 40; round++) {
+        remote r = remote_new(SIZE, round % 3 ? REP_ACK_QUEUED : REP_ACK_RECEIVED);
+        turns t = {.remote = &r, .second = vol_new(r.trees[0], SIZE)};
+        vol target = vol_new(r.trees[1], SIZE);
+        t.second_row = link_new(t.second, 0);
+        rep_link *mirror_row = link_new(target, 0);
+        CHECK_EQ(rep_apply_bind(r.apply, 2, mirror_row), 0);
+        int ack = round % 2 ? REP_ACK_QUEUED : REP_ACK_DURABLE;
+        CHECK_EQ(rep_link_ship_clean(t.second_row, r.stream, 2, ack), 0);
+        pthread_t host = thread_start(write_in_turn, &t);
+        for (uint64_t left = 1 + check_below(&seed, 20); left;) {
+            if (carry(r.stream, r.apply)) {
+                sched_yield(); /* nothing yet */
+                continue;
+            }
+            rep_apply_info info = apply_info(r.apply);
+            CHECK_EQ(rep_stream_ack(r.stream, info.attempt, info.applied, info.durable), 0);
+            left--;
+        }
+        rep_stream_break(r.stream, -EPIPE);
+        thread_join(host);
+        CHECK_EQ(t.result, 0);
+        uint32_t first = number_in(r.target);
+        uint32_t second = number_in(target);
+        CHECK(first == second || first == second + 1);
+        CHECK(first > 0 && first <= number_in(r.source));
+        rep_link_free(t.second_row);
+        rep_apply_unbind(r.apply, 2);
+        rep_link_free(mirror_row);
+        vol_free(t.second);
+        vol_free(target);
+        remote_free(&r);
+    }
+}
+
 int main(void)
 {
     RUN(a_write_that_finds_no_room_goes_on_and_the_group_pulls_ahead);
@@ -426,5 +499,6 @@ int main(void)
     RUN(a_mirror_lost_in_the_middle_of_a_guarded_write_is_that_writes_error);
     RUN(a_cut_that_releases_writers_releases_no_guarded_one);
     RUN(hosts_never_wait_and_every_difference_is_covered);
+    RUN(after_a_cut_at_any_moment_the_group_is_at_one_point);
     return 0;
 }

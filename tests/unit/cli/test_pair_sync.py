@@ -1,0 +1,50 @@
+"""`pyrep pair sync` and what the API tells of lag, convergence and fence level."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli_served import SIZE, Served
+from pyrep.api import Client
+from pyrep.errors import MirrorLostError, NotFoundError, PathLostError, RefusedError
+from pyrep.testing import wait_until
+
+
+def test_it_says_what_became_of_each_pair_and_exits_with_the_worst(mirrored: Served) -> None:
+    mirrored.a.volume("105a").pwrite(b"written", 0)
+    told = mirrored.ask("a", "pair", "sync", "100a.1", "--timeout", "60")
+    assert told == {"outcome": "done", "pairs": {"100a.1": "done"}}
+    assert mirrored.ask("a", "pair", "sync", "--group", "g", "--until", "received") == told
+    assert "done" in mirrored.run("a", "pair", "sync", "100a.1").stdout
+    mirrored.run("a", "pair", "split", "100a.1")
+    done = mirrored.run("a", "pair", "sync", "100a.1", code=RefusedError.exit_code)
+    assert "100a.1: changed" in done.stderr
+    mirrored.run("a", "pair", "sync", "100b.1", code=NotFoundError.exit_code)
+    mirrored.run("b", "pair", "sync", "100b.1", code=RefusedError.exit_code)
+    mirrored.run("a", "pair", "sync", code=NotFoundError.exit_code)
+
+
+def test_a_pair_tells_its_lag_and_that_it_converges(mirrored: Served) -> None:
+    def lag() -> object:
+        told = mirrored.ask("a", "pair", "show", "100a.1")
+        assert told["converges"] is True
+        return told["lag"]
+
+    none = {"queued_bytes": 0, "records": 0, "received_s": 0.0, "durable_s": 0.0}
+    wait_until(lambda: lag() == none)
+    assert mirrored.ask("b", "pair", "show", "100a.1")["lag"] is None
+
+
+def test_a_fenced_write_is_told_in_its_class(served: Served) -> None:
+    served.a.create_volume("105a", SIZE)
+    served.b.create_volume("105b", SIZE)
+    fenced = ("--fence-level", "data", "--wait")
+    served.run("a", "pair", "create", "105a", "100b:105b", *fenced)
+    (peer,) = served.a.state.peers.values()
+    peer.connection().close()
+    wait_until(lambda: served.a.pair("100a.1").row.cause is not None)
+    served.run("a", "pair", "sync", "100a.1", code=PathLostError.exit_code)
+    with Client.of_system(served.a.directory) as client:
+        with pytest.raises(MirrorLostError) as caught:
+            client.write("105a", b"x", 0)
+    assert caught.value.hint
