@@ -44,7 +44,6 @@ def test_a_fenced_write_is_told_in_its_class(served: Served) -> None:
     peer.connection().close()
     wait_until(lambda: served.a.pair("100a.1").row.cause is not None)
     served.run("a", "pair", "sync", "100a.1", code=PathLostError.exit_code)
-    with Client.of_system(served.a.directory) as client:
-        with pytest.raises(MirrorLostError) as caught:
-            client.write("105a", b"x", 0)
+    with Client.of_system(served.a.directory) as client, pytest.raises(MirrorLostError) as caught:
+        client.write("105a", b"x", 0)
     assert caught.value.hint
