@@ -455,7 +455,7 @@ static void after_a_cut_at_any_moment_the_group_is_at_one_point(void)
         CHECK_EQ(rep_apply_bind(r.apply, 2, mirror_row), 0);
         int ack = round % 2 ? REP_ACK_QUEUED : REP_ACK_DURABLE;
         CHECK_EQ(rep_link_ship_clean(t.second_row, r.stream, 2, ack), 0);
-        pthread_t host = thread_start(write_in_turn, &t);
+        pthread_t thread = thread_start(write_in_turn, &t);
         for (uint64_t left = 1 + check_below(&seed, 20); left;) {
             if (carry(r.stream, r.apply)) {
                 sched_yield(); /* nothing yet */
@@ -466,7 +466,7 @@ static void after_a_cut_at_any_moment_the_group_is_at_one_point(void)
             left--;
         }
         rep_stream_break(r.stream, -EPIPE);
-        thread_join(host);
+        thread_join(thread);
         CHECK_EQ(t.result, 0);
         uint32_t first = number_in(r.target);
         uint32_t second = number_in(target);
