@@ -68,6 +68,8 @@ class Shape:
     remote_chunk_bytes: int = 8192
     local_chunk_bytes: int = 8192
     ack: AckPoint = AckPoint.RECEIVED
+    second_ack: AckPoint | None = None
+    """Of the group's second pair; None: the same."""
     congestion: Congestion = Congestion.BLOCK
     fence_level: FenceLevel = FenceLevel.NEVER
     volatile: bool = False
@@ -114,13 +116,14 @@ class World:
                 self.reference.add_volume((system_id, volume_id), shape.size_bytes)
         self.connect()
         primary = self.systems["100a"]
-        for pvol, svol in zip(PVOLS, SPVOLS, strict=True):
+        acks = (shape.ack, shape.second_ack or shape.ack)
+        for pvol, svol, ack in zip(PVOLS, SPVOLS, acks, strict=True):
             made = primary.create_remote_pair(
                 pvol[1],
                 svol[0],
                 svol[1],
                 group="g",
-                ack=shape.ack,
+                ack=ack,
                 congestion=shape.congestion,
                 fence_level=shape.fence_level,
                 chunk_bytes=shape.remote_chunk_bytes,
@@ -130,7 +133,7 @@ class World:
                     pair_id=made.pair_id,
                     pvol=pvol,
                     svol=svol,
-                    ack=shape.ack,
+                    ack=ack,
                     fence_level=shape.fence_level,
                 )
             )
