@@ -207,3 +207,31 @@ def test_two_systems_that_cut_at_once_both_get_away(tcp: TcpRig) -> None:
         one.join(LONG_S)
     assert not any(one.is_alive() for one in ends)
     tcp.await_path(is_up=False)
+
+
+@pytest.mark.parametrize(
+    ("lane", "said"),
+    [
+        ("_control", seal_envelope(Kind.ANSWER, 99, 1 << 30)),  # nobody asked: none of it is read
+        ("_control", seal_envelope(Kind.FRAME, 0, 100)),
+        ("_control", seal_envelope(Kind.OPEN_CONTROL, 0, 100)),
+        ("_control", seal_envelope(Kind.ACK, 0, 4) + b"abcd"),
+        ("_control", b"\xff" * 24),
+        ("_data", seal_envelope(Kind.COMMAND, 1, 100)),
+        ("_data", seal_envelope(Kind.FRAME, 0, 100) + b"x" * 100),
+    ],
+)
+def test_a_known_system_that_sends_garbage_is_cut_off_and_comes_back(
+    tcp: TcpRig, lane: str, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = tcp.remote()
+    connection = tcp.a.state.peer(tcp.b.system_id).connection()
+    getattr(connection, lane).send_all(said)
+    wait_until(connection.ended.is_set)  # type: ignore[attr-defined]
+    cut = [one for one in caplog.records if "path.garbage peer=100a cut off" in one.message]
+    assert len(cut) == 1
+    tcp.await_path()
+    pair.wait(timeout_s=LONG_S)
+    fill(tcp.pvol, 9)
+    tcp.pvol.flush()
+    assert equal(tcp.pvol, tcp.spvol)
