@@ -23,6 +23,7 @@ typedef struct rep_copy_worker {
     uint64_t data_from;
     uint64_t data_until;
     rep_room room;
+    rep_hold hold;
     rep_copy_progress *progress;
 } rep_copy_worker;
 

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "rep_alog.h"
 #include "rep_bitmap.h"
 #include "rep_io.h"
 #include "rep_link.h"
@@ -44,6 +45,8 @@ struct rep_link {
     uint64_t duty; /* under `mutex`: how often it was given other work; see rep_link_settle */
     pthread_mutex_t settling; /* one settle at a time; outermost, held while the target flushes */
     rep_link *next_in_stream;
+    rep_bitmap_file *file; /* changed with the gate closed and `checkpointing` of the log held */
+    uint8_t row_id[16];
 };
 
 typedef struct rep_epoch {
@@ -57,6 +60,7 @@ struct rep_volume {
     pthread_mutex_t flushing; /* held in flushes that aren't a host's; innermost */
     _Atomic int untold;       /* one of them failed, and no host knows it */
     _Atomic int host_wrote;   /* since hosts were let in */
+    _Atomic(rep_alog *) log; /* NULL until it has begun; then it stays */
     /* All below change with the gate closed. */
     rep_link **links;
     int link_count;
@@ -150,6 +154,8 @@ int rep_room_await_for_copy(rep_room *room, rep_stream *stream, uint64_t bytes,
                             uint64_t deadline_ns, rep_wake *wake);
 uint64_t *rep_room_of(rep_room *room, const rep_stream *stream);
 void rep_room_give_back(rep_room *room);
+/* It stays taken while its owner is outside, to be taken into account again. */
+void rep_room_keep(rep_room *room);
 
 /* A host's write of at most one piece, if nothing makes it wait. -EAGAIN: something would; nothing
  * was written. Else as rep_volume_pwrite. */
@@ -168,6 +174,34 @@ int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
 int rep_volume_write_through(rep_volume *volume, rep_link *origin, uint8_t type, uint8_t flags,
                              const uint8_t *buffer, uint64_t offset, uint64_t length,
                              rep_wake *wake);
+
+/* References to the regions of activity logs that a write may touch: taken like room, before it. */
+#define REP_HOLDS_MAX 64
+typedef struct rep_hold {
+    int count;
+    struct rep_hold_entry {
+        rep_alog *log;
+        uint64_t first; /* regions */
+        uint64_t end;
+        bool entered;  /* taken outside of a pass: the log is told to wait for it */
+        bool bypassed; /* there is nothing to give back */
+    } entries[REP_HOLDS_MAX];
+} rep_hold;
+typedef struct rep_hold_entry rep_hold_entry;
+
+/* Holds what a write of these bytes to `volume`, coming through `origin`, may touch in the logs of
+ * volumes that have other rows. Inside a pass; what is held already counts. -EAGAIN: *missing has to
+ * be admitted outside (it is entered); what is held stays so. -ENOBUFS: too many volumes. */
+int rep_hold_take(rep_volume *volume, const rep_link *origin, uint64_t offset, uint64_t length,
+                  rep_hold *hold, rep_hold_entry *missing);
+/* Gives back what is held, then waits, outside every pass, until `missing` is held. A log that goes
+ * with its volume, or went without: nothing is held. */
+int rep_hold_await(rep_hold *hold, const rep_hold_entry *missing, uint64_t deadline_ns,
+                   rep_wake *wake);
+void rep_hold_give_back(rep_hold *hold);
+
+/* Flushes the volume's storage, and tells its log. */
+int rep_volume_flush_io(rep_volume *volume);
 
 /* Sends [offset, length) of a write for a link in SHIP. */
 int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length);

@@ -20,6 +20,11 @@ typedef struct page {
 
 static_assert(sizeof(page) == REP_PAGE_BYTES, "the page's layout is a format");
 
+static bool is_filled(const rep_bitmap_file *file)
+{
+    return (file->flags & REP_FILE_FILLED) != 0;
+}
+
 static uint64_t page_offset(uint64_t index)
 {
     return (1 + index) * REP_PAGE_BYTES;
@@ -49,7 +54,7 @@ static void mark_pages(uint64_t first, uint64_t end, rep_bitmap *bitmap)
 static int decode_page(const rep_bitmap_file *file, uint64_t index, page *p, rep_bitmap *bitmap)
 {
     if (all_zero(p)) {
-        if (file->filled)
+        if (is_filled(file))
             mark_pages(index, index + 1, bitmap);
         return 0;
     }
@@ -85,10 +90,9 @@ static int load_pages(rep_bitmap_file *file, uint64_t first, uint64_t end, page 
     return 0;
 }
 
-int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
+/* Mutex held. */
+static int load_held(rep_bitmap_file *file, rep_bitmap *bitmap)
 {
-    if (rep_bitmap_size(bitmap) != file->key.bit_count)
-        return -EINVAL;
     page *batch = malloc(BATCH_PAGES * sizeof *batch);
     if (!batch)
         return -ENOMEM;
@@ -106,7 +110,7 @@ int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
             break;
         /* Extents may begin and end inside a page where the file system's blocks are smaller. */
         uint64_t begin = found ? data.offset / REP_PAGE_BYTES - 1 : pages;
-        if (file->filled)
+        if (is_filled(file))
             mark_pages(next, begin, bitmap);
         if (!found)
             break;
@@ -119,29 +123,40 @@ int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
     return rc;
 }
 
+int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
+{
+    if (rep_bitmap_size(bitmap) != file->key.bit_count)
+        return -EINVAL;
+    pthread_mutex_lock(&file->mutex);
+    int rc = load_held(file, bitmap);
+    pthread_mutex_unlock(&file->mutex);
+    return rc;
+}
+
 /* Whether the page has to be written: at some moment of this call it wasn't what a hole means. */
-static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_bitmap *first,
-                        const rep_bitmap *second, page *out)
+static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_page_source *source,
+                        page *out)
 {
     uint64_t words[REP_PAGE_WORDS];
     uint64_t count = page_words(file, index);
     uint64_t differs = 0;
     memset(out, 0, sizeof *out);
-    /* Inside both bitmaps: neither can fail. */
-    rep_bitmap_words_get(first, index * REP_PAGE_WORDS, count, out->words);
-    if (second) {
-        rep_bitmap_words_get(second, index * REP_PAGE_WORDS, count, words);
+    for (int s = 0; s < source->count; s++) {
+        /* Inside the bitmap: can't fail. */
+        rep_bitmap_words_get(source->bitmaps[s], index * REP_PAGE_WORDS, count, words);
         for (uint64_t i = 0; i < count; i++)
             out->words[i] |= words[i];
     }
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t hole = file->filled ? rep_bitmap_ones(first, 0, index * REP_PAGE_WORDS + i) : 0;
+        uint64_t hole = is_filled(file)
+                            ? rep_bitmap_ones(source->bitmaps[0], 0, index * REP_PAGE_WORDS + i)
+                            : 0;
         differs |= out->words[i] ^ hole;
         out->words[i] = htole64(out->words[i]);
     }
     if (!differs) {
         memset(out, 0, sizeof *out);
-        return false; /* changed since it was found: zeros, as a hole */
+        return false; /* zeros, as a hole */
     }
     out->index = htole64(index);
     out->crc = htole32(rep_crc32c(0, out, REP_PAGE_CRC_OFFSET));
@@ -158,7 +173,7 @@ static uint64_t next_page(const rep_bitmap_file *file, const rep_bitmap *first,
     uint64_t size = file->key.bit_count;
     if (from >= pages)
         return pages;
-    if (file->filled) {
+    if (is_filled(file)) {
         bit = rep_bitmap_next_clear(first, second, from * REP_PAGE_BITS, size);
         return bit < size ? bit / REP_PAGE_BITS : pages;
     }
@@ -173,8 +188,10 @@ static int save_batch(rep_bitmap_file *file, const rep_bitmap *first, const rep_
 {
     uint64_t count = 0;
     uint64_t pages = rep_bitmap_file_pages(&file->key);
+    const rep_bitmap *bitmaps[] = {first, second};
+    rep_page_source source = {bitmaps, second ? 2 : 1};
     while (count < BATCH_PAGES && index + count < pages
-           && encode_page(file, index + count, first, second, &batch[count]))
+           && encode_page(file, index + count, &source, &batch[count]))
         count++;
     *end = index + count;
     return rep_io_pwrite(file->io, batch, count * REP_PAGE_BYTES, page_offset(index));
@@ -199,21 +216,67 @@ static int save_pages(rep_bitmap_file *file, const rep_bitmap *first, const rep_
     return rc ? rc : rep_io_flush(file->io);
 }
 
+/* Mutex held. */
+static int save_held(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
+{
+    bool filled = rep_bitmap_count(first) > file->key.bit_count / 2;
+    if (filled == is_filled(file))
+        return save_pages(file, first, second);
+    /* Until all pages are written the old ones would say the opposite: under the open mark nobody
+     * asks them. */
+    uint32_t meaning = filled ? REP_FILE_FILLED : 0;
+    uint32_t marks = file->flags & ~(uint32_t)REP_FILE_FILLED;
+    int rc = rep_bitmap_file_change(file, &file->key, REP_FILE_OPEN | meaning);
+    if (!rc)
+        rc = save_pages(file, first, second);
+    if (!rc && marks != REP_FILE_OPEN)
+        rc = rep_bitmap_file_change(file, &file->key, marks | meaning);
+    return rc;
+}
+
 int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
 {
     if (rep_bitmap_size(first) != file->key.bit_count
         || (second && rep_bitmap_size(second) != file->key.bit_count))
         return -EINVAL;
-    bool filled = rep_bitmap_count(first) > file->key.bit_count / 2;
-    if (filled == file->filled)
-        return save_pages(file, first, second);
-    /* Until all pages are written the old ones would say the opposite: under the open mark nobody
-     * asks them. */
-    bool marked_open = file->marked_open;
-    int rc = rep_bitmap_file_change(file, &file->key, true, filled);
-    if (!rc)
-        rc = save_pages(file, first, second);
-    if (!rc && !marked_open)
-        rc = rep_bitmap_file_change(file, &file->key, false, filled);
+    pthread_mutex_lock(&file->mutex);
+    int rc = save_held(file, first, second);
+    pthread_mutex_unlock(&file->mutex);
     return rc;
+}
+
+/* Mutex held: pages [first, end), at most a batch. Those that mean what a hole does are punched if
+ * there is nothing else, and else are zeros among the others. */
+static int put_batch(rep_bitmap_file *file, const rep_page_source *source, uint64_t first,
+                     uint64_t end, page *batch)
+{
+    bool any = false;
+    for (uint64_t i = first; i < end; i++)
+        any |= encode_page(file, i, source, &batch[i - first]);
+    uint64_t length = (end - first) * REP_PAGE_BYTES;
+    return any ? rep_io_pwrite(file->io, batch, length, page_offset(first))
+               : rep_io_zero(file->io, page_offset(first), length);
+}
+
+int rep_bitmap_file_put(rep_bitmap_file *file, const rep_page_source *source, uint64_t first,
+                        uint64_t end)
+{
+    page *batch = malloc((end - first < BATCH_PAGES ? end - first : BATCH_PAGES) * sizeof *batch);
+    if (!batch)
+        return -ENOMEM;
+    int rc = 0;
+    pthread_mutex_lock(&file->mutex);
+    while (!rc && first < end) {
+        uint64_t stop = end - first < BATCH_PAGES ? end : first + BATCH_PAGES;
+        rc = put_batch(file, source, first, stop, batch);
+        first = stop;
+    }
+    pthread_mutex_unlock(&file->mutex);
+    free(batch);
+    return rc;
+}
+
+int rep_bitmap_file_flush(rep_bitmap_file *file)
+{
+    return rep_io_flush(file->io); /* needs no mutex: it may take long, and others put meanwhile */
 }

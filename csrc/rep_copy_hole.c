@@ -1,6 +1,7 @@
 /* What needn't be sent: long holes, and what was a hole at both ends before. */
 #include <errno.h>
 
+#include "alog_parts.h"
 #include "copy_parts.h"
 
 /* A pass over a hole is short, whatever its length, but for clearing so many bits: 0.2 ms. */
@@ -10,6 +11,8 @@ typedef struct hole {
     uint64_t offset;
     uint64_t end;   /* of the hole at the source */
     uint64_t equal; /* up to here the target has one, too */
+    bool missing;   /* a region of a log of the target's */
+    rep_hold_entry region;
 } hole;
 
 static int look(rep_copier *copier, rep_copy_worker *worker, hole *h)
@@ -89,6 +92,14 @@ static int send_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first
     return rc;
 }
 
+static uint64_t piece_bytes(const rep_link *link)
+{
+    uint64_t most = REP_ZERO_PIECE_BYTES;
+    const rep_alog *log =
+        atomic_load(&link->mode) == REP_LINK_FORWARD ? atomic_load(&link->target->log) : NULL;
+    return log && rep_alog_piece_bytes(log) < most ? rep_alog_piece_bytes(log) : most;
+}
+
 static int take_room(rep_link *link, rep_copy_worker *worker, uint64_t first, uint64_t count,
                      rep_stream **full, uint64_t *full_bytes)
 {
@@ -119,7 +130,7 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
         rc = *flush ? 0 : skip(link, worker, first, equal);
         return rc ? rc : 1;
     }
-    uint64_t most = REP_ZERO_PIECE_BYTES >> link->chunk_shift;
+    uint64_t most = piece_bytes(link) >> link->chunk_shift;
     uint64_t zeros = chunks_up_to(link, h->offset, h->end);
     uint64_t found;
     uint64_t count;
@@ -131,6 +142,10 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
         return 0;
     zeros = count;
     rc = take_room(link, worker, first, zeros, full, full_bytes);
+    if (!rc && atomic_load(&link->mode) == REP_LINK_FORWARD)
+        rc = rep_hold_take(link->target, link->target_link, h->offset, zeros << link->chunk_shift,
+                           &worker->hold, &h->region);
+    h->missing = rc == -EAGAIN && !*full;
     if (!rc)
         rc = send_hole(copier, worker, first, zeros);
     rep_room_give_back(&worker->room);
@@ -168,7 +183,15 @@ int rep_copy_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, u
     rep_volume *target = atomic_load(&link->mode) == REP_LINK_FORWARD ? link->target : NULL;
     const rep_link *origin = link->target_link;
     rc = fill(copier, worker, &h, &flush, &full, &full_bytes);
+    if (!h.missing)
+        rep_hold_give_back(&worker->hold);
     rep_tree_exit(&pass);
+    if (h.missing) {
+        /* It isn't kept over calls either: the region is hot for the next one. */
+        rc = rep_hold_await(&worker->hold, &h.region, deadline_ns, wake);
+        rep_hold_give_back(&worker->hold);
+        return rc ? rc : 1;
+    }
     if (flush && rc >= 0)
         return flush_target(copier, target, origin);
     if (!full)

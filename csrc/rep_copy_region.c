@@ -231,6 +231,15 @@ static int copy_runs(rep_copier *copier, rep_copy_worker *worker, uint64_t offse
     return rc;
 }
 
+/* In the logs of the target, whose other rows are marked. */
+static int take_hold(rep_link *link, rep_copy_worker *worker, uint64_t offset, uint64_t length,
+                     rep_hold_entry *missing)
+{
+    if (atomic_load(&link->mode) != REP_LINK_FORWARD)
+        return 0;
+    return rep_hold_take(link->target, link->target_link, offset, length, &worker->hold, missing);
+}
+
 int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t length,
                     uint64_t deadline_ns, rep_wake *wake)
 {
@@ -239,22 +248,34 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
         rep_pass pass;
         rep_stream *full = NULL;
         uint64_t full_bytes = 0;
+        rep_hold_entry region;
+        bool missing = false;
         int rc = rep_tree_enter(&link->volume->tree, &pass, offset, length, deadline_ns, wake);
         if (rc) {
             rep_room_give_back(&worker->room);
+            rep_hold_give_back(&worker->hold);
             return rc;
         }
         worker->progress->passes++;
         worker->progress->crowded += pass.others >= atomic_load(&copier->busy);
         rc = take_room(link, worker, offset, length, &full, &full_bytes);
+        if (!rc) {
+            rc = take_hold(link, worker, offset, length, &region);
+            missing = rc == -EAGAIN;
+        }
         if (!rc)
             rc = copy_runs(copier, worker, offset, length);
         rep_room_give_back(&worker->room);
+        if (!missing)
+            rep_hold_give_back(&worker->hold);
         rep_tree_exit(&pass);
-        if (!full)
+        if (missing)
+            rc = rep_hold_await(&worker->hold, &region, deadline_ns, wake);
+        else if (full)
+            /* Perhaps a stream of the target's: its end doesn't end this link. */
+            rc = rep_room_await_for_copy(&worker->room, full, full_bytes, deadline_ns, wake);
+        else
             return rc;
-        /* Perhaps a stream of the target's: its end doesn't end this link. */
-        rc = rep_room_await_for_copy(&worker->room, full, full_bytes, deadline_ns, wake);
         if (rc)
             return rc;
     }

@@ -102,6 +102,7 @@ void rep_link_free(rep_link *link)
         return;
     rep_volume *volume = link->volume;
     rep_tree *tree;
+    rep_link_keep(link, NULL, NULL);
     int rc = rep_volume_close_gate(volume, &tree);
     stop_shipping(link);
     volume->guards -= atomic_load(&link->guarded);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "alog_parts.h"
 #include "ship_parts.h"
 
 int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out)
@@ -26,6 +27,9 @@ void rep_volume_free(rep_volume *volume)
 {
     if (!volume)
         return;
+    rep_alog *log = atomic_load(&volume->log);
+    if (log)
+        rep_alog_stop(log);
     for (int i = 0; i < volume->epoch_count; i++)
         rep_bitmap_free(volume->epochs[i].bitmap);
     free(volume->epochs);
@@ -168,7 +172,7 @@ int rep_ticket_give_up_room(rep_ticket *ticket)
 int rep_volume_make_durable(rep_volume *volume)
 {
     pthread_mutex_lock(&volume->flushing);
-    int rc = rep_storage_answer(rep_io_flush(volume->io));
+    int rc = rep_storage_answer(rep_volume_flush_io(volume));
     if (rc && atomic_load(&volume->host_wrote))
         atomic_store(&volume->untold, rc);
     pthread_mutex_unlock(&volume->flushing);
@@ -203,6 +207,10 @@ int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
             rep_link_break(link, cause);
         }
         rep_bitmap_fill(link->pending);
+        /* No region is hot for these bits. If the mark can't be set either there is nothing left
+         * that could be done. */
+        if (link->file)
+            (void)rep_bitmap_file_mark_open(link->file);
     }
     rep_tree_exit(&pass);
     return cause;
@@ -210,7 +218,7 @@ int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
 
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
 {
-    int rc = rep_storage_answer(rep_io_flush(volume->io));
+    int rc = rep_storage_answer(rep_volume_flush_io(volume));
     int untold = take_untold(volume);
     if (rc)
         return rep_volume_lose_track(volume, NULL, rc);

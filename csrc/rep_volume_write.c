@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alog_parts.h"
 #include "parts.h"
 
 /* The stream's entry, perhaps a new one; NULL when all are taken. */
@@ -78,6 +79,13 @@ uint64_t *rep_room_of(rep_room *room, const rep_stream *stream)
         if (room->entries[i].stream == stream && room->entries[i].needed)
             return &room->entries[i].bytes;
     return NULL;
+}
+
+void rep_room_keep(rep_room *room)
+{
+    for (int i = 0; i < room->count; i++)
+        room->entries[i].needed = 0;
+    room->acknowledged = false;
 }
 
 void rep_room_give_back(rep_room *room)
@@ -291,6 +299,15 @@ typedef struct entry {
     rep_wake *wake;
 } entry;
 
+/* What a piece waits for, outside of its pass. */
+typedef struct waits {
+    rep_stream *full;
+    uint64_t full_bytes;
+    bool missing;
+    rep_hold_entry region;
+    rep_hold *hold;
+} waits;
+
 static int refused(const rep_volume *volume, const entry *who)
 {
     if (!who->host)
@@ -317,43 +334,88 @@ static void note_waited(rep_ticket *ticket, rep_stream *full)
     ticket->full_attempt = info.attempt;
 }
 
+/* Inside a pass. What is missing, room or a hot region, is told. */
+static int try_piece(rep_volume *volume, rep_link *origin, const rep_write *write, const entry *who,
+                     waits *waiting)
+{
+    int rc = refused(volume, who);
+    if (!rc)
+        rc = rep_room_take(volume, origin, write, &waiting->full, &waiting->full_bytes);
+    if (!rc && who->at_once && write->room->acknowledged)
+        rc = -EAGAIN;
+    if (!rc) {
+        rc = rep_hold_take(volume, origin, write->offset, write->length, waiting->hold,
+                           &waiting->region);
+        waiting->missing = rc == -EAGAIN;
+    }
+    if (!rc && who->host && !atomic_load(&volume->host_wrote))
+        atomic_store(&volume->host_wrote, 1);
+    if (!rc)
+        rc = rep_volume_write_inside(volume, origin, write);
+    if (!rc && write->room->unmirrored && who->host)
+        rc = -REP_FENCED_MIRROR; /* the link broke just now: as the next write will be told */
+    return rc;
+}
+
+static int await_room(rep_room *room, const rep_write *write, const waits *waiting,
+                      const entry *who)
+{
+    int rc = rep_room_await(room, waiting->full, waiting->full_bytes, who->deadline_ns, who->wake);
+    if (rc == -ETIMEDOUT && write->ticket)
+        note_waited(write->ticket, waiting->full);
+    return rc;
+}
+
+/* Somebody else's write that isn't done: its bytes are lost here. INV-1. */
+static int give_up(rep_volume *volume, const rep_write *write, const entry *who, int cause)
+{
+    rep_pass pass;
+    if (who->host || cause == -ETIMEDOUT || cause == -ECANCELED
+        || rep_tree_enter(&volume->tree, &pass, write->offset, write->length, REP_NO_DEADLINE,
+                          NULL))
+        return cause;
+    pend_everywhere(volume, write, cause);
+    rep_tree_exit(&pass);
+    return cause;
+}
+
 static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wanted,
                        const entry *who)
 {
     rep_write write = *wanted;
     rep_room room;
     rep_room_empty(&room);
+    rep_hold hold;
+    hold.count = 0;
+    write.room = &room;
     for (;;) {
         rep_pass pass;
-        rep_stream *full = NULL;
-        uint64_t full_bytes = 0;
-        write.room = &room;
+        waits waiting = {.hold = &hold};
         int rc = rep_tree_enter(&volume->tree, &pass, write.offset, write.length, who->deadline_ns,
                                 who->wake);
         if (rc) {
             rep_room_give_back(&room);
+            rep_hold_give_back(&hold);
             return rc;
         }
-        rc = refused(volume, who);
-        if (!rc)
-            rc = rep_room_take(volume, origin, &write, &full, &full_bytes);
-        if (!rc && who->at_once && room.acknowledged)
-            rc = -EAGAIN;
-        if (!rc && who->host && !atomic_load(&volume->host_wrote))
-            atomic_store(&volume->host_wrote, 1);
-        if (!rc)
-            rc = rep_volume_write_inside(volume, origin, &write);
-        if (!rc && room.unmirrored && who->host)
-            rc = -REP_FENCED_MIRROR; /* the link broke just now: as the next write will be told */
-        rep_room_give_back(&room);
+        rc = try_piece(volume, origin, &write, who, &waiting);
+        if (waiting.missing)
+            rep_room_keep(&room); /* a log waits for no peer: what was hard to get stays */
+        else
+            rep_room_give_back(&room);
+        if (!waiting.missing)
+            rep_hold_give_back(&hold);
         rep_tree_exit(&pass);
-        if (!full)
+        if (waiting.missing)
+            rc = rep_hold_await(&hold, &waiting.region, who->deadline_ns, who->wake);
+        else if (waiting.full)
+            rc = await_room(&room, &write, &waiting, who);
+        else
             return rc;
-        rc = rep_room_await(&room, full, full_bytes, who->deadline_ns, who->wake);
-        if (rc == -ETIMEDOUT && write.ticket)
-            note_waited(write.ticket, full);
-        if (rc)
-            return rc;
+        if (rc) {
+            rep_room_give_back(&room);
+            return give_up(volume, &write, who, rc);
+        }
     }
 }
 
@@ -364,6 +426,9 @@ static int write_all(rep_volume *volume, rep_link *origin, rep_write *write, con
     uint64_t offset = write->offset;
     uint64_t length = write->length;
     uint64_t most = write->type == REP_RECORD_DATA ? REP_PIECE_BYTES : REP_ZERO_PIECE_BYTES;
+    const rep_alog *log = atomic_load(&volume->log);
+    if (log && rep_alog_piece_bytes(log) < most)
+        most = rep_alog_piece_bytes(log);
     *done = 0;
     if (write->ticket)
         write->ticket->full = NULL;

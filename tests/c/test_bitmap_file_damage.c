@@ -58,12 +58,12 @@ static int open_with(uint64_t offset, uint32_t value)
 
 static void the_header_is_laid_out_as_documented(void)
 {
-    CHECK_OK(open_with(8, 2));     /* version */
+    CHECK_OK(open_with(8, 3));     /* version */
     CHECK_OK(open_with(12, 1));    /* the open mark */
     CHECK_OK(open_with(88, 4096)); /* bytes of a page */
 }
 
-static void version_1_is_read_and_becomes_2(void)
+static void version_1_is_read_and_becomes_3(void)
 {
     uint32_t version;
     rep_bitmap_file *file;
@@ -73,14 +73,14 @@ static void version_1_is_read_and_becomes_2(void)
     CHECK_OK(rep_bitmap_file_mark_open(file));
     rep_bitmap_file_free(file);
     rig_read(check_path("key"), &version, sizeof version, 8);
-    CHECK_EQ(le32toh(version), 2);
+    CHECK_EQ(le32toh(version), 3);
 }
 
 static void a_newer_version_is_told_from_damage(void)
 {
-    CHECK_ERRNO(open_with(8, 3), EPROTO);
+    CHECK_ERRNO(open_with(8, 4), EPROTO);
     CHECK_ERRNO(open_with(8, 0), EBADMSG);
-    CHECK_ERRNO(open_with(12, 4), EBADMSG);
+    CHECK_ERRNO(open_with(12, 8), EBADMSG);
     CHECK_ERRNO(open_with(88, 8192), EBADMSG);
     CHECK_ERRNO(open_with(0, 0), EBADMSG);
 }
@@ -242,7 +242,7 @@ int main(void)
 {
     RUN(each_mismatch_of_the_key_has_its_errno);
     RUN(the_header_is_laid_out_as_documented);
-    RUN(version_1_is_read_and_becomes_2);
+    RUN(version_1_is_read_and_becomes_3);
     RUN(a_newer_version_is_told_from_damage);
     RUN(every_changed_byte_is_noticed);
     RUN(every_changed_byte_is_noticed_in_holes_too);
