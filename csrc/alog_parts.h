@@ -75,7 +75,6 @@ typedef struct rep_alog_kept {
 struct rep_alog {
     rep_io *io;
     rep_alog_shape shape;
-    unsigned region_shift;
     uint64_t region_count;
     uint64_t ring_blocks;
     rep_volume *volume;
@@ -101,19 +100,12 @@ struct rep_alog {
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
-    int error;
-    bool stopped;
-    int inside; /* who waits, or holds references outside of a pass */
-    bool leading;
     rep_alog_request *head;
-    uint32_t round;
     uint64_t next;         /* sequence of the next block */
     uint64_t tail;         /* see the block */
     uint64_t durable_tail; /* as the last durable transaction has it */
     uint64_t reset;
-    uint32_t context_slot;
     rep_bitmap *left[2]; /* regions that left since the last checkpoint; left[current] is open */
-    int current;
     uint64_t hot;
     uint64_t admissions;
     uint64_t transactions;
@@ -121,9 +113,18 @@ struct rep_alog {
     uint64_t checkpoints;
     uint64_t page_flushes;
 
+    int error;
+    int inside; /* who waits, or holds references outside of a pass */
+    int current;
+    bool stopped;
+    bool leading;
+    uint32_t round;
+
     /* The leader's. */
     rep_alog_move moves[REP_ALOG_REGIONS_MAX];
     int move_count;
+    unsigned region_shift; /* everybody's; it never changes */
+    uint32_t context_slot;
     uint8_t *blocks;
     uint32_t blocks_max;
     uint32_t block_count;

@@ -28,7 +28,7 @@ struct rep_bitmap_file {
     rep_bitmap_key key;
     uint32_t flags;
     bool has_crc;
-    uint32_t crc; /* the header's, for all of the file's life */
+    uint32_t crc;      /* the header's, for all of the file's life */
     uint64_t openings; /* how often it was marked open: a save that goes on beside one has failed */
 };
 

@@ -493,28 +493,25 @@ static void append(rep_alog *log, rep_alog_request *request)
 }
 
 /* Mutex held. One leader at a time takes everybody's wishes into one transaction. */
-static int wait_turn(rep_alog *log, rep_alog_request *self, uint64_t deadline_ns, rep_wake *wake)
+static int take_turn(rep_alog *log, uint64_t deadline_ns, rep_wake *wake)
 {
-    int rc = 0;
-    while (!rc && !self->done) {
-        if (log->stopped)
-            rc = -ESHUTDOWN;
-        else if (atomic_load(&log->state) == REP_ALOG_BYPASSED && !log->leading)
-            answer(log, 1);
-        else if (log->leading)
-            rc = rep_wait_on(&log->changed, &log->mutex, deadline_ns, wake);
-        else if (atomic_load(&log->state) != REP_ALOG_WORKING || plan(log)) {
-            log->leading = true;
-            lead(log);
-            log->leading = false;
-            pthread_cond_broadcast(&log->changed);
-        } else if (!atomic_exchange(&log->starving, 1)) {
-            continue; /* those who got in before are seen by another look */
-        } else {
-            rc = rep_wait_on(&log->changed, &log->mutex, deadline_ns, wake);
-        }
+    if (log->stopped)
+        return -ESHUTDOWN;
+    if (!log->leading && atomic_load(&log->state) == REP_ALOG_BYPASSED) {
+        answer(log, 1);
+        return 0;
     }
-    return rc;
+    if (!log->leading && (atomic_load(&log->state) != REP_ALOG_WORKING || plan(log))) {
+        log->leading = true;
+        lead(log);
+        log->leading = false;
+        pthread_cond_broadcast(&log->changed);
+        return 0;
+    }
+    /* Every slot is referenced. Those who left before the flag was raised are seen by another look. */
+    if (!log->leading && !atomic_exchange(&log->starving, 1))
+        return 0;
+    return rep_wait_on(&log->changed, &log->mutex, deadline_ns, wake);
 }
 
 int rep_alog_admit(rep_alog *log, uint64_t first, uint64_t end, uint64_t deadline_ns,
@@ -525,7 +522,9 @@ int rep_alog_admit(rep_alog *log, uint64_t first, uint64_t end, uint64_t deadlin
     rep_alog_request self = {.first = first, .next = first, .end = end};
     pthread_mutex_lock(&log->mutex);
     append(log, &self);
-    int rc = wait_turn(log, &self, deadline_ns, wake);
+    int rc = 0;
+    while (!rc && !self.done)
+        rc = take_turn(log, deadline_ns, wake);
     if (self.done) {
         rc = self.rc;
     } else {

@@ -1,5 +1,11 @@
 """The compiled core, wrapped: the only package that touches cffi and its pointers."""
 
+from pyrep._core.alog import (
+    Alog,
+    AlogInfo,
+    AlogShape,
+    AlogState,
+)
 from pyrep._core.apply import (
     Apply,
     ApplyInfo,
@@ -80,6 +86,10 @@ __all__ = [
     "FRAME_DIGEST_OFFSET",
     "SLICE_S",
     "Ack",
+    "Alog",
+    "AlogInfo",
+    "AlogShape",
+    "AlogState",
     "Apply",
     "ApplyInfo",
     "Bitmap",

@@ -88,6 +88,11 @@ class BitmapFile(Owned):
         """Whether its last user didn't close cleanly."""
         return bool(lib.rep_bitmap_file_marked_open(self.pointer))
 
+    @property
+    def marked_logged(self) -> bool:
+        """Whether its pages are true together with the volume's activity log."""
+        return bool(lib.rep_bitmap_file_marked_logged(self.pointer))
+
     def load(self, bitmap: Bitmap) -> None:
         """OR the stored bits into `bitmap`. BitmapFileError: a page is torn; its bits are set."""
         code = lib.rep_bitmap_file_load(self.pointer, bitmap.pointer)
@@ -104,6 +109,10 @@ class BitmapFile(Owned):
     def mark_open(self) -> None:
         """Set the open mark, durably."""
         check(lib.rep_bitmap_file_mark_open(self.pointer), f"marking {self.path} open")
+
+    def mark_logged(self) -> None:
+        """Say, durably, that the pages are true together with the volume's activity log."""
+        check(lib.rep_bitmap_file_mark_logged(self.pointer), f"marking {self.path} logged")
 
     def mark_closed(self, data_id: int) -> None:
         """Clear the open mark and set the data identifier, durably."""

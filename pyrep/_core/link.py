@@ -7,6 +7,7 @@ import errno
 from dataclasses import dataclass
 
 from pyrep._core.bitmap import Bitmap
+from pyrep._core.bitmapfile import BitmapFile
 from pyrep._core.native import Owned, check, ffi, held, lib
 from pyrep._core.stream import Ack, Stream
 from pyrep._core.volume import VolumeCore
@@ -187,6 +188,20 @@ class LinkCore(Owned):
     def clean(self) -> None:
         """Forget everything pending: both sides are known to be equal."""
         check(lib.rep_link_clean(self.pointer), self._what)
+
+    def keep(self, file: BitmapFile, row_key: bytes) -> None:
+        """Let the volume's activity log keep the row's pages in `file`."""
+        with held(file):
+            check(lib.rep_link_keep(self.pointer, file.pointer, row_key), self._what)
+            self.handle.keep("file", file.handle)
+
+    def save(self) -> None:
+        """Write the row's whole cover into its file while hosts write, and set the log mark.
+
+        Raises:
+            DeviceError: it couldn't be written, or the volume's log doesn't work.
+        """
+        check(lib.rep_link_save(self.pointer), f"saving a row of volume {self.volume.name}")
 
     def break_off(self, errno_code: int) -> None:
         """End the link's work; everything unsettled becomes pending."""

@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pyrep.engine.alogstore import LogStore
 from pyrep.engine.backing import refused, sync_directory
 from pyrep.engine.options import Options
 from pyrep.engine.state import SystemState
@@ -123,4 +124,5 @@ def state_of(path: Path, db: Database, options: Options) -> SystemState:
         digests=DigestTable(db),
         policies=PolicyTable(db),
         store=BitmapStore(path / "bitmaps", record.key),
+        logs=LogStore(path / "alog", record.key, options),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyrep._core import LinkCore
+from pyrep.engine.activity import keep_row
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
@@ -83,6 +84,7 @@ class LocalPairs:
                 raise
             for one in (source, target):
                 state.mirrors[one.key] = one
+                keep_row(state, one)
             state.trees.join(state.volume(pvol).core, state.volume(svol).core)
             state.refence({pvol, svol})
         return source, target

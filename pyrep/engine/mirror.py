@@ -21,7 +21,8 @@ class Mirror:
     Attributes:
         row: as it is durable in the table; changed only by `SystemState.commit`.
         link: what writes to the volume do for this pair.
-        file: the pending bitmap's file; marked open as long as the system is.
+        file: the pending bitmap's file: true together with the volume's activity log, unless it is
+            marked open.
         job: the copy that runs out of this side, if one does.
         failed: whether storage failed under the last one, and the row doesn't say so yet.
         convergence: of the copy that runs to a remote volume.
@@ -44,8 +45,17 @@ class Mirror:
         return self.link.cover()
 
     def mark_all(self) -> None:
-        """Make every chunk pending."""
+        """Make every chunk pending, durably (INV-2): no region is hot for these bits."""
+        self.file.mark_open()
         self.link.pending.fill()
+
+    def save(self) -> None:
+        """Write the row's cover, so that a crash costs what is pending and hot, not everything.
+
+        Raises:
+            PyrepError: it couldn't be written; at worst the file is marked open.
+        """
+        self.link.save()
 
     def close(self) -> None:
         """Free link and file."""

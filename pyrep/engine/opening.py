@@ -1,23 +1,26 @@
 """Opening and closing a system: what is checked, what an unclean end means, what becomes durable.
 
-Order at open: everything is checked before anything changes; then statuses that an unclean end
-changes, and the system's own "not clean"; then the open mark of every bitmap file; then links,
-fences and copies. Order at close: the volumes, then pages, then the table with the new data
-identifiers, then the headers without the mark, then "clean". A stop anywhere leaves marks set: all
-bits pending.
+Order at open: everything is read and checked before anything changes; then statuses that an unclean
+end changes, and the system's own "not clean"; then the pages of rows that weren't closed, with what
+the activity logs said of them; then the logs begin anew, then the other rows get the log mark; then
+links, fences and copies. Order at close: the volumes, then pages, then the table with the new data
+identifiers, then the headers without the marks, then "clean". A stop anywhere leaves what the next
+open recovers in the same way. docs/recovery.md tells what that is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyrep._core import Bitmap, BitmapFile, LinkCore, VolumeCore
+from pyrep._core import Alog, Bitmap, BitmapFile, LinkCore, VolumeCore
+from pyrep.engine.activity import close_log, keep_row, try_begin
 from pyrep.engine.backing import identity_of, open_backing, recognise, refused
 from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.mirror import Mirror
@@ -91,7 +94,10 @@ def open_volume(state: SystemState, record: VolumeRecord) -> LiveVolume:
 
 @dataclass(slots=True)
 class _Loaded:
-    """A row's file, and the bits that were found in it; `unclean`: it was written to since."""
+    """A row's file, and the bits that were found in it and in the volume's log.
+
+    `all_pending`: they aren't known; `unclean`: the row wasn't closed.
+    """
 
     file: BitmapFile
     bits: Bitmap
@@ -108,18 +114,21 @@ def open_rows(state: SystemState) -> None:
     with contextlib.ExitStack() as undo:
         undo.callback(_close_all, state)
         changed = _open_volumes(state)
-        loaded = _load_files(state, changed)
+        logs = _Logs(state)
+        undo.callback(logs.close)
+        loaded = _load_files(state, changed, logs)
         for one in loaded.values():
             undo.callback(one.file.close)
         lost = _lost_marks(state, loaded, changed)
         epochs = _load_epochs(state, loaded, lost)
         state.catalogue.clear_pins(GENERATION_PIN_VIEW)
         _note_end(state, loaded, changed)
-        for one in loaded.values():
-            one.file.mark_open()
+        _save_found(loaded)
         for row in state.table.rows():
             _open_mirror(state, row, loaded[row.pair_id, row.volume_id])
-        _set_modes(state, epochs)
+        _begin_logs(state, loaded, logs)
+        _unite_copies(state, loaded)
+        _set_modes(state, epochs, loaded)
         for volume_id in lost:
             _fill_newest(state, volume_id)
         kept = {row.row_key for row in state.table.rows()}
@@ -130,6 +139,70 @@ def open_rows(state: SystemState) -> None:
     # Of a large volume one is scattered over 256 MiB: deleting it takes longer than opening.
     if strays:
         state.background("remove marks", lambda: remove_files(strays))
+
+
+class _Logs:
+    """The activity logs as the last run left them, read when a row asks."""
+
+    def __init__(self, state: SystemState) -> None:
+        self._state = state
+        self._read: dict[VolumeId, Alog | None] = {}
+
+    def of(self, volume_id: VolumeId) -> Alog | None:
+        """Return a volume's log; None: there is none that can be used."""
+        if volume_id not in self._read:
+            record = self._state.live[volume_id].record
+            self._read[volume_id] = self._state.logs.try_read(record)
+        return self._read[volume_id]
+
+    def taken(self, volume_id: VolumeId) -> Alog | None:
+        """Return a volume's log, if it can be used, and leave it to the caller."""
+        exists = self._state.logs.path_of(self._state.live[volume_id].record.key).exists()
+        found = self.of(volume_id) if exists else None
+        self._read[volume_id] = None
+        return found
+
+    def close(self) -> None:
+        """Free what nobody took."""
+        for one in self._read.values():
+            if one is not None:
+                close_log(one)
+        self._read.clear()
+
+
+def _save_found(loaded: dict[_Key, _Loaded]) -> None:
+    """Write down what was found in logs, and what is to be all pending: the logs begin anew."""
+    for one in loaded.values():
+        if one.all_pending:
+            one.file.mark_open()
+        elif one.unclean:
+            one.file.save(one.bits)
+
+
+def _begin_logs(state: SystemState, loaded: dict[_Key, _Loaded], logs: _Logs) -> None:
+    """Let the logs begin, and set the log mark of rows whose pages are right."""
+    volumes = dict.fromkeys(row.volume_id for row in state.table.rows())
+    working = {one: try_begin(state, state.live[one], logs.taken(one)) for one in volumes}
+    for mirror in state.mirrors.values():
+        found = loaded[mirror.key]
+        keep_row(state, mirror)
+        if not working[mirror.row.volume_id]:
+            mirror.file.mark_open()
+        elif found.all_pending:
+            mirror.save()
+        else:
+            mirror.file.mark_logged()
+
+
+def _unite_copies(state: SystemState, loaded: dict[_Key, _Loaded]) -> None:
+    """Put the union of an interrupted local copy together again: the crash may have been before."""
+    for mirror in state.mirrors.values():
+        row = mirror.row
+        if row.is_remote or row.status is not PairStatus.COPY or not row.is_source:
+            continue
+        other = row.pair_id, row.mirror_volume_id
+        if loaded[mirror.key].unclean or loaded[other].unclean:
+            mirror.link.pending.update(loaded[other].bits)
 
 
 def _close_all(state: SystemState) -> None:
@@ -161,11 +234,11 @@ def _open_volumes(state: SystemState) -> set[VolumeId]:
     return changed
 
 
-def _load_files(state: SystemState, changed: set[VolumeId]) -> dict[_Key, _Loaded]:
+def _load_files(state: SystemState, changed: set[VolumeId], logs: _Logs) -> dict[_Key, _Loaded]:
     loaded: dict[_Key, _Loaded] = {}
     try:
         for row in state.table.rows():
-            loaded[row.pair_id, row.volume_id] = _load_file(state, row, changed)
+            loaded[row.pair_id, row.volume_id] = _load_file(state, row, changed, logs)
     except BaseException:
         for one in loaded.values():
             one.file.close()
@@ -173,7 +246,7 @@ def _load_files(state: SystemState, changed: set[VolumeId]) -> dict[_Key, _Loade
     return loaded
 
 
-def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
+def _load_file(state: SystemState, row: Row, changed: set[VolumeId], logs: _Logs) -> _Loaded:
     live = state.live[row.volume_id]
     size = live.record.size_bytes
     bits = Bitmap(chunk_count(size, row.chunk_bytes))
@@ -185,6 +258,9 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
         file = state.store.open(row, live.record.key, size)
         if file.marked_open:
             all_pending = unclean = True
+        elif file.marked_logged:
+            unclean = True
+            all_pending |= not _replay(file, row, logs.of(row.volume_id), bits)
         else:
             file.load(bits)
     except BitmapFileError as error:
@@ -204,6 +280,25 @@ def _load_file(state: SystemState, row: Row, changed: set[VolumeId]) -> _Loaded:
     return _Loaded(file, bits, all_pending, unclean)
 
 
+def _replay(file: BitmapFile, row: Row, log: Alog | None, bits: Bitmap) -> bool:
+    """Put a row's bits together from its pages and the log; False: the log says nothing."""
+    if log is None:
+        return False
+    try:
+        file.load(bits)
+    except BitmapFileError as error:  # what a torn page covered is set
+        _log.warning("pair.torn pair=%s volume=%s: %s", row.pair_id, row.volume_id, error)
+    log.replay(row.row_key, row.chunk_bytes, bits)
+    _log.info(
+        "pair.replayed pair=%s volume=%s pending=%d hot_regions=%d",
+        row.pair_id,
+        row.volume_id,
+        bits.count(),
+        log.past_hot,
+    )
+    return True
+
+
 def _lost_marks(
     state: SystemState, loaded: dict[_Key, _Loaded], changed: set[VolumeId]
 ) -> set[VolumeId]:
@@ -216,8 +311,33 @@ def _lost_marks(
     return {
         row.volume_id
         for row in local
-        if row.volume_id in changed or loaded[row.pair_id, row.volume_id].unclean
+        if row.volume_id in changed or _is_lost(loaded[row.pair_id, row.volume_id])
     }
+
+
+def _is_lost(one: _Loaded) -> bool:
+    return one.unclean and one.all_pending
+
+
+def _running_marks(
+    state: SystemState, loaded: dict[_Key, _Loaded], record: EpochRecord
+) -> Bitmap | None:
+    """Return the marks of the interval that was running when the system ended unclean.
+
+    They had no file. What a row has pending holds them, and little else, if it begins there.
+    None: it was closed cleanly.
+    """
+    rows = [one for one in state.table.rows_of(record.volume_id) if one.epoch_start]
+    if not any(loaded[one.pair_id, one.volume_id].unclean for one in rows):
+        return None
+    rows = [one for one in rows if one.epoch_start <= record.sequence]
+    bits = Bitmap(chunk_count(state.live[record.volume_id].record.size_bytes, record.chunk_bytes))
+    if rows:
+        nearest = max(rows, key=lambda one: one.epoch_start)
+        bits.update(loaded[nearest.pair_id, nearest.volume_id].bits)
+    else:
+        bits.fill()
+    return bits
 
 
 def _load_epochs(
@@ -233,6 +353,13 @@ def _load_epochs(
     newest = {record.volume_id: record.sequence for record in records}  # ascending
     for record in records:
         live = state.live[record.volume_id]
+        is_newest = record.sequence == newest[record.volume_id]
+        running = _running_marks(state, loaded, record) if is_newest else None
+        if running is not None:
+            if record.volume_id in lost:
+                running.fill()
+            epochs.append((record, running))
+            continue
         bits = Bitmap(chunk_count(live.record.size_bytes, record.chunk_bytes))
         try:
             state.store.load_epoch(record, live.record.key, live.record.size_bytes, bits)
@@ -260,7 +387,8 @@ def _note_end(state: SystemState, loaded: dict[_Key, _Loaded], changed: set[Volu
     A generation that was being taken has failed; so has one whose SVOL's file was changed.
     """
     rows = state.table.rows()
-    unclean = {row.pair_id for row in rows if loaded[row.pair_id, row.volume_id].all_pending}
+    found = {row: loaded[row.pair_id, row.volume_id] for row in rows}
+    unclean = {row.pair_id for row, one in found.items() if one.all_pending or one.unclean}
     with state.db.transaction():
         for row in rows:
             new = _after_end(row, unclean=row.pair_id in unclean)
@@ -321,12 +449,20 @@ def _open_mirror(state: SystemState, row: Row, loaded: _Loaded) -> None:
         state.trees.join(source.core, live.core)
 
 
-def _set_modes(state: SystemState, epochs: list[tuple[EpochRecord, Bitmap]]) -> None:
+def _set_modes(
+    state: SystemState,
+    epochs: list[tuple[EpochRecord, Bitmap]],
+    loaded: dict[_Key, _Loaded],
+) -> None:
     """Give every link its work. Rows with shared marks first: other changes drop unowned marks."""
     for record, bits in epochs:
         core = state.live[record.volume_id].core
         core.push_epoch(record.chunk_bytes, record.sequence)
         dict(core.epochs())[record.sequence].update(bits)
+    for (record, _), (following, _) in itertools.pairwise(epochs):
+        if record.volume_id == following.volume_id and record.data_id:
+            known = record, following.sequence
+            state.live[record.volume_id].intervals[record.sequence] = known
     first = [one for one in state.mirrors.values() if one.row.epoch_start]
     for mirror in first:
         mirror.link.mark_from(mirror.row.epoch_start)
@@ -338,7 +474,7 @@ def _set_modes(state: SystemState, epochs: list[tuple[EpochRecord, Bitmap]]) -> 
             _set_remote_mode(mirror)
         elif row.status is PairStatus.SPLIT:
             mirror.link.mark()
-            if row.is_primary:
+            if row.is_primary and loaded[mirror.key].all_pending:
                 _fill_newest(state, row.volume_id)
         elif row.is_source and row.status is PairStatus.DUPLEX:
             other = state.mirrors[row.pair_id, row.mirror_volume_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from pyrep._core import Io
 from pyrep.errors import InvalidArgumentError
@@ -45,10 +46,18 @@ _LEAST = {
     "digest_rate_bytes_s": 0,
     "converge_window_s": 0,
     "converge_share": 0,
+    "hot_regions": 16,
 }
 
 
+_HOT_REGIONS_MOST = 65535
+
+
 def _plain(_volume_id: VolumeId, io: Io) -> Io:
+    return io
+
+
+def _plain_log(_path: Path, io: Io) -> Io:
     return io
 
 
@@ -74,6 +83,9 @@ class Options:
         converge_share: of that time, the share in which hosts found the queue full from which on
             the pair doesn't converge: `PairState.converges`, and a warning in the log.
         host_agents: what runs on the hosts, per volume of this system.
+        hot_regions: regions of 4 MiB of each volume that take writes without a durable one first,
+            16 to 65535; after a crash at most these are pending beside what was.
+        log_storage: puts something between an activity log and its file: a test's double.
         storage: puts something between a volume and its file: a test's double.
     """
 
@@ -90,10 +102,16 @@ class Options:
     digests: Digests = Digests.AFTER_BACKUP
     digest_rate_bytes_s: int = 0
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
+    hot_regions: int = 1237
+    log_storage: Callable[[Path, Io], Io] = _plain_log
     storage: Callable[[VolumeId, Io], Io] = _plain
 
     def __post_init__(self) -> None:
         check_copy_workers(self.copy_workers)
+        if self.hot_regions > _HOT_REGIONS_MOST:
+            raise InvalidArgumentError(
+                f"the option hot_regions can't be {self.hot_regions}", hint="at most 65535"
+            )
         for name, at_least in _LEAST.items():
             asked: object = getattr(self, name)
             # Not a number, or NaN, which is at least nothing.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyrep._core import CutItem, CutVerb, LinkCore, group_cut
+from pyrep.engine.activity import keep_row
 from pyrep.engine.decide import Judge
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import Markers
@@ -196,6 +197,7 @@ class RemotePairs:
                 state.store.remove(row.row_key)
                 raise
             state.mirrors[mirror.key] = mirror
+            keep_row(state, mirror)
             state.refence([row.volume_id])
             return mirror
 

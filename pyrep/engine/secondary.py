@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
@@ -452,6 +453,10 @@ class SecondarySide:
             "pair.device_error pair=%s volume=%s errno=%d", row.pair_id, row.volume_id, errno_code
         )
         with state.control:
+            # What this side lacks is pending in memory alone, and the peer is about to be told that
+            # it needn't know any more. The watch saves the row when it is split.
+            with contextlib.suppress(PyrepError):
+                mirror.file.mark_open()
             if mirror.row.status is PairStatus.SPLIT:
                 return
             state.commit(

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyrep._core import Io, VolumeCore, Wake
+from pyrep._core import Alog, Io, VolumeCore, Wake
+from pyrep.engine.alogstore import LogStore
 from pyrep.engine.backing import Backing
 from pyrep.engine.mirror import Mirror, MirrorKey
 from pyrep.engine.options import Options
 from pyrep.engine.roles import guard_of, role_fence
-from pyrep.engine.store import BitmapStore
+from pyrep.engine.store import BitmapStore, new_data_id
 from pyrep.engine.trees import Trees
 from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PyrepError
 from pyrep.meta import (
@@ -29,6 +30,7 @@ from pyrep.meta import (
     CopyTable,
     Database,
     DigestTable,
+    EpochRecord,
     EpochTable,
     PeerTable,
     PolicyTable,
@@ -38,7 +40,16 @@ from pyrep.meta import (
     VolumeTable,
     WorkflowJournal,
 )
-from pyrep.model import GenerationState, PairId, Row, SystemId, VolumeId, WorkflowId
+from pyrep.model import (
+    GenerationState,
+    PairId,
+    PairStatus,
+    Row,
+    SystemId,
+    VolumeId,
+    WorkflowId,
+    new_key,
+)
 
 if TYPE_CHECKING:
     from pyrep.engine.peer import Peer
@@ -55,12 +66,20 @@ _HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.CO
 
 @dataclass(slots=True)
 class LiveVolume:
-    """A volume that is open: its record, its locked file, what stands above it, its core."""
+    """A volume that is open: its record, its locked file, what stands above it, its core.
+
+    Attributes:
+        log: its activity log, from its first pair on.
+        intervals: of its shared marks, those that are closed and saved; beside each the sequence
+            of the one after it: when that goes, its marks come into this one.
+    """
 
     record: VolumeRecord
     file: Backing
     io: Io
     core: VolumeCore
+    log: Alog | None = None
+    intervals: dict[int, tuple[EpochRecord, int]] = field(default_factory=dict)
 
     def is_blank(self) -> bool:
         """Whether it is one hole, as its storage tells. DeviceError: it can't."""
@@ -69,6 +88,9 @@ class LiveVolume:
     def close(self) -> None:
         """Free everything, the lock last."""
         self.core.close()
+        if self.log is not None:
+            self.log.close()
+            self.log.io.close()
         if self.io is not self.file:
             self.io.close()
         self.file.close()
@@ -93,6 +115,7 @@ class SystemState:
     digests: DigestTable
     policies: PolicyTable
     store: BitmapStore
+    logs: LogStore
     control: threading.Condition = field(default_factory=threading.Condition)
     wake: Wake = field(default_factory=Wake)
     trees: Trees = field(default_factory=Trees)
@@ -206,12 +229,15 @@ class SystemState:
                 one: what follows from a change would then come before it is durable.
         """
         with self.control:
+            changed, marked = self._with_intervals(rows)
             with self.db.transaction():
                 if first is not None:
                     first()
-                for row in rows:
+                for row in changed:
                     self.table.replace(row)
-            for row in rows:
+                for volume_id, records in marked.items():
+                    self.epochs.replace_all(volume_id, records)
+            for row in changed:
                 mirror = self.mirrors[row.pair_id, row.volume_id]
                 old, mirror.row = mirror.row, row
                 if (old.status, old.cause) != (row.status, row.cause):
@@ -226,7 +252,59 @@ class SystemState:
                 guard = guard_of(row)
                 if guard is not None:
                     mirror.link.guard(on=guard)
+                if old.status is not row.status and row.status is PairStatus.DUPLEX:
+                    self._save(mirror)
             self.refence({row.volume_id for row in rows})
+
+    def _with_intervals(
+        self, rows: Sequence[Row]
+    ) -> tuple[list[Row], dict[VolumeId, list[EpochRecord]]]:
+        """Return the rows with the marks they share from their split on, and these marks' records.
+
+        Closed intervals are saved, once each. The last one needs no file: after a crash it is what
+        a row that begins there has pending, or more.
+        """
+        out: list[Row] = []
+        marked: dict[VolumeId, list[EpochRecord]] = {}
+        for row in rows:
+            shares = row.is_primary and not row.is_remote and row.status is PairStatus.SPLIT
+            start = (
+                self.mirrors[row.pair_id, row.volume_id].link.info().epoch_start if shares else 0
+            )
+            if start and start != row.epoch_start:
+                marked[row.volume_id] = self._record_intervals(row.volume_id, row.chunk_bytes)
+            out.append(replace(row, epoch_start=start) if start else row)
+        return out, marked
+
+    def _record_intervals(self, volume_id: VolumeId, chunk_bytes: int) -> list[EpochRecord]:
+        live = self.live[volume_id]
+        found = live.core.epochs()
+        records = []
+        for index, (sequence, marks) in enumerate(found):
+            following = found[index + 1][0] if index + 1 < len(found) else 0
+            known = live.intervals.get(sequence)
+            if following and known is not None and known[1] == following:
+                records.append(known[0])
+                continue
+            record = EpochRecord(
+                volume_id=volume_id,
+                sequence=sequence,
+                row_key=new_key(),
+                chunk_bytes=chunk_bytes,
+                data_id=new_data_id() if following else 0,
+            )
+            if following:
+                self.store.save_epoch(record, live.record.key, live.record.size_bytes, marks)
+                live.intervals[sequence] = record, following
+            records.append(record)
+        return records
+
+    def _save(self, mirror: Mirror) -> None:
+        """Save a row whose copy is done: a crash from now on costs what is hot."""
+        try:
+            mirror.save()
+        except PyrepError as error:  # at worst everything is pending after a crash
+            _log.warning("pair.save pair=%s: %s", mirror.row.pair_id, error)
 
     def change(self, mirror: Mirror, **columns: object) -> None:
         """Commit a change of one row's columns."""

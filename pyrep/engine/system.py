@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+from pyrep.engine.activity import Activity
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
@@ -104,7 +105,10 @@ class StorageSystem:
         self.reuse = Reuse(state, self.generations)
         self.next_svols = NextSvols(state, self._local, self.reuse)
         self._retention = Retention(state, self.generations)
-        self._watch = Watch(self._endpoint, self._local, self._remote, self.next_svols)
+        self._activity = Activity(state)
+        self._watch = Watch(
+            self._endpoint, self._local, self._remote, self.next_svols, self._activity
+        )
         self._paths: list[OwnedPath] = []
         self._volumes = Volumes(state)
         self._ending = Ending(

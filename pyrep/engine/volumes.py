@@ -114,5 +114,6 @@ class Volumes:
             del state.live[checked]
             state.trees.remove(live.core)
             live.close()
+            state.logs.remove(live.record.key)
             if live.record.owned:
                 (state.directory / live.record.path).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from pyrep.engine.activity import Activity
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.nextsvol import NextSvols
@@ -27,6 +28,7 @@ class Watch:
         local: LocalPairs,
         remote: RemotePairs,
         next_svols: NextSvols,
+        activity: Activity,
     ) -> None:
         self._rounds = (
             endpoint.close_broken,
@@ -38,6 +40,7 @@ class Watch:
             local.copies.resume_unclean,
             remote.resumes.resume_refused,
             next_svols.look,
+            activity.tend,
         )
         self._stop = threading.Event()
         name = f"watch {endpoint.system_id}"

@@ -30,7 +30,8 @@ __all__ = [
     "check_remote_stays",
 ]
 
-_OPEN_FLAG_OFFSET = 12  # header: magic 8, version 4, flags 4 (csrc/rep_bitmap_file.h)
+_FLAGS_OFFSET = 12  # header: magic 8, version 4, flags 4 (csrc/rep_bitmap_file.h)
+_OPEN_MARK, _LOG_MARK = 1, 4
 _RUNNING = {PairStatus.COPY, PairStatus.DUPLEX}
 
 
@@ -120,7 +121,7 @@ def _require_covered(
 
 
 def check_durable_first(*systems: StorageSystem) -> None:
-    """INV-2: rows are in the table as they are at work, their bitmap files are marked open."""
+    """INV-2: rows are in the table as they are at work, their bitmap files marked as in use."""
     for side in sides_of(*systems):
         row, state = side.mirror.row, side.system.state
         stored = state.table.get(row.pair_id, row.volume_id)
@@ -129,9 +130,9 @@ def check_durable_first(*systems: StorageSystem) -> None:
                 "INV-2", f"pair {row.pair_id}, {side.name}: works as {row}, stored is {stored}"
             )
         header = state.store.path_of(row.row_key).read_bytes()[:16]
-        if not header[_OPEN_FLAG_OFFSET] & 1:
+        if not header[_FLAGS_OFFSET] & (_OPEN_MARK | _LOG_MARK):
             raise InvariantError(
-                "INV-2", f"pair {row.pair_id}, {side.name}: its bitmap file isn't marked open"
+                "INV-2", f"pair {row.pair_id}, {side.name}: its bitmap file isn't marked as in use"
             )
 
 

@@ -316,7 +316,7 @@ def test_a_stop_anywhere_in_an_open_loses_no_bit_and_the_next_open_succeeds(
 
     for owner, name in (
         (SystemTable, "set"),
-        (BitmapFile, "mark_open"),
+        (BitmapFile, "mark_logged"),
         (LinkCore, "__init__"),
         (BitmapStore, "strays"),
     ):

@@ -1,0 +1,118 @@
+"""Activity logs of an open system: when they begin, and the thread's share of their work."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import time
+
+from pyrep._core import Alog, AlogState
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.state import LiveVolume, SystemState
+from pyrep.errors import DeviceError, PyrepError
+from pyrep.model import PairStatus
+
+__all__ = ["Activity", "close_log", "keep_row", "try_begin"]
+
+_log = logging.getLogger(__name__)
+
+_COPY_S = 10.0
+"""How often the row of a running copy is saved: what a crash makes it copy again."""
+_COPY_SHARE = 20
+"""And not more often than so many times as long as saving it took."""
+
+
+def try_begin(state: SystemState, live: LiveVolume, read: Alog | None) -> bool:
+    """Let a volume's log begin; what an earlier run has left in it is in the pages by now.
+
+    Returns:
+        Whether it works. If not, rows must bear the open mark, and writes go on without it; it is
+        tried again later.
+    """
+    wanted = state.logs.shape(live.record)
+    if read is not None and (read.hot_regions, read.region_bytes) != (
+        wanted.hot_regions,
+        wanted.region_bytes,
+    ):
+        close_log(read)
+        read = None
+    try:
+        live.log = read or state.logs.make(live.record)
+        live.log.begin(live.core)
+    except PyrepError as error:
+        _log.warning("alog.failed volume=%s: %s", live.record.volume_id, error)
+        return False
+    return True
+
+
+def close_log(log: Alog) -> None:
+    """Free a log that isn't at work, and its file."""
+    log.close()
+    log.io.close()
+
+
+def keep_row(state: SystemState, mirror: Mirror) -> None:
+    """Give a row's file, marked open, to its volume's log; make the log if need be."""
+    live = state.live[mirror.row.volume_id]
+    if live.log is None:
+        try_begin(state, live, None)
+    if live.log is not None:
+        mirror.link.keep(mirror.file, mirror.row.row_key)
+
+
+class Activity:
+    """What isn't done by writers: checkpoints, rows that are saved, logs that begin again."""
+
+    def __init__(self, state: SystemState) -> None:
+        self._state = state
+        self._next_save: dict[bytes, float] = {}
+
+    def tend(self) -> None:
+        """Look at every log and every row once."""
+        with self._state.control:
+            if self._state.closing:
+                return
+            live = list(self._state.live.values())
+            mirrors = list(self._state.mirrors.values())
+        for one in live:
+            if one.log is not None:
+                self._tend_log(one, one.log)
+        for mirror in mirrors:
+            self._tend_row(mirror)
+
+    def _tend_log(self, live: LiveVolume, log: Alog) -> None:
+        info = log.info()
+        if info.state is AlogState.WORKING:
+            with contextlib.suppress(DeviceError):  # it is tried again, by who needs room at last
+                log.checkpoint(info.ring_blocks // 2)
+            return
+        _log.warning("alog.again volume=%s errno=%d", live.record.volume_id, info.error)
+        log.begin(live.core)
+
+    def _tend_row(self, mirror: Mirror) -> None:
+        if not self._wants_saving(mirror):
+            return
+        began = time.monotonic()
+        try:
+            mirror.save()
+        except DeviceError as error:
+            if error.errno_code != errno.ENOTCONN:  # else its log has failed: that is told
+                raise
+        took_s = time.monotonic() - began
+        wait_s = max(_COPY_S, _COPY_SHARE * took_s)
+        self._next_save[mirror.row.row_key] = time.monotonic() + wait_s
+
+    def _wants_saving(self, mirror: Mirror) -> bool:
+        """Whether the row's file is worse than it need be.
+
+        A row in COPY without its copy is left alone: it may be about to have everything pending.
+        """
+        with self._state.control:
+            live = self._state.live.get(mirror.row.volume_id)
+            if self._state.mirrors.get(mirror.key) is not mirror or live is None or not live.log:
+                return False
+            if mirror.job is None:
+                return mirror.row.status is not PairStatus.COPY and mirror.file.marked_open
+            due = self._next_save.setdefault(mirror.row.row_key, time.monotonic() + _COPY_S)
+            return time.monotonic() >= due

@@ -1,0 +1,257 @@
+"""What a crash costs: what was pending and the hot regions, for every status and side."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from pyrep._core import Alog, BitmapFile, Io, LinkCore, VolatileIo
+from pyrep.engine import Options, StorageSystem
+from pyrep.engine.alogstore import REGION_BYTES, LogStore
+from pyrep.meta import SystemTable
+from pyrep.model import PairStatus, SplitCause
+from rig import LONG_S
+
+CHUNK = 8192
+PER_REGION = REGION_BYTES // CHUNK
+REGIONS = 40
+SIZE = REGIONS * REGION_BYTES
+HOT = 16
+
+
+class Broken:
+    """Activity logs that can be made to fail."""
+
+    def __init__(self) -> None:
+        self.logs: list[VolatileIo] = []
+
+    def wrap(self, _path: Path, io: Io) -> Io:
+        self.logs.append(VolatileIo(io))
+        return self.logs[-1]
+
+    def fail(self, code: int) -> None:
+        for log in self.logs:
+            if not log.closed:
+                log.fail_after(0, code)
+
+
+def _open(root: Path, **options: object) -> StorageSystem:
+    made = Options(hot_regions=HOT, **options)  # type: ignore[arg-type]
+    if (root / "s").exists():
+        return StorageSystem.open(root / "s", options=made)
+    system = StorageSystem.create(root / "s", "100b", options=made)
+    for name in ("105b", "106b", "107b"):
+        system.create_volume(name, SIZE)
+    return system
+
+
+def _split(system: StorageSystem, svol: str = "106b") -> str:
+    pair = system.create_local_pair("105b", svol)
+    pair.wait(timeout_s=LONG_S)
+    generation = pair.split()
+    assert generation is not None
+    return generation.generation_id
+
+
+def _write(system: StorageSystem, *regions: int, byte: bytes = b"x") -> set[int]:
+    for region in regions:
+        system.volume("105b").pwrite(byte * CHUNK, region * REGION_BYTES)
+    return {region * PER_REGION for region in regions}
+
+
+def _regions(chunks: set[int]) -> set[int]:
+    return {chunk // PER_REGION for chunk in chunks}
+
+
+def test_after_a_crash_a_split_pair_has_pending_what_was_and_the_hot_regions(
+    tmp_path: Path,
+) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, *range(30))
+    system.abort()
+    with _open(tmp_path) as system:
+        pending = set(system.pair("100b.1").pending())
+        row = system.pair("100b.1").row
+        assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+        assert pending >= written
+        assert len(pending) <= 30 + HOT * PER_REGION
+        assert _regions(pending) == set(range(30))
+        # What left and came back isn't hot: one chunk each.
+        assert {one for one in pending if one // PER_REGION < 30 - HOT} == {
+            region * PER_REGION for region in range(30 - HOT)
+        }
+
+
+def test_after_a_crash_a_duplex_pair_copies_no_more_than_its_hot_regions(tmp_path: Path) -> None:
+    system = _open(tmp_path)
+    pair = system.create_local_pair("105b", "106b")
+    pair.wait(timeout_s=LONG_S)
+    _write(system, *range(20))
+    system.state.mirror(pair.pair_id).link.settle()
+    system.volume("105b").flush()
+    _write(system, 3)
+    system.abort()
+    with _open(tmp_path) as system:
+        pair = system.pair("100b.1")
+        assert pair.wait(timeout_s=LONG_S).status is PairStatus.DUPLEX
+        assert system.volume("106b").pread(CHUNK, 3 * REGION_BYTES) == b"x" * CHUNK
+        mirror = system.state.mirror(pair.pair_id)
+        assert mirror.file.marked_logged
+
+
+def test_a_clean_close_leaves_nothing_to_recover(tmp_path: Path) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, 1, 5)
+    system.close()
+    with _open(tmp_path) as system:
+        assert set(system.pair("100b.1").pending()) == written
+        log = system.state.live[system.volume("105b").volume_id].log
+        assert log is not None
+        assert log.info().hot == 0
+
+
+def test_what_two_generations_differ_in_is_known_after_a_crash_as_before(tmp_path: Path) -> None:
+    system = _open(tmp_path)
+    first = _split(system, "106b")
+    between = _write(system, 2, 7)
+    second = _split(system, "107b")
+    _write(system, 9)
+    assert set(system.kept(second).changes_since(first)) == between
+    system.abort()
+    system = _open(tmp_path)
+    assert set(system.kept(second).changes_since(first)) == between
+    _write(system, 11)
+    system.abort()
+    with _open(tmp_path) as system:
+        assert set(system.kept(second).changes_since(first)) == between
+        assert set(system.pair("100b.1").pending()) >= between | {9 * PER_REGION, 11 * PER_REGION}
+        assert 30 * PER_REGION not in set(system.pair("100b.2").pending())
+
+
+@pytest.mark.parametrize("harm", ["gone", "damaged", "cut", "another volume's"])
+def test_a_log_that_cannot_be_used_makes_everything_pending(tmp_path: Path, harm: str) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    _write(system, 1)
+    record = system.state.live[system.volume("105b").volume_id].record
+    other = system.state.live[system.volume("106b").volume_id].record
+    path = system.state.logs.path_of(record.key)
+    beside = system.state.logs.path_of(other.key)
+    system.abort()
+    match harm:
+        case "gone":
+            path.unlink()
+        case "damaged":
+            path.write_bytes(bytes(path.stat().st_size))
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-4096])
+        case _:
+            path.write_bytes(beside.read_bytes())
+    with _open(tmp_path) as system:
+        pair = system.pair("100b.1")
+        assert len(pair.pending()) == SIZE // CHUNK
+        assert pair.row.status is PairStatus.SPLIT
+        assert system.state.mirror(pair.pair_id).file.marked_logged
+
+
+def test_a_torn_page_marks_what_it_covered(tmp_path: Path) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    _write(system, 1)
+    mirror = system.state.mirror(system.pair("100b.1").pair_id)
+    mirror.save()
+    path = system.state.store.path_of(mirror.row.row_key)
+    system.abort()
+    with path.open("r+b") as file:
+        file.seek(4096 + 512)
+        file.write(b"torn")
+    with _open(tmp_path) as system:
+        assert len(system.pair("100b.1").pending()) == SIZE // CHUNK
+
+
+@pytest.mark.parametrize("stop", range(1, 15))
+def test_a_recovery_that_is_stopped_anywhere_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, *range(25))
+    system.abort()
+    steps = 0
+    for owner, name in (
+        (SystemTable, "set"),
+        (BitmapFile, "save"),
+        (BitmapFile, "mark_logged"),
+        (LogStore, "read"),
+        (Alog, "begin"),
+        (LinkCore, "__init__"),
+        (LinkCore, "keep"),
+        (LinkCore, "mark"),
+    ):
+        original = getattr(owner, name)
+
+        def stopping(*args: object, _original: object = original, **kwargs: object) -> object:
+            nonlocal steps
+            steps += 1
+            if steps == stop:
+                raise InterruptedError("stopped here")
+            assert callable(_original)
+            return _original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, stopping)
+    with pytest.raises(InterruptedError):
+        _open(tmp_path)
+    monkeypatch.undo()
+    with _open(tmp_path) as system:
+        pending = set(system.pair("100b.1").pending())
+        assert pending >= written
+        assert _regions(pending) == set(range(25))
+
+
+def test_another_number_of_hot_regions_is_taken_over_after_recovery(tmp_path: Path) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, *range(20))
+    system.abort()
+    with StorageSystem.open(tmp_path / "s", options=Options(hot_regions=500)) as system:
+        pending = set(system.pair("100b.1").pending())
+        assert pending >= written
+        assert _regions(pending) == set(range(20))
+        log = system.state.live[system.volume("105b").volume_id].log
+        assert log is not None
+        assert log.hot_regions == 500
+
+
+def test_a_log_that_fails_leaves_the_open_mark_and_begins_again_when_it_can(
+    tmp_path: Path,
+) -> None:
+    broken = Broken()
+    system = _open(tmp_path, log_storage=broken.wrap)
+    _split(system)
+    mirror = system.state.mirror(system.pair("100b.1").pair_id)
+    system._watch.close()
+    broken.fail(errno.EIO)
+    _write(system, 5)
+    assert mirror.file.marked_open
+    _write(system, 6)
+    broken.fail(0)
+    system._watch.look()
+    system._watch.look()
+    assert mirror.file.marked_logged
+    system.close()
+
+
+def test_a_volume_that_is_deleted_takes_its_log_along(tmp_path: Path) -> None:
+    with _open(tmp_path) as system:
+        _split(system)
+        path = system.state.logs.path_of(
+            system.state.live[system.volume("106b").volume_id].record.key
+        )
+        assert path.exists()
+        system.pair("100b.1").dissolve()
+        system.delete_volume("106b")
+        assert not path.exists()
