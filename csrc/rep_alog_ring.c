@@ -482,6 +482,8 @@ static void put_context(rep_alog *log, block *b)
 {
     uint32_t slots = log->shape.slot_count;
     uint32_t count = slots < REP_ALOG_CONTEXT ? slots : REP_ALOG_CONTEXT;
+    if (!slots)
+        return; /* rep_alog_shape_check has seen to it; clang-tidy can't know */
     b->context_slot = htole32(log->context_slot);
     b->context_count = htole32(count);
     for (uint32_t i = 0; i < count; i++) {

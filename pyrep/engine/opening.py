@@ -349,7 +349,9 @@ def _load_epochs(
     marks since it was saved, and one whose file can't be read.
     """
     epochs = []
-    records = state.epochs.all()
+    # Those of a pair whose dissolution a crash has interrupted are nobody's.
+    owned = {row.volume_id for row in state.table.rows() if row.epoch_start}
+    records = [one for one in state.epochs.all() if one.volume_id in owned]
     newest = {record.volume_id: record.sequence for record in records}  # ascending
     for record in records:
         live = state.live[record.volume_id]
@@ -531,7 +533,7 @@ def _save_epochs(state: SystemState, data_id: int) -> list[EpochRecord]:
     records = []
     for volume_id, live in state.live.items():
         sharing = state.local_svol_mirrors(volume_id)
-        for sequence, marks in live.core.epochs():
+        for sequence, marks in live.core.epochs() if sharing else []:
             record = EpochRecord(
                 volume_id=volume_id,
                 sequence=sequence,

@@ -53,8 +53,7 @@ class InvariantError(AssertionError):
 def check_covered(*systems: StorageSystem) -> None:
     """INV-1: a chunk that differs between a pair's volumes is pending or unsettled on one side.
 
-    The open mark, which every row of an open system bears, is the third way to be covered. It isn't
-    counted here, or nothing would be checked; of what it is for, a crash, one sees the result after
+    The open mark and the hot regions are the other ways to be covered. They aren't counted here, or nothing would be checked; of what it is for, a crash, one sees the result after
     the next open.
     """
     for pair in pairs_of(*systems):

@@ -186,7 +186,11 @@ def test_a_systems_directory_holds_what_is_documented_and_nothing_else(tmp_path:
 
     names = {path.relative_to(tmp_path / "100b") for path in (tmp_path / "100b").rglob("*")}
     bitmaps = {path for path in names if path.parent.name == "bitmaps"}
-    assert {str(path) for path in names - bitmaps} == {
+    logs = {path for path in names if path.parent.name == "alog"}
+    assert len(logs) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.log", path.name) for path in logs)
+    assert {str(path) for path in names - bitmaps - logs} == {
+        "alog",
         "bitmaps",
         "lock",
         "pyrep.db",

@@ -66,7 +66,7 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
     bits = Bitmap(count)
     try:
         with store.open(row, record.key, record.size_bytes) as file:
-            if file.marked_open:
+            if file.marked_open or file.marked_logged:
                 what = "its bitmap file wasn't closed cleanly: opening recovers it"
                 return warning(thing, what) if is_clean else fine(thing, what)
             file.load(bits)
@@ -81,6 +81,8 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
 
 def _marks(store: BitmapStore, epoch: EpochRecord, record: VolumeRecord) -> Finding:
     thing = f"marks {epoch.sequence} of volume {epoch.volume_id}"
+    if not epoch.data_id:
+        return fine(thing, "they have no file while the system runs: opening recovers them")
     count = chunk_count(record.size_bytes, epoch.chunk_bytes)
     bits = Bitmap(count)
     try:

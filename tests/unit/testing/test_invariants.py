@@ -199,7 +199,7 @@ def test_a_row_that_works_before_it_is_durable_is_found(world: World) -> None:
 
 def test_a_bitmap_file_without_its_open_mark_is_found(world: World) -> None:
     row_of(world, PVOLS[0], remote=True).file.mark_closed(1)
-    with pytest.raises(InvariantError, match=r"INV-2.*marked open"):
+    with pytest.raises(InvariantError, match=r"INV-2.*marked as in use"):
         check_durable_first(*world.open_systems())
 
 
