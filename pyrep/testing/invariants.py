@@ -53,8 +53,8 @@ class InvariantError(AssertionError):
 def check_covered(*systems: StorageSystem) -> None:
     """INV-1: a chunk that differs between a pair's volumes is pending or unsettled on one side.
 
-    The open mark and the hot regions are the other ways to be covered. They aren't counted here, or nothing would be checked; of what it is for, a crash, one sees the result after
-    the next open.
+    The open mark and the hot regions are the other ways to be covered. They aren't counted here, or
+    little would be checked; of what they are for, a crash, one sees the result after the next open.
     """
     for pair in pairs_of(*systems):
         # The cover first: a chunk copied meanwhile is in it and is equal afterwards.
