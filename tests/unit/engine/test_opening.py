@@ -361,10 +361,13 @@ def test_a_clean_close_of_a_remote_pair_keeps_exactly_what_is_pending(rig: Rig) 
 
 
 def test_a_header_that_a_power_loss_tore_is_no_reason_to_refuse(closed: Site) -> None:
-    """The power went while the open mark was written: of the header's sectors some are new."""
+    """The power went while a mark was written: of the header's sectors some are new.
+
+    It is the new header: only the first sector ever changes.
+    """
     path = _bitmap_of(closed, "100b.1", "105b")
     whole = path.read_bytes()
     closed.open("100b").abort()
     path.write_bytes(path.read_bytes()[:512] + whole[512:])
     system = closed.open("100b")
-    assert len(system.pair("100b.1").pending()) == SIZE // CHUNK
+    assert 3 in system.pair("100b.1").pending()
