@@ -538,6 +538,12 @@ int rep_alog_admit(rep_alog *log, uint64_t first, uint64_t end, uint64_t deadlin
     return rc;
 }
 
+int rep_alog_flush(rep_alog *log)
+{
+    int rc = rep_volume_make_durable(log->volume);
+    return rc ? rep_volume_lose_track(log->volume, NULL, rc) : 0;
+}
+
 /* --- the beginning ----------------------------------------------------------------------------- */
 
 static int attach(rep_alog *log, rep_volume *volume)

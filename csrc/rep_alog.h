@@ -95,6 +95,9 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume);
  * if this many blocks would become free. 1: done, 0: there was nothing to do; errno of a file's
  * storage: it may be called again, nothing is lost. */
 int rep_alog_checkpoint(rep_alog *log, uint64_t at_least);
+/* Makes the volume durable, on behalf of whoever isn't a host: what was written before its rows took
+ * part is in no hot region, and a copy is about to make it durable elsewhere. As rep_volume_flush. */
+int rep_alog_flush(rep_alog *log);
 void rep_alog_info_get(rep_alog *log, rep_alog_info *out);
 
 /* The row's bitmap file, for checkpoints and the log; it outlives the link, or is taken away (NULL)

@@ -130,6 +130,10 @@ class Alog(Owned):
             code = lib.rep_alog_begin(self.pointer, volume.pointer)
         check(code, f"beginning activity log {self.io.name}")
 
+    def flush(self) -> None:
+        """Make the volume durable before a copy out of it: what was written before isn't hot."""
+        check(lib.rep_alog_flush(self.pointer), "flushing a volume that is about to be copied")
+
     def checkpoint(self, at_least: int = 0) -> bool:
         """Write the pages of what left; return whether there was anything to do."""
         code = lib.rep_alog_checkpoint(self.pointer, at_least)

@@ -11,9 +11,9 @@ from pyrep._core import Alog, AlogState
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import LiveVolume, SystemState
 from pyrep.errors import DeviceError, PyrepError
-from pyrep.model import PairStatus
+from pyrep.model import PairStatus, VolumeId
 
-__all__ = ["Activity", "close_log", "keep_row", "try_begin"]
+__all__ = ["Activity", "close_log", "keep_row", "make_source_durable", "try_begin"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,18 @@ def close_log(log: Alog) -> None:
     """Free a log that isn't at work, and its file."""
     log.close()
     log.io.close()
+
+
+def make_source_durable(state: SystemState, volume_id: VolumeId) -> None:
+    """Flush a volume whose row has begun to pass writes on, before a copy out of it.
+
+    What was written before that is in no hot region. Once its mirror is durable nothing would tell
+    that a power loss took it from the source alone (INV-1). A flush that fails breaks the links.
+    """
+    log = state.volume(volume_id).log
+    if log is not None:
+        with contextlib.suppress(DeviceError):
+            log.flush()
 
 
 def keep_row(state: SystemState, mirror: Mirror) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyrep._core import Fence
+from pyrep.engine.activity import make_source_durable
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.copying import copying
 from pyrep.engine.copyjob import CopyJob
@@ -208,6 +209,7 @@ class LocalCopies:
         state = self._state
         target.link.idle()
         source.link.forward(target.link)
+        make_source_durable(state, source.row.volume_id)
         what = f"pair {source.row.pair_id} ({source.row.volume_id} → {target.row.volume_id})"
 
         def finish(_job: CopyJob) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from pyrep._core import Bitmap
+from pyrep.engine.activity import make_source_durable
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.copying import copying
 from pyrep.engine.copyjob import CopyJob
@@ -162,6 +163,7 @@ class RemoteCopies:
         *,
         onto_blank: bool = False,
     ) -> CopyJob:
+        make_source_durable(self._state, mirror.row.volume_id)
         if onto_blank:
             # A chunk left to the copy for want of room may have data there by then, and zeros here.
             mirror.link.pull_ahead(when_full=False)

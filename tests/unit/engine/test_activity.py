@@ -11,7 +11,7 @@ from pyrep._core import Alog, BitmapFile, Io, LinkCore, VolatileIo
 from pyrep.engine import Options, StorageSystem
 from pyrep.engine.alogstore import REGION_BYTES, LogStore
 from pyrep.meta import SystemTable
-from pyrep.model import PairStatus, SplitCause
+from pyrep.model import PairStatus, SplitCause, VolumeId
 from rig import LONG_S
 
 CHUNK = 8192
@@ -255,3 +255,18 @@ def test_a_volume_that_is_deleted_takes_its_log_along(tmp_path: Path) -> None:
         system.pair("100b.1").dissolve()
         system.delete_volume("106b")
         assert not path.exists()
+
+
+def test_a_copy_begins_with_a_flush_of_its_source(tmp_path: Path) -> None:
+    """What was written before the pair is in no hot region, and the mirror becomes durable."""
+    made: dict[str, VolatileIo] = {}
+
+    def storage(volume_id: VolumeId, io: Io) -> Io:
+        made[volume_id] = VolatileIo(io)
+        return made[volume_id]
+
+    system = _open(tmp_path, storage=storage)
+    _write(system, 1)
+    system.create_local_pair("105b", "106b").wait(timeout_s=LONG_S)
+    assert not made["105b"].unflushed_count
+    system.close()
