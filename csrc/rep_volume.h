@@ -29,14 +29,22 @@
 REP_API_BEGIN
 
 /* cdef:begin */
-enum rep_fence { REP_FENCE_NONE = 0, REP_FENCE_WRITES = 1, REP_FENCE_READS = 2 };
+enum rep_fence {
+    REP_FENCE_NONE = 0,
+    REP_FENCE_WRITES = 1,
+    REP_FENCE_READS = 2,
+    /* Hosts may write, but something has to be durable first: -REP_FENCED_FIRST, and nothing is
+     * written. Whoever has noted it sets the fence without this flag, and the write is repeated. */
+    REP_FENCE_FIRST = 4
+};
 /* What a fence answers, negated as an errno is. None of them is one: a storage that answers EROFS or
  * EBUSY of its own isn't a fence. */
 enum rep_fenced {
     REP_FENCED_ROLE = 5001,
     REP_FENCED_LEASE = 5002,
     REP_FENCED_READS = 5003,
-    REP_FENCED_MIRROR = 5004
+    REP_FENCED_MIRROR = 5004,
+    REP_FENCED_FIRST = 5005
 };
 
 /* The acknowledgements that a synchronous write still waits for. */
@@ -66,9 +74,9 @@ uint64_t rep_volume_size(const rep_volume *volume);
 int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t offset);
 /* Write, zero, trim in pieces of at most 1 MiB (64 MiB for zero and trim); *done is how far it got,
  * all of `length` on success. `token`: 0 for hosts, or a lease's. The ticket is added to, never
- * cleared. -ERANGE, -REP_FENCED_ROLE, -REP_FENCED_LEASE, -ETIMEDOUT or -ECANCELED (a wait for gate,
- * range or room ended: bytes from *done on are untouched), -REP_FENCED_MIRROR (untouched; or written
- * and pending, if the link broke just now), errno of the storage as above. */
+ * cleared. -ERANGE, -REP_FENCED_ROLE, -REP_FENCED_LEASE, -REP_FENCED_FIRST, -ETIMEDOUT or -ECANCELED
+ * (a wait for gate, range or room ended): bytes from *done on are untouched; -REP_FENCED_MIRROR
+ * (untouched; or written and pending, if the link broke just now); errno of the storage as above. */
 int rep_volume_pwrite(rep_volume *volume, const void *buffer, uint64_t length, uint64_t offset,
                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
                       uint64_t *done);

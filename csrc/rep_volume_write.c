@@ -312,7 +312,8 @@ static int refused(const rep_volume *volume, const entry *who)
 {
     if (!who->host)
         return 0;
-    if (atomic_load(&volume->fence) & REP_FENCE_WRITES)
+    int fence = atomic_load(&volume->fence);
+    if (fence & REP_FENCE_WRITES)
         return -REP_FENCED_ROLE;
     if (volume->lease && volume->lease != who->token)
         return -REP_FENCED_LEASE;
@@ -322,7 +323,7 @@ static int refused(const rep_volume *volume, const entry *who)
         if (atomic_load(&link->guarded) && !ships)
             return -REP_FENCED_MIRROR;
     }
-    return 0;
+    return fence & REP_FENCE_FIRST ? -REP_FENCED_FIRST : 0;
 }
 
 /* Where the writer waited in vain: it may give that stream up. */

@@ -43,11 +43,12 @@ __all__ = [
 
 
 class Fence(enum.IntFlag):
-    """What hosts may not do because of the volume's role."""
+    """What hosts may not do because of the volume's role; FIRST: not before it was noted."""
 
     NONE = lib.REP_FENCE_NONE
     WRITES = lib.REP_FENCE_WRITES
     READS = lib.REP_FENCE_READS
+    FIRST = lib.REP_FENCE_FIRST
 
 
 class _Scratch(threading.local):
@@ -98,6 +99,8 @@ class VolumeCore(Owned):
         self._inside: Pointer = None
         self.helpers: tuple[Callable[[], None], ...] = ()
         """Called before a write waits for its mirror: who waits may as well send it."""
+        self.note_first: Callable[[], None] | None = None
+        """Called by the first write that meets `Fence.FIRST`: to note it, and to lift the fence."""
 
     def close(self) -> None:
         """Give it up; whoever comes later is told that it is closing."""
@@ -152,7 +155,7 @@ class VolumeCore(Owned):
     ) -> None:
         """Go on with a write that couldn't be done at once: raise why, or wait."""
         source = ffi.from_buffer(data)
-        if code != -errno.EAGAIN:
+        if code not in {-errno.EAGAIN, -lib.REP_FENCED_FIRST}:
             raise self._refusal(code, "writing", offset, len(source))
 
         def call(done: int, deadline: int, out: Pointer) -> int:
@@ -230,7 +233,9 @@ class VolumeCore(Owned):
         while True:
             code = call(done, time.monotonic_ns() + SLICE_NS, out)
             done += out[0]
-            if code != -errno.ETIMEDOUT:
+            if code == -lib.REP_FENCED_FIRST and self.note_first is not None:
+                self.note_first()
+            elif code != -errno.ETIMEDOUT:
                 break
             if out[0]:
                 end_s = time.monotonic() + ack_timeout_s

@@ -166,7 +166,8 @@ class Client:
             system_id: the secondary of a remote pair; None: a local pair.
             group: consistency group of a remote pair; None: one of its own.
             ack: when a write is acknowledged, of a remote pair.
-            more: what the API takes beside: congestion, fence_level, chunk_bytes.
+            more: what the API takes beside: congestion, fence_level, protect,
+                chunk_bytes.
         """
         body = {"pvol": pvol, "svol": svol, "system_id": system_id, "group": group, "ack": ack}
         return self._post("pairs", body=_given({**body, **more}))
@@ -184,10 +185,22 @@ class Client:
 
         Args:
             pair_id: the pair.
-            options: direction, force, ceiling_bytes_s, floor_bytes_s, workers.
+            options: direction, discard, force, ceiling_bytes_s, floor_bytes_s, workers.
         """
         told = self._post("pairs", pair_id, "resync", body=_given(options))
         return _job_or_none(told)
+
+    def estimate_resync(
+        self, pair_id: str, *, direction: str | None = None, discard: str | None = None
+    ) -> Json:
+        """Return what a resync would copy, and which way; nothing is done."""
+        query = _given({"direction": direction, "discard": discard})
+        found: Json = self._connections.ask("GET", ("pairs", pair_id, "estimate"), query=query)
+        return found
+
+    def set_protect(self, pair_id: str, protect: str) -> Json:
+        """Say what copies do first with the target's local mirrors: require, try or off."""
+        return self._post("pairs", pair_id, "protect", body={"protect": protect})
 
     def pause_pair(self, pair_id: str) -> None:
         """Let a pair's copy rest."""

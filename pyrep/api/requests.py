@@ -14,6 +14,7 @@ __all__ = [
     "CreateVolume",
     "Digest",
     "Dissolve",
+    "EstimateResync",
     "History",
     "Look",
     "Nothing",
@@ -22,6 +23,7 @@ __all__ = [
     "Resync",
     "Retain",
     "SetPolicy",
+    "SetProtect",
     "SplitOne",
     "SplitSeveral",
     "VerifyGeneration",
@@ -71,6 +73,7 @@ class CreatePair(Asked, frozen=True, kw_only=True):
     ack: str | None = None
     congestion: str | None = None
     fence_level: str | None = None
+    protect: str | None = None
     chunk_bytes: int | None = None
 
 
@@ -90,11 +93,25 @@ class SplitSeveral(Asked, frozen=True, kw_only=True):
 class Resync(Asked, frozen=True, kw_only=True):
     """See `Pair.resync`."""
 
-    direction: Literal["forward", "reverse"] = "forward"
+    direction: Literal["forward", "reverse"] | None = None
+    discard: str | None = None
     force: str | None = None
     ceiling_bytes_s: int | None = None
     floor_bytes_s: int | None = None
     workers: int | None = None
+
+
+class EstimateResync(Asked, frozen=True, kw_only=True):
+    """See `Pair.estimate`."""
+
+    direction: Literal["forward", "reverse"] | None = None
+    discard: str | None = None
+
+
+class SetProtect(Asked, frozen=True, kw_only=True):
+    """See `Pair.set_protect`."""
+
+    protect: str
 
 
 class Dissolve(Asked, frozen=True, kw_only=True):

@@ -80,6 +80,13 @@ def row_json(row: Row) -> Json:
     """Return a row of the copy management table."""
     told: Json = plain(row)
     del told["row_key"]
+    lineage = row.lineage  # in hex: not every reader of JSON has whole numbers of 64 bits
+    told["lineage"] = {
+        "current": f"{lineage.current:016x}",
+        "common": f"{lineage.common:016x}",
+        "written": lineage.written,
+        "history": [f"{one:016x}" for one in lineage.history],
+    }
     return told
 
 

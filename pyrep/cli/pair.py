@@ -182,9 +182,16 @@ def _bounds(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--direction",
     type=click.Choice(["forward", "reverse"]),
-    default="forward",
-    show_default=True,
-    help="Reverse copies from the SVOL to the PVOL.",
+    help="Reverse copies from the SVOL to the PVOL.  [default: forward, or as --discard says]",
+)
+@click.option(
+    "--discard",
+    metavar="SYSTEM",
+    help="Give up what this system's side of a remote pair holds: of a split brain, an old copy "
+    "that was put back, or unrelated data.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Tell what would be copied, and which way; do nothing."
 )
 @click.option("--force", type=click.Choice(_FORCES), help="Copy although the source is half-way.")
 @_bounds
@@ -193,7 +200,9 @@ def resync(
     session: Session,
     *,
     pair_id: str,
-    direction: str,
+    direction: str | None,
+    discard: str | None,
+    dry_run: bool,
     no_wait: bool,
     **options: Any,
 ) -> None:
@@ -203,13 +212,30 @@ def resync(
     pair ends in SPLIT, a remote one in DUPLEX. An interrupted copy goes on where it was.
     """
     client = session.client
-    job = client.resync_pair(pair_id, direction=direction, **options)
+    if dry_run:
+        told = client.estimate_resync(pair_id, direction=direction, discard=discard)
+        session.show(told, lambda console: print_facts(console, told))
+        return
+    job = client.resync_pair(pair_id, direction=direction, discard=discard, **options)
 
     def render(console: Console, _: Any) -> None:
         now = client.pair(pair_id)
         console.print(f"pair {pair_id}: {now.get('status')}", markup=False)
 
     perform(session, job, render, no_wait=no_wait)
+
+
+@command(pair, "protect", example="pair protect 100a.1 try")
+@_PAIR
+@click.argument("protect", type=click.Choice(["require", "try", "off"]))
+def protect(session: Session, *, pair_id: str, protect: str) -> None:
+    """Say what a copy into a volume does first with its DUPLEX local mirrors.
+
+    Require splits them as a generation, and doesn't begin if that fails; try begins all the same;
+    off lets them follow. Of a remote pair it is said at the primary.
+    """
+    told = session.client.set_protect(pair_id, protect)
+    session.say(told, f"pair {pair_id}: protect is {protect}")
 
 
 @command(pair, "pause", example="pair pause 100a.1")

@@ -14,6 +14,8 @@ from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
 from pyrep.engine.pair import Lag, Pair, PairState
+from pyrep.engine.remote_meeting import Will
+from pyrep.engine.resync_estimate import ResyncEstimate
 from pyrep.engine.retain import RetentionReport
 from pyrep.engine.system import StorageSystem, connect
 from pyrep.engine.verify import DamagedExtent, VerifyResult
@@ -37,11 +39,13 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "RepairReport",
+    "ResyncEstimate",
     "RetentionReport",
     "Severity",
     "StorageSystem",
     "VerifyResult",
     "Volume",
+    "Will",
     "check_system",
     "connect",
     "repair_system",

@@ -123,7 +123,15 @@ class LocalCopies:
             pvol, svol = state.sides(pair_id)
             if not self._judge.local(Command.RESYNC_REVERSE, pvol, svol, force=force):
                 return self.resume_copy(pair_id, pace=pace)
-            self._splits.protect(pvol.row.volume_id, but=pair_id, lease=lease, cancel=cancel)
+            self._splits.protect(
+                pvol.row.volume_id,
+                how=pvol.row.protect,
+                but=pair_id,
+                lease=lease,
+                cancel=cancel,
+            )
+            # A remote pair whose SVOL this copies into has something of its own from here on.
+            state.note_written(pvol.row.volume_id)
             with state.control:
                 # Again: the world may have moved while the siblings were split.
                 self._judge.local(Command.RESYNC_REVERSE, pvol, svol, force=force)
@@ -136,6 +144,7 @@ class LocalCopies:
                 state.commit(
                     replace(pvol.row, pending_union=False, epoch_start=0, **columns),  # type: ignore[arg-type]
                     replace(svol.row, pending_union=True, **columns),  # type: ignore[arg-type]
+                    *self._splits.followers(pvol.row.volume_id, whole=False),
                 )
             # The fence is closed: nothing is marked any more. Union into the copying side's row.
             svol.link.pending.update(pvol.pending())
@@ -280,6 +289,7 @@ class LocalCopies:
             state.commit(
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]
+                *self._splits.followers(target.row.volume_id, whole=True),
             )
 
 

@@ -13,7 +13,7 @@ from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
-from pyrep.errors import BusyError, PyrepError, RefusedError, TimedOutError
+from pyrep.errors import BusyError, CancelledError, PyrepError, RefusedError, TimedOutError
 from pyrep.model import (
     Direction,
     Generation,
@@ -22,6 +22,8 @@ from pyrep.model import (
     GenerationState,
     PairId,
     PairStatus,
+    Protect,
+    Row,
     SplitCause,
     VolumeId,
     WorkflowId,
@@ -203,6 +205,7 @@ class LocalSplits:
         self,
         volume_id: VolumeId,
         *,
+        how: Protect = Protect.REQUIRE,
         but: PairId | None = None,
         lease: WorkflowId | None = None,
         cancel: Cancel | None = None,
@@ -210,7 +213,12 @@ class LocalSplits:
         """Before the first byte of a copy reaches a volume: keep one consistent copy of it.
 
         Local copies out of the volume are waited for, at most `Options.copy_wait_s`; its DUPLEX
-        mirrors are then split.
+        mirrors are then split, as `how` says. Those that aren't follow the copy, half-way until it
+        has ended: `followers` has their rows.
+
+        Raises:
+            PyrepError: they couldn't be split, and `how` requires it; the copy mustn't begin.
+            RefusedError, BusyError, CancelledError: a local copy out of the volume didn't end.
         """
         state = self._state
         pair_ids = []
@@ -220,13 +228,47 @@ class LocalSplits:
             self._await_copy(one, f"cannot copy into {volume_id}", cancel)
             if one.row.status is PairStatus.DUPLEX:
                 pair_ids.append(one.row.pair_id)
-        if not pair_ids:
-            complete = [one for one in state.catalogue.of_source(volume_id) if one.is_complete]
-            _log.info("protect.none volume=%s complete_generations=%d", volume_id, len(complete))
+        complete = len([one for one in state.catalogue.of_source(volume_id) if one.is_complete])
+        if not pair_ids or how is Protect.OFF:
+            _log.info(
+                "protect.none volume=%s protect=%s complete_generations=%d",
+                volume_id,
+                how,
+                complete,
+            )
             return None
-        return self.split(
-            pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
-        )
+        try:
+            return self.split(
+                pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
+            )
+        except CancelledError:
+            raise
+        except PyrepError as error:
+            if how is Protect.REQUIRE:
+                raise
+            _log.warning(
+                "protect.failed volume=%s complete_generations=%d (%s), the copy begins all the "
+                "same: %s",
+                volume_id,
+                complete,
+                "one can be restored" if complete else "there is no consistent copy until it ends",
+                error,
+            )
+            return None
+
+    def followers(self, volume_id: VolumeId, *, whole: bool) -> list[Row]:
+        """Return the rows of DUPLEX local mirrors as they are when what they follow is (not) whole.
+
+        To be committed together with the row of the copy into the volume (INV-5: what isn't whole
+        isn't served).
+        """
+        state = self._state
+        return [
+            replace(one.row, target_consistent=whole)
+            for pvol in state.local_svol_mirrors(volume_id)
+            if pvol.row.status is PairStatus.DUPLEX and pvol.row.target_consistent is not whole
+            for one in state.sides(pvol.row.pair_id)
+        ]
 
     def _await_copy(self, mirror: Mirror, doing: str, cancel: Cancel | None = None) -> None:
         """Wait for the copy of a local pair, if one runs: at most `Options.copy_wait_s`.

@@ -26,7 +26,7 @@ from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.options import BadBitmap, ChangedBacking
 from pyrep.engine.roles import guard_of
-from pyrep.engine.state import LiveVolume, SystemState
+from pyrep.engine.state import LiveVolume, SystemState, identified
 from pyrep.engine.store import new_data_id, remove_files
 from pyrep.errors import BackingChangedError, BitmapFileError, InUseError, NotFoundError
 from pyrep.meta import EpochRecord, VolumeRecord
@@ -89,6 +89,7 @@ def open_volume(state: SystemState, record: VolumeRecord) -> LiveVolume:
         core = VolumeCore(io, state.trees.plant(), name=record.volume_id, wake=state.wake)
         undo.pop_all()
     state.trees.add(core)
+    core.note_first = lambda: state.note_written(record.volume_id)
     return LiveVolume(record, file, io, core)
 
 
@@ -393,7 +394,7 @@ def _note_end(state: SystemState, loaded: dict[_Key, _Loaded], changed: set[Volu
     unclean = {row.pair_id for row, one in found.items() if one.all_pending or one.unclean}
     with state.db.transaction():
         for row in rows:
-            new = _after_end(row, unclean=row.pair_id in unclean)
+            new = identified(row, _after_end(row, unclean=row.pair_id in unclean))
             if new != row:
                 _log.info("pair.reopened pair=%s from=%s to=%s", row.pair_id, row, new)
                 state.table.replace(new)
@@ -420,7 +421,10 @@ def _after_end(row: Row, *, unclean: bool) -> Row:
     DUPLEX becomes SPLIT/unclean, its target inconsistent if its own system ended so; a remote pair
     waits for the path in any case. COPY stays in its direction, SPLIT keeps its cause.
     """
-    if row.status is PairStatus.COPY and unclean and row.is_remote and not row.is_source:
+    torn = row.status is PairStatus.COPY and unclean and row.is_remote and not row.is_source
+    if torn and row.direction is Direction.FORWARD:
+        # A PVOL that is said to be whole was made durable before that was written down: a crash
+        # of both systems at the end of a copy back must leave one of them whole.
         return replace(row, target_consistent=False)  # the last records in order may be torn
     if row.status is not PairStatus.DUPLEX:
         return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
 
@@ -15,8 +15,10 @@ from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.remote_meeting import Will
+from pyrep.engine.resync_estimate import ResyncEstimate, estimate_local, estimate_remote
 from pyrep.engine.state import SystemState
-from pyrep.errors import RefusedError, TimedOutError
+from pyrep.errors import InvalidArgumentError, RefusedError, TimedOutError
 from pyrep.model import (
     AckPoint,
     CopyPace,
@@ -26,8 +28,10 @@ from pyrep.model import (
     GroupId,
     PairId,
     PairStatus,
+    Protect,
     Row,
     SplitCause,
+    SystemId,
     WorkflowId,
     check_copy_workers,
 )
@@ -229,7 +233,8 @@ class Pair:
     def resync(
         self,
         *,
-        direction: Direction = Direction.FORWARD,
+        direction: Direction | None = None,
+        discard: str | None = None,
         force: Force | None = None,
         cancel: Cancel | None = None,
         lease: WorkflowId | None = None,
@@ -242,8 +247,15 @@ class Pair:
         ends in SPLIT with nothing pending, a remote pair in DUPLEX, forward. An interrupted copy
         goes on. None: it is DUPLEX already.
 
+        Of a remote pair the data identifiers of both sides decide whether the bits can be used, or
+        an old copy that was put back asks for a copy of everything. A direction gives up what only
+        its target was written with. Where both sides were written to since they were equal (split
+        brain), where the target holds newer data than an old copy at the source, and where they
+        never were equal (unrelated), `discard` has to name the side that is given up.
+
         Args:
-            direction: see above.
+            direction: see above; None: away from the side to discard, else FORWARD.
+            discard: the id of the system whose side of a remote pair is given up.
             force: INCONSISTENT_SOURCE copies although a copy has left the source half-way; what
                 is in it then is on both sides.
             cancel: ends the wait for local copies out of a volume that is to be copied back into
@@ -262,14 +274,46 @@ class Pair:
         if workers is not None:
             check_copy_workers(workers)
         pace = CopyPace(rate=rate, workers=workers)
-        job = self._resync(direction, force=force, cancel=cancel, lease=lease, pace=pace)
+        will = Will(
+            discard=None if discard is None else SystemId(discard), by_bits=lease is not None
+        )
+        job = self._resync(
+            self._direction(direction, discard),
+            will,
+            force=force,
+            cancel=cancel,
+            lease=lease,
+            pace=pace,
+        )
         if job is not None and rate is not None:
             job.rate = rate
         return job
 
+    def _direction(self, direction: Direction | None, discard: str | None) -> Direction:
+        """Return which way a copy is to go. InvalidArgumentError: nobody's side is to be given up.
+
+        Whether direction and discarded side go together is asked when the sides meet.
+        """
+        row = self.row
+        if discard is not None and not row.is_remote:
+            raise InvalidArgumentError(
+                f"cannot resync {self.name}: a local pair has no side of another system to discard",
+                hint="name the direction",
+            )
+        if discard not in {None, self._state.system_id, row.pair_system_id}:
+            raise InvalidArgumentError(
+                f"cannot resync {self.name}: it has no side at {discard}",
+                hint=f"{self._state.system_id} or {row.pair_system_id}",
+            )
+        if direction is not None:
+            return direction
+        here = discard == self._state.system_id
+        return Direction.REVERSE if here else Direction.FORWARD
+
     def _resync(
         self,
         direction: Direction,
+        will: Will,
         *,
         force: Force | None,
         cancel: Cancel | None,
@@ -281,10 +325,10 @@ class Pair:
             self._check_primary("resync")
             if forward:
                 return self._remote.copies.resync_forward(
-                    self._pair_id, lease=lease, force=force, pace=pace
+                    self._pair_id, lease=lease, force=force, will=will, pace=pace
                 )
             return self._remote.copies.resync_reverse(
-                self._pair_id, lease=lease, force=force, cancel=cancel, pace=pace
+                self._pair_id, lease=lease, force=force, will=will, cancel=cancel, pace=pace
             )
         if forward:
             return self._local.copies.resync_forward(
@@ -293,6 +337,45 @@ class Pair:
         return self._local.copies.resync_reverse(
             self._pair_id, lease=lease, force=force, cancel=cancel, pace=pace
         )
+
+    def estimate(
+        self, *, direction: Direction | None = None, discard: str | None = None
+    ) -> ResyncEstimate:
+        """Tell what a resync would copy, and which way, doing nothing (a dry connect).
+
+        Of a remote pair the secondary is asked for its data identifiers and its pending bits.
+
+        Args:
+            direction: as in `resync`; None: the one that loses nothing, FORWARD if there is none.
+            discard: as in `resync`.
+
+        Raises:
+            RefusedError: this isn't the pair's primary, or the secondary doesn't know the pair.
+            PathLostError: the secondary can't be asked.
+            InvalidArgumentError: as in `resync`.
+        """
+        if not self.row.is_remote:
+            asked = self._direction(direction, discard)
+            return estimate_local(self._state, self._local, self._pair_id, asked)
+        self._check_primary("estimate a resync of")
+        if discard is not None:
+            direction = self._direction(direction, discard)
+        will = Will(discard=None if discard is None else SystemId(discard))
+        return estimate_remote(self._state, self._remote, self._pair_id, direction, will)
+
+    def set_protect(self, protect: Protect) -> None:
+        """Say what copies into the pair's volumes do first with these volumes' local mirrors.
+
+        Counts from the next copy on. Of a remote pair it is kept, and said, at the primary.
+
+        Raises:
+            RefusedError: this isn't the pair's primary.
+        """
+        if self.row.is_remote:
+            self._check_primary("change")
+        with self._state.control:
+            rows = self._state.table.pair_rows(self._pair_id)
+            self._state.commit(*(replace(row, protect=protect) for row in rows))
 
     def pause_copy(self) -> None:
         """Let the pair's copy rest until `resume_copy`. Idempotent.

@@ -37,15 +37,18 @@ from pyrep.model import (
     Direction,
     FenceLevel,
     GroupId,
+    Lineage,
     PairId,
     PairStatus,
     Primary,
+    Protect,
     Row,
     SplitCause,
     SystemId,
     VolumeId,
     WorkflowId,
     make_pair_id,
+    new_content_id,
     new_key,
 )
 from pyrep.model.roles import VolumeRef
@@ -90,6 +93,7 @@ class RemotePairs:
         ack: AckPoint,
         congestion: Congestion,
         fence_level: FenceLevel,
+        protect: Protect,
         chunk_bytes: int,
     ) -> PairId:
         """Make a remote pair and begin its initial copy.
@@ -113,6 +117,7 @@ class RemotePairs:
             state.check_leases(name.removeprefix("cannot "), [pvol], None)
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
         group = group_id or GroupId(f"pair-{pair_id}")
+        begun = Lineage().as_source(new_content_id(), new_content_id())
         row = Row(
             pair_id=pair_id,
             copy_type=CopyType.REMOTE,
@@ -128,6 +133,8 @@ class RemotePairs:
             pending_union=True,
             congestion=congestion,
             fence_level=fence_level,
+            protect=protect,
+            lineage=begun,
         )
         asked = CreatePair(
             pair_id=pair_id,
@@ -137,6 +144,8 @@ class RemotePairs:
             chunk_bytes=chunk_bytes,
             group_id=group,
             ack=ack,
+            current=begun.common,
+            protect=protect,
         )
         with state.operation("create", [pair_id]):
             mirror, is_blank = self._create_both(peer, asked, row, check)

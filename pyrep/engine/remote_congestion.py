@@ -13,6 +13,7 @@ from pyrep.engine.convergence import Convergence
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.engine.remote_line import RemoteLine
+from pyrep.engine.remote_meeting import Will
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, NotFoundError, PathLostError, PyrepError
 from pyrep.model import Direction, PairId, PairStatus, SplitCause
@@ -135,7 +136,7 @@ class RemoteCongestion:
                 self._line.tell_split(mirror)
             _log.info("pair.resume pair=%s: the queue has drained", pair_id)
             self._copies.resync_forward(
-                pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, by_itself=True
+                pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
             )
         except PathLostError as error:  # its return resumes
             _log.info("pair.resume pair=%s: %s", pair_id, error)

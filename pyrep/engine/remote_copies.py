@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from pyrep._core import Bitmap
 from pyrep.engine.activity import make_source_durable
@@ -17,6 +18,7 @@ from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.remote_meeting import Met, RemoteMeetings, Will
 from pyrep.engine.state import SystemState
 from pyrep.errors import CancelledError, DeviceError, PyrepError, RefusedError
 from pyrep.interconnect.messages import (
@@ -36,10 +38,13 @@ from pyrep.model import (
     CopyPace,
     CopyRate,
     Direction,
+    Lineage,
     PairId,
     PairStatus,
     Row,
+    VolumeId,
     WorkflowId,
+    new_content_id,
 )
 from pyrep.model.situation import Command, Force
 
@@ -47,7 +52,11 @@ __all__ = ["RemoteCopies", "resumes_forward"]
 
 
 class RemoteCopies:
-    """Resyncs of remote pairs whose PVOL is here. Each holds the pair's operation as it begins."""
+    """Resyncs of remote pairs whose PVOL is here. Each holds the pair's operation as it begins.
+
+    Attributes:
+        meetings: what both sides hold, by their data identifiers.
+    """
 
     def __init__(
         self,
@@ -62,6 +71,7 @@ class RemoteCopies:
         self._judge = judge
         self._line = line
         self._failures = failures
+        self.meetings = RemoteMeetings(state, line)
 
     # --- forward ---------------------------------------------------------------------------------
 
@@ -72,37 +82,47 @@ class RemoteCopies:
         lease: WorkflowId | None = None,
         force: Force | None = None,
         timeout_s: float = 0,
-        by_itself: bool = False,
+        will: Will | None = None,
         pace: CopyPace | None = None,
     ) -> CopyJob | None:
         """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
 
-        `by_itself`: nobody asked. Then a pair that was split on request meanwhile is left alone.
+        Of an old copy that was put back, everything is copied. By itself: a pair that was split on
+        request meanwhile is left alone, and one whose SVOL has what the PVOL never had becomes
+        SPLIT, split_brain.
 
         Raises:
-            RefusedError, BusyError, PathLostError.
+            RefusedError: also when it would discard what nobody said may be discarded.
+            BusyError, PathLostError.
         """
+        will = will or Will()
         state = self._state
         self._failures.refresh()
         with state.operation("resync", [pair_id], lease=lease, timeout_s=timeout_s):
             mirror = state.mirror(pair_id)
-            if by_itself and not resumes_forward(mirror.row):
+            if will.by_itself and not resumes_forward(mirror.row):
                 return None
             if self._judge.remote(Command.RESYNC_FORWARD, mirror, force=force):
-                return self._begin_forward(mirror, pace)
+                return self._begin_forward(mirror, will, pace)
             if mirror.row.status is not PairStatus.COPY:
                 return None
-            return _running(mirror) or self._begin_forward(mirror, pace)
+            return _running(mirror) or self._begin_forward(mirror, will, pace)
 
-    def _begin_forward(self, mirror: Mirror, pace: CopyPace | None) -> CopyJob:
+    def _begin_forward(self, mirror: Mirror, will: Will, pace: CopyPace | None) -> CopyJob:
         state = self._state
         # What an earlier copy has left on its way would fail in this one's name.
         self._line.drain_or_break(mirror)
+        met = self._met(mirror, Direction.FORWARD, will)
         union = self._line.union(mirror, Direction.FORWARD)
+        if not met.meeting.bits_suffice:
+            union.fill()
         protected = union.any()
-        self._become_target(mirror, union)
+        begun = mirror.row.lineage.as_source(new_content_id(), new_content_id())
+        # Whoever names a direction overwrites what is written until then.
+        seen = met.there.current if will.by_itself else 0
+        self._become_target(mirror, union, begun, met, seen)
         if union.any() and not protected:
-            self._become_target(mirror, union)
+            self._become_target(mirror, union, begun, met, begun.common)
         state.change(
             mirror,
             status=PairStatus.COPY,
@@ -110,6 +130,7 @@ class RemoteCopies:
             direction=Direction.FORWARD,
             target_consistent=False,
             pending_union=True,
+            lineage=begun,
         )
         mirror.link.pending.update(union)
         if union.any():
@@ -118,16 +139,36 @@ class RemoteCopies:
         if not outlet.ship_clean(mirror):
             # Written since the union was read: its copy goes out of order, so that the SVOL's
             # mirrors are split first after all.
-            self._become_target(mirror, mirror.pending())
+            self._become_target(mirror, mirror.pending(), begun, met, begun.common)
             outlet.ship(mirror)
         return self._copy_forward(mirror, outlet, pace)
 
-    def _become_target(self, mirror: Mirror, union: Bitmap) -> None:
+    def _met(self, mirror: Mirror, direction: Direction, will: Will) -> Met:
+        """Return what the two sides are to each other, if this copy may begin."""
+        met = self.meetings.read(mirror)
+        try:
+            self.meetings.require(mirror, met, direction, will)
+        except RefusedError:
+            if will.by_itself:  # the operation is held
+                self.meetings.note_split_brain(mirror)
+            raise
+        return met
+
+    def _become_target(
+        self, mirror: Mirror, union: Bitmap, begun: Lineage, met: Met, seen: int
+    ) -> None:
         """Ask the SVOL to take this union; what its hosts wrote there meanwhile comes into it.
 
         If anything is in it, the SVOL's DUPLEX mirrors are split first.
         """
-        asked = BeginForward(pair_id=mirror.row.pair_id, pending_count=union.count())
+        asked = BeginForward(
+            pair_id=mirror.row.pair_id,
+            pending_count=union.count(),
+            current=begun.common,
+            base=met.base(met.there),
+            seen=seen,
+            protect=mirror.row.protect,
+        )
         answer = self._line.peer(mirror).ask(asked)
         union.update_roaring(expect(answer, PendingBits).bits)
 
@@ -203,7 +244,10 @@ class RemoteCopies:
     def _finish_forward(self, mirror: Mirror) -> None:
         state = self._state
         whole = self._judge.is_consistent(mirror.row.volume_id)  # unless it was forced
-        self._line.peer(mirror).ask(FinishPair(pair_id=mirror.row.pair_id, consistent=whole))
+        row = mirror.row
+        self._line.peer(mirror).ask(
+            FinishPair(pair_id=row.pair_id, consistent=whole, current=row.lineage.current)
+        )
         with state.control:
             self._line.check_ships(mirror)
             state.change(
@@ -219,6 +263,7 @@ class RemoteCopies:
         lease: WorkflowId | None = None,
         force: Force | None = None,
         timeout_s: float = 0,
+        will: Will | None = None,
         cancel: Cancel | None = None,
         pace: CopyPace | None = None,
     ) -> CopyJob:
@@ -228,7 +273,8 @@ class RemoteCopies:
         until the pair is DUPLEX, forward.
 
         Raises:
-            RefusedError, BusyError, PathLostError.
+            RefusedError: also when it would discard what nobody said may be discarded.
+            BusyError, PathLostError.
         """
         state = self._state
         self._failures.refresh()
@@ -238,7 +284,14 @@ class RemoteCopies:
                 running = _running(mirror)
                 if running:
                     return running
-            return self._begin_reverse(mirror, lease=lease, force=force, cancel=cancel, pace=pace)
+            return self._begin_reverse(
+                mirror,
+                lease=lease,
+                force=force,
+                will=will or Will(),
+                cancel=cancel,
+                pace=pace,
+            )
 
     def _begin_reverse(
         self,
@@ -246,6 +299,7 @@ class RemoteCopies:
         *,
         lease: WorkflowId | None,
         force: Force | None,
+        will: Will,
         cancel: Cancel | None,
         pace: CopyPace | None,
     ) -> CopyJob:
@@ -255,36 +309,76 @@ class RemoteCopies:
         before = mirror.row
         resumes = before.status is PairStatus.COPY
         forced = force is not None
-        if self._line.union(mirror, Direction.REVERSE, resumes=resumes, forced=forced).any():
-            self._local.splits.protect(mirror.row.volume_id, lease=lease, cancel=cancel)
+        met = self._met(mirror, Direction.REVERSE, will)
+        union = self._line.union(mirror, Direction.REVERSE, resumes=resumes, forced=forced)
+        if union.any() or not met.meeting.bits_suffice:
+            how = before.protect
+            self._local.splits.protect(before.volume_id, how=how, lease=lease, cancel=cancel)
+        copied = mirror.row.lineage.as_target(new_content_id(), met.base(before.lineage))
         with state.control:
             # Again: the world may have moved while the siblings were split.
             self._judge.remote(Command.RESYNC_REVERSE, mirror, force=force)
-            state.change(
-                mirror,
-                status=PairStatus.COPY,
-                cause=None,
-                direction=Direction.REVERSE,
-                target_consistent=False,
-                pending_union=False,
+            volume_id = before.volume_id
+            undone = [before, *(one.row for one in self._following(volume_id))]
+            state.commit(
+                replace(
+                    mirror.row,
+                    status=PairStatus.COPY,
+                    cause=None,
+                    direction=Direction.REVERSE,
+                    target_consistent=False,
+                    pending_union=False,
+                    lineage=copied,
+                ),
+                *self._local.splits.followers(volume_id, whole=False),
             )
-        mirror.link.idle()
         try:
-            self._receive_reverse(peer, mirror, resumes=resumes, forced=forced)
+            # The fence is closed: what hosts wrote until now counts.
+            met = replace(met, meeting=self.meetings.again(mirror, before, met))
+            self.meetings.require(mirror, met, Direction.REVERSE, will)
+            mirror.link.idle()
+            if not met.meeting.bits_suffice:
+                mirror.mark_all()
+            current = self._receive_reverse(
+                peer,
+                mirror,
+                met.there.current if will.by_itself else 0,
+                resumes=resumes,
+                forced=forced,
+            )
         except RefusedError:
             if not resumes:  # nothing was copied, and the fence kept hosts off meanwhile
                 mirror.link.mark()
-                state.commit(before)
+                state.commit(*undone)
             raise
+        state.change(mirror, lineage=mirror.row.lineage.confirmed())
         rate = (pace and pace.rate) or state.options.copy_rate
         peer.ask(ReverseRun(pair_id=pair_id, **_bounds(rate)))
-        return self._start(mirror, lambda job: self._follow_reverse(mirror, job), pace)
+        return self._start(mirror, lambda job: self._follow_reverse(mirror, job, current), pace)
 
-    def _receive_reverse(self, peer: Peer, mirror: Mirror, *, resumes: bool, forced: bool) -> None:
-        """Hand this side's bits over, and get ready for what will come."""
+    def _following(self, volume_id: VolumeId) -> list[Mirror]:
+        """Return both rows of each DUPLEX local mirror of a volume."""
+        state = self._state
+        return [
+            one
+            for pvol in state.local_svol_mirrors(volume_id)
+            if pvol.row.status is PairStatus.DUPLEX
+            for one in state.sides(pvol.row.pair_id)
+        ]
+
+    def _receive_reverse(
+        self, peer: Peer, mirror: Mirror, seen: int, *, resumes: bool, forced: bool
+    ) -> int:
+        """Hand this side's bits over, and get ready for what will come.
+
+        Returns:
+            The data identifier of what this side will hold when the copy has ended.
+        """
         asked = BeginReverse(
             pair_id=mirror.row.pair_id,
             pending=mirror.pending().to_roaring(),
+            common=mirror.row.lineage.current,
+            seen=seen,
             resumes=resumes,
             forced=forced,
         )
@@ -301,8 +395,9 @@ class RemoteCopies:
                     ),
                 )
             peer.bind(connection, ready.stream_id, ready.channel, mirror.link)
+        return ready.current
 
-    def _follow_reverse(self, mirror: Mirror, job: CopyJob) -> None:
+    def _follow_reverse(self, mirror: Mirror, job: CopyJob, current: int) -> None:
         peer = self._line.peer(mirror)
         pair_id = mirror.row.pair_id
         while True:
@@ -321,7 +416,8 @@ class RemoteCopies:
         # crashes in between, its own volume counts as inconsistent, and one side must be whole.
         with self._state.control:
             if mirror.row.status is PairStatus.COPY:  # else its volume failed meanwhile
-                self._state.change(mirror, target_consistent=True)
+                lineage = mirror.row.lineage.in_sync(current)
+                self._state.change(mirror, target_consistent=True, lineage=lineage)
         peer.ask(ReverseEnd(pair_id=pair_id))
         self._finish_reverse(mirror)
 
@@ -334,12 +430,13 @@ class RemoteCopies:
         mirror.link.follow()  # nothing is pending, and hosts are kept off
         with state.control:
             self._line.check_ships(mirror)
-            state.change(
-                mirror,
+            whole = replace(
+                mirror.row,
                 status=PairStatus.DUPLEX,
                 direction=Direction.FORWARD,
                 target_consistent=True,
             )
+            state.commit(whole, *self._local.splits.followers(whole.volume_id, whole=True))
 
 
 def _bounds(rate: CopyRate) -> dict[str, int]:

@@ -13,8 +13,16 @@ from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.state import SystemState
 from pyrep.errors import NotFoundError, PathLostError, RefusedError, TimedOutError, WireError
-from pyrep.interconnect.messages import BindChannel, Pending, PendingBits, SplitPair
-from pyrep.model import Direction, GroupId, PairStatus
+from pyrep.interconnect.messages import (
+    Answer,
+    BindChannel,
+    PairFacts,
+    Pending,
+    PendingBits,
+    ReadPair,
+    SplitPair,
+)
+from pyrep.model import Direction, GroupId, PairStatus, SplitCause
 
 __all__ = ["RemoteLine", "expect"]
 
@@ -40,20 +48,36 @@ class RemoteLine:
         self, mirror: Mirror, direction: Direction, *, resumes: bool = False, forced: bool = False
     ) -> Bitmap:
         """550: read the peer's bitmap; return it together with this side's."""
-        pair_id = mirror.row.pair_id
+        answer = self._ask_of(
+            mirror,
+            Pending(
+                pair_id=mirror.row.pair_id, direction=direction, resumes=resumes, forced=forced
+            ),
+        )
+        union = mirror.pending()
+        union.update_roaring(expect(answer, PendingBits).bits)
+        return union
+
+    def read(self, mirror: Mirror) -> PairFacts:
+        """Return the secondary's row. RefusedError: it has none."""
+        return expect(self._ask_of(mirror, ReadPair(pair_id=mirror.row.pair_id)), PairFacts)
+
+    def peek(self, mirror: Mirror) -> Bitmap:
+        """Return the union of both sides' pending bits, of which nothing is going to be copied."""
+        question = Pending(pair_id=mirror.row.pair_id, direction=Direction.FORWARD, peek=True)
+        union = mirror.pending()
+        union.update_roaring(expect(self._ask_of(mirror, question), PendingBits).bits)
+        return union
+
+    def _ask_of(self, mirror: Mirror, question: Pending | ReadPair) -> Answer:
         try:
-            answer = self.peer(mirror).ask(
-                Pending(pair_id=pair_id, direction=direction, resumes=resumes, forced=forced)
-            )
+            return self.peer(mirror).ask(question)
         except NotFoundError as error:
             name = name_of(mirror.row, self._state.system_id)
             raise RefusedError(
                 f"cannot resync {name}: system {mirror.row.pair_system_id} doesn't know it",
                 hint="dissolve it here, pair.dissolve(), and create it anew",
             ) from error
-        union = mirror.pending()
-        union.update_roaring(expect(answer, PendingBits).bits)
-        return union
 
     def ship(self, mirror: Mirror) -> Outlet:
         """Let the row ship; the peer knows stream and channel."""
@@ -123,10 +147,10 @@ class RemoteLine:
     def tell_split(self, mirror: Mirror) -> None:
         """Let the secondary split too; when the path is down it learns of it later."""
         row = mirror.row
-        if row.cause is None:
-            return
+        if row.cause in {None, SplitCause.SPLIT_BRAIN}:
+            return  # the secondary's hosts go on as they are until somebody decides
         try:
-            self.peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=row.cause))
+            self.peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=str(row.cause)))
         except (PathLostError, NotFoundError) as error:
             _log.info("pair.split pair=%s the secondary isn't told yet: %s", row.pair_id, error)
 

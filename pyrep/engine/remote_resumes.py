@@ -8,6 +8,7 @@ import logging
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies, resumes_forward
 from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.remote_meeting import Will
 from pyrep.engine.roles import guard_of
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import NotFoundError, PathLostError, PyrepError
@@ -25,7 +26,12 @@ _OTHERS_S = 60.0
 class RemoteResumes:
     """Pairs that wait for a path, and go on by themselves when it is back."""
 
-    def __init__(self, state: SystemState, line: RemoteLine, copies: RemoteCopies) -> None:
+    def __init__(
+        self,
+        state: SystemState,
+        line: RemoteLine,
+        copies: RemoteCopies,
+    ) -> None:
         self._state = state
         self._line = line
         self._copies = copies
@@ -102,11 +108,13 @@ class RemoteResumes:
         if facts.cause == SplitCause.REQUESTED and self._would_copy(row):
             self._note_repaired(mirror)
         elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
-            self._copies.resync_reverse(row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S)
+            self._copies.resync_reverse(
+                row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
+            )
         elif resumes_forward(row):
             _log.info("pair.resume pair=%s peer_status=%s", row.pair_id, facts.status)
             self._copies.resync_forward(
-                row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, by_itself=True
+                row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
             )
         elif row.status is PairStatus.SPLIT:
             # Held, and asked again: somebody may be resyncing it by now.

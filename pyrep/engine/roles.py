@@ -17,7 +17,8 @@ def role_fence(rows: Iterable[Row], *, holds_generation: bool) -> Fence:
 
     The target of a running pair takes no host writes; while its data is inconsistent it isn't
     served for reading either. The SVOL of a remote pair that was split by a failure stays closed:
-    the pair goes on forward by itself and would undo what hosts write there.
+    the pair goes on forward by itself and would undo what hosts write there. One that hosts may
+    write to takes a new data identifier before the first write reaches it.
 
     Args:
         rows: the volume's rows, of all its pairs.
@@ -52,6 +53,10 @@ def _of_row(row: Row) -> Fence:
         return Fence.NONE
     if not row.target_consistent:
         return Fence.WRITES | Fence.READS
-    if row.status is PairStatus.SPLIT and (row.is_primary or row.cause in _HOST_MAY_WRITE):
+    if row.status is not PairStatus.SPLIT:
+        return Fence.WRITES
+    if row.is_primary:
         return Fence.NONE
-    return Fence.WRITES
+    if row.cause not in _HOST_MAY_WRITE:
+        return Fence.WRITES
+    return Fence.FIRST if row.is_remote and not row.lineage.written else Fence.NONE

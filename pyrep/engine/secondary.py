@@ -42,13 +42,16 @@ from pyrep.model import (
     CopyType,
     Direction,
     GroupId,
+    Lineage,
     PairId,
     PairStatus,
     Primary,
+    Protect,
     Row,
     SplitCause,
     SystemId,
     VolumeId,
+    new_content_id,
     new_key,
 )
 from pyrep.model.roles import VolumeRef
@@ -105,7 +108,7 @@ class SecondarySide:
 
         with state.control:
             check()
-        self._local.splits.protect(svol, lease=None)
+        self._local.splits.protect(svol, how=Protect(asked.protect), lease=None)
         row = Row(
             pair_id=PairId(asked.pair_id),
             copy_type=CopyType.REMOTE,
@@ -118,6 +121,7 @@ class SecondarySide:
             group_id=GroupId(asked.group_id),
             ack=AckPoint(asked.ack),
             chunk_bytes=asked.chunk_bytes,
+            lineage=Lineage(current=asked.current),
         )
         self._remote.open_row(row, check).link.idle()
         return PairCreated(blank=self._is_blank(svol))
@@ -169,6 +173,11 @@ class SecondarySide:
     def bind(self, peer: Peer, connection: Connection, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
         mirror = self.mirror(peer, asked.pair_id)
+        with self._state.control:
+            # The source has durably begun: what it sends from here on counts from the copy's
+            # identifier alone.
+            if mirror.row.lineage.common and not mirror.row.lineage.written:
+                self._state.change(mirror, lineage=mirror.row.lineage.confirmed())
         peer.bind(connection, asked.stream_id, asked.channel, mirror.link)
 
     def facts(self, peer: Peer, pair_id: str) -> PairFacts:
@@ -182,11 +191,17 @@ class SecondarySide:
                 direction=row.direction,
                 target_consistent=row.target_consistent,
                 pending_count=mirror.link.pending_count(),
+                current=row.lineage.current,
+                common=row.lineage.common,
+                written=row.lineage.written,
+                history=list(row.lineage.history),
             )
 
     def pending(self, peer: Peer, asked: Pending) -> PendingBits:
         """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""
         mirror = self.mirror(peer, asked.pair_id)
+        if asked.peek:
+            return PendingBits(bits=mirror.pending().to_roaring())
         if Direction(asked.direction) is Direction.FORWARD:
             self._check_may_copy_into(mirror)
         else:
@@ -232,19 +247,26 @@ class SecondarySide:
         row = mirror.row
         self._check_may_copy_into(mirror)
         self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
+        _check_seen(row, asked.seen, asked.current)
         if asked.pending_count and row.target_consistent:
-            self._local.splits.protect(row.volume_id, lease=ANY_LEASE)
+            self._local.splits.protect(row.volume_id, how=Protect(asked.protect), lease=ANY_LEASE)
         with state.control:
-            # Again: a local pair may have begun to copy back while the others were split.
+            # Again: a local pair may have begun to copy back while the others were split, and a
+            # host may have written for the first time.
             self._check_may_copy_into(mirror)
-            state.change(
-                mirror,
+            _check_seen(mirror.row, asked.seen, asked.current)
+            whole = row.target_consistent and not asked.pending_count
+            followers = [] if whole else self._local.splits.followers(row.volume_id, whole=False)
+            target = replace(
+                mirror.row,
                 status=PairStatus.COPY,
                 cause=None,
                 direction=Direction.FORWARD,
-                target_consistent=row.target_consistent and not asked.pending_count,
+                target_consistent=whole,
                 pending_union=False,
+                lineage=mirror.row.lineage.as_target(asked.current, asked.base),
             )
+            state.commit(target, *followers)
         # The fence is closed: only the path writes here now.
         mirror.link.idle()
         return PendingBits(bits=mirror.pending().to_roaring())
@@ -264,19 +286,12 @@ class SecondarySide:
                 status=PairStatus.DUPLEX,
                 target_consistent=asked.consistent,
                 pending_union=False,
+                lineage=row.lineage.in_sync(asked.current),
             )
-            followers = self._followers(row.volume_id) if asked.consistent else []
+            followers = (
+                self._local.splits.followers(row.volume_id, whole=True) if asked.consistent else []
+            )
             self._state.commit(whole, *followers)
-
-    def _followers(self, volume_id: VolumeId) -> list[Row]:
-        """Return the rows of local mirrors that are whole now, because what they follow is."""
-        state = self._state
-        rows = []
-        for pvol in state.local_svol_mirrors(volume_id):
-            if pvol.row.status is PairStatus.DUPLEX and not pvol.row.target_consistent:
-                sides = state.sides(pvol.row.pair_id)
-                rows += [replace(one.row, target_consistent=True) for one in sides]
-        return rows
 
     def split(self, peer: Peer, asked: SplitPair) -> None:
         """Mark from now on; hosts may write if somebody asked for the split."""
@@ -299,6 +314,7 @@ class SecondarySide:
         peer.unbind_link(mirror.link)
         with state.control:
             self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
+            _check_seen(mirror.row, asked.seen)
             mirror.link.mark()
             mirror.link.pending.update_roaring(asked.pending)
             state.change(
@@ -308,6 +324,7 @@ class SecondarySide:
                 direction=Direction.REVERSE,
                 target_consistent=False,
                 pending_union=True,
+                lineage=mirror.row.lineage.as_source(asked.common, new_content_id()),
             )
         outlet, opened = peer.opened_outlet(self._group(mirror))
         return ReverseReady(
@@ -315,6 +332,7 @@ class SecondarySide:
             attempt=peer.connection().attempt,
             next_number=opened.next_number if opened else 0,
             channel=outlet.channel(mirror.row.pair_id),
+            current=mirror.row.lineage.current,
         )
 
     def run_reverse(self, peer: Peer, asked: ReverseRun) -> None:
@@ -468,6 +486,16 @@ class SecondarySide:
                     pending_union=False,
                 )
             )
+
+
+def _check_seen(row: Row, *known: int) -> None:
+    """Raise RefusedError if the data identifiers are no longer those that were decided by."""
+    if 0 not in known and row.lineage.current not in known:
+        raise RefusedError(
+            f"cannot resync pair {row.pair_id}: hosts have begun to write to {row.volume_id} just "
+            f"now",
+            hint="ask again",
+        )
 
 
 def _rate_of(asked: ReverseRun | ReverseProgress) -> CopyRate:

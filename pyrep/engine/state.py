@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
-from pyrep._core import Alog, Io, VolumeCore, Wake
+from pyrep._core import Alog, Fence, Io, VolumeCore, VolumeIo, Wake
 from pyrep.engine.alogstore import LogStore
 from pyrep.engine.backing import Backing
 from pyrep.engine.mirror import Mirror, MirrorKey
@@ -48,18 +49,35 @@ from pyrep.model import (
     SystemId,
     VolumeId,
     WorkflowId,
+    new_content_id,
     new_key,
 )
 
 if TYPE_CHECKING:
     from pyrep.engine.peer import Peer
 
-__all__ = ["ANY_LEASE", "LiveVolume", "SystemState"]
+__all__ = ["ANY_LEASE", "LiveVolume", "SystemState", "identified"]
 
 ANY_LEASE = WorkflowId("*")
 """The system's own doing: goes on whatever workflow has the volumes leased."""
 
 _log = logging.getLogger(__name__)
+
+
+def identified(old: Row, new: Row) -> Row:
+    """Return a remote row with the data identifiers that its new status asks for.
+
+    The primary's content begins to differ when it stops to ship, and is the secondary's again when
+    the pair is DUPLEX. Whoever sets identifiers by name knows better.
+    """
+    if not new.is_remote or new.lineage is not old.lineage or new.status is old.status:
+        return new
+    if new.status is PairStatus.DUPLEX:
+        return replace(new, lineage=new.lineage.in_sync(new.lineage.current))
+    if new.is_primary and old.status is PairStatus.DUPLEX and new.status is PairStatus.SPLIT:
+        return replace(new, lineage=new.lineage.diverged(new_content_id()))
+    return new
+
 
 _HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
 
@@ -80,6 +98,8 @@ class LiveVolume:
     core: VolumeCore
     log: Alog | None = None
     intervals: dict[int, tuple[EpochRecord, int]] = field(default_factory=dict)
+    handles: WeakSet[VolumeIo] = field(default_factory=WeakSet)
+    """What was opened for file systems: their writes come from C, where nothing can be noted."""
 
     def is_blank(self) -> bool:
         """Whether it is one hole, as its storage tells. DeviceError: it can't."""
@@ -229,6 +249,9 @@ class SystemState:
                 one: what follows from a change would then come before it is durable.
         """
         with self.control:
+            rows = tuple(
+                identified(self.mirrors[one.pair_id, one.volume_id].row, one) for one in rows
+            )
             changed, marked = self._with_intervals(rows)
             with self.db.transaction():
                 if first is not None:
@@ -318,7 +341,31 @@ class SystemState:
                 rows = [one.row for one in self.mirrors_of(volume_id)]
                 held = self.held_generation(volume_id) is not None
                 fence = role_fence(rows, holds_generation=held)
-                self.live[volume_id].core.fence(fence)
+                live = self.live[volume_id]
+                if fence & Fence.FIRST and any(not one.closed for one in live.handles):
+                    self.note_written(volume_id)
+                else:
+                    live.core.fence(fence)
+
+    def note_written(self, volume_id: VolumeId) -> None:
+        """Give an SVOL that is about to be written to, by whom ever, a data identifier of its own.
+
+        Durable when this returns (INV-2); of other volumes, and of one that has one, nothing
+        changes. For hosts the fence sees to it (`Fence.FIRST`).
+        """
+        with self.control:
+            rows = [
+                replace(row, lineage=row.lineage.diverged(new_content_id()))
+                for row in (one.row for one in self.mirrors_of(volume_id))
+                if row.is_remote and not row.is_primary and row.status is PairStatus.SPLIT
+            ]
+            if any(
+                one.lineage is not self.mirrors[one.pair_id, one.volume_id].row.lineage
+                for one in rows
+            ):
+                self.commit(*rows)
+            else:
+                self.refence([volume_id])
 
     def held_generation(self, svol: VolumeId) -> str | None:
         """Return the id of the generation whose content this SVOL holds, or None."""

@@ -63,6 +63,7 @@ from pyrep.model import (
     GroupStatus,
     NextSvol,
     PairId,
+    Protect,
     RetentionPolicy,
     Row,
     SplitCause,
@@ -311,6 +312,7 @@ class StorageSystem:
         ack: AckPoint = AckPoint.RECEIVED,
         congestion: Congestion = Congestion.BLOCK,
         fence_level: FenceLevel = FenceLevel.NEVER,
+        protect: Protect = Protect.REQUIRE,
         chunk_bytes: int = CHUNK_BYTES_DEFAULT,
     ) -> Pair:
         """Mirror a volume to one of a connected system; the initial copy begins.
@@ -325,6 +327,8 @@ class StorageSystem:
                 the secondary. Those of one group may differ, the order of writes is one.
             congestion: what a write does that finds no room in the queue.
             fence_level: what it does while the secondary can't be reached.
+            protect: what a copy into one of the volumes does first with its DUPLEX local mirrors;
+                `Pair.set_protect` changes it.
             chunk_bytes: as in `create_local_pair`.
 
         Raises:
@@ -338,6 +342,7 @@ class StorageSystem:
             ack=ack,
             congestion=congestion,
             fence_level=fence_level,
+            protect=protect,
             chunk_bytes=chunk_bytes,
         )
         return self.pair(pair_id)

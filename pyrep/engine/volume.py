@@ -116,8 +116,13 @@ class Volume:
 
         Writes take the tracked path, with a workflow's `token` if it holds the volume.
         """
-        live = self._state.volume(self._volume_id)
-        return VolumeIo(live.core, token=token, ack_timeout_s=self._state.options.ack_timeout_s)
+        state = self._state
+        live = state.volume(self._volume_id)
+        opened = VolumeIo(live.core, token=token, ack_timeout_s=state.options.ack_timeout_s)
+        with state.control:
+            live.handles.add(opened)
+            state.refence([self._volume_id])
+        return opened
 
 
 def _check_range(length: int, offset: int) -> None:

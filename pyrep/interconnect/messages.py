@@ -108,7 +108,10 @@ class BindChannel(msgspec.Struct, frozen=True, kw_only=True, tag="bind_channel")
 
 
 class CreatePair(msgspec.Struct, frozen=True, kw_only=True, tag="create_pair"):
-    """Make the secondary's row of a new remote pair, in COPY forward."""
+    """Make the secondary's row of a new remote pair, in COPY forward.
+
+    `current`: the data identifier by which its content is called from now on.
+    """
 
     pair_id: str
     pvol: str
@@ -117,6 +120,8 @@ class CreatePair(msgspec.Struct, frozen=True, kw_only=True, tag="create_pair"):
     chunk_bytes: int
     group_id: str
     ack: str
+    current: int
+    protect: str = "require"
 
 
 class RemovePair(msgspec.Struct, frozen=True, kw_only=True, tag="remove_pair"):
@@ -135,32 +140,42 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending"):
     """Tell the secondary's pending bitmap (550: 100a reads the bitmap of 105b).
 
     It is refused when a copy in this direction can't begin. `resumes`: it goes on after an
-    interruption; `forced`: although the secondary's volume is inconsistent.
+    interruption; `forced`: although the secondary's volume is inconsistent; `peek`: nothing is
+    going to begin, and nothing is refused.
     """
 
     pair_id: str
     direction: str
     resumes: bool = False
     forced: bool = False
+    peek: bool = False
 
 
 class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward"):
     """Become the target: protect, then COPY forward; answered with what is pending then.
 
-    `pending_count` is that of the union so far; while it is 0 the target stays consistent.
+    `pending_count` is that of the union so far; while it is 0 the target stays consistent. Its
+    content is called `current` from now on, if it was called `seen` before; `base` is by what it
+    was matched. `protect`: whether its DUPLEX local mirrors are split first.
     """
 
     pair_id: str
     pending_count: int
+    current: int
+    base: int
+    seen: int
+    protect: str = "require"
 
 
 class FinishPair(msgspec.Struct, frozen=True, kw_only=True, tag="finish_pair"):
     """Both sides are equal and durable: DUPLEX, forward, nothing pending.
 
-    `consistent`: whether what was copied was; a caller may have forced it.
+    `consistent`: whether what was copied was; a caller may have forced it. `current`: the data
+    identifier of what both hold.
     """
 
     pair_id: str
+    current: int
     consistent: bool = True
 
 
@@ -172,21 +187,28 @@ class SplitPair(msgspec.Struct, frozen=True, kw_only=True, tag="split_pair"):
 
 
 class BeginReverse(msgspec.Struct, frozen=True, kw_only=True, tag="begin_reverse"):
-    """Hold the union with these bits, durably, and become the source of a reverse copy."""
+    """Hold the union with these bits, durably, and become the source of a reverse copy.
+
+    `common`: the data identifier by which the target's content is called from now on; `seen`: how
+    the source's was called when that was decided.
+    """
 
     pair_id: str
     pending: bytes
+    common: int
+    seen: int
     resumes: bool = False
     forced: bool = False
 
 
 class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready"):
-    """The stream and channel in which the reverse copy will come."""
+    """The stream and channel in which the reverse copy will come, and its source's identifier."""
 
     stream_id: int
     attempt: int
     next_number: int
     channel: int
+    current: int
 
 
 class ReverseRun(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_run"):
@@ -261,13 +283,17 @@ class PairCreated(msgspec.Struct, frozen=True, kw_only=True, tag="pair_created")
 
 
 class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
-    """The facts of a row, and its count of pending chunks."""
+    """The facts of a row, its count of pending chunks, and its data identifiers."""
 
     status: str
     cause: str | None
     direction: str
     target_consistent: bool
     pending_count: int
+    current: int = 0
+    common: int = 0
+    written: bool = False
+    history: list[int] = []
 
 
 class PendingBits(msgspec.Struct, frozen=True, kw_only=True, tag="pending_bits"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 
 from pyrep.errors import ExistsError, NotFoundError
 from pyrep.meta.column import decoding, from_signed, known_hint, to_signed
 from pyrep.meta.database import Database
 from pyrep.model.ids import PairId, VolumeId
+from pyrep.model.lineage import Lineage
 from pyrep.model.pair import (
     AckPoint,
     Congestion,
@@ -16,6 +18,7 @@ from pyrep.model.pair import (
     FenceLevel,
     PairStatus,
     Primary,
+    Protect,
     Row,
     SplitCause,
 )
@@ -26,11 +29,12 @@ _PUT = """
     INSERT INTO copy_row (
         pair_id, volume_id, copy_type, pair_system_id, mirror_volume_id, is_primary, status, cause,
         direction, target_consistent, group_id, ack, chunk_bytes, row_key, data_id, epoch_start,
-        pending_union, congestion, fence_level
+        pending_union, congestion, fence_level, protect, current_id, common_id, written, id_history
     ) VALUES (
         :pair_id, :volume_id, :copy_type, :pair_system_id, :mirror_volume_id, :is_primary, :status,
         :cause, :direction, :target_consistent, :group_id, :ack, :chunk_bytes, :row_key, :data_id,
-        :epoch_start, :pending_union, :congestion, :fence_level
+        :epoch_start, :pending_union, :congestion, :fence_level, :protect, :current_id, :common_id,
+        :written, :id_history
     )
     ON CONFLICT (pair_id, volume_id) DO UPDATE SET
         copy_type = excluded.copy_type, pair_system_id = excluded.pair_system_id,
@@ -40,7 +44,9 @@ _PUT = """
         ack = excluded.ack, chunk_bytes = excluded.chunk_bytes, row_key = excluded.row_key,
         data_id = excluded.data_id, epoch_start = excluded.epoch_start,
         pending_union = excluded.pending_union, congestion = excluded.congestion,
-        fence_level = excluded.fence_level
+        fence_level = excluded.fence_level, protect = excluded.protect,
+        current_id = excluded.current_id, common_id = excluded.common_id,
+        written = excluded.written, id_history = excluded.id_history
 """
 
 
@@ -162,6 +168,11 @@ class CopyTable:
                 "pending_union": row.pending_union,
                 "congestion": row.congestion.value,
                 "fence_level": row.fence_level.value,
+                "protect": row.protect.value,
+                "current_id": to_signed(row.lineage.current),
+                "common_id": to_signed(row.lineage.common),
+                "written": row.lineage.written,
+                "id_history": struct.pack(f"<{len(row.lineage.history)}Q", *row.lineage.history),
             },
         )
 
@@ -188,4 +199,18 @@ def _decode(row: sqlite3.Row) -> Row:
             pending_union=bool(row["pending_union"]),
             congestion=Congestion(row["congestion"]),
             fence_level=FenceLevel(row["fence_level"]),
+            protect=Protect(row["protect"]),
+            lineage=_decode_lineage(row),
         )
+
+
+def _decode_lineage(row: sqlite3.Row) -> Lineage:
+    packed = row["id_history"]
+    if len(packed) % 8:
+        raise ValueError(f"a history of {len(packed)} bytes")
+    return Lineage(
+        current=from_signed(row["current_id"]),
+        common=from_signed(row["common_id"]),
+        written=bool(row["written"]),
+        history=struct.unpack(f"<{len(packed) // 8}Q", packed),
+    )

@@ -20,7 +20,9 @@ from pyrep.model.ids import (
     make_pair_id,
     new_key,
 )
+from pyrep.model.lineage import Lineage, new_content_id
 from pyrep.model.matrix import matrix_markdown
+from pyrep.model.meeting import Meeting, MetSide, Relation, meet, meeting_refusal
 from pyrep.model.pair import (
     AckPoint,
     Congestion,
@@ -29,6 +31,7 @@ from pyrep.model.pair import (
     FenceLevel,
     PairStatus,
     Primary,
+    Protect,
     Row,
     SplitCause,
 )
@@ -94,11 +97,16 @@ __all__ = [
     "GenerationState",
     "GroupId",
     "GroupStatus",
+    "Lineage",
+    "Meeting",
+    "MetSide",
     "NextSvol",
     "Outcome",
     "PairId",
     "PairStatus",
     "Primary",
+    "Protect",
+    "Relation",
     "RemoteView",
     "RetentionDecision",
     "RetentionPlan",
@@ -125,6 +133,9 @@ __all__ = [
     "make_pair_id",
     "makes_generation",
     "matrix_markdown",
+    "meet",
+    "meeting_refusal",
+    "new_content_id",
     "new_key",
     "plan_retention",
 ]

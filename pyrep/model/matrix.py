@@ -12,7 +12,12 @@ from pyrep.model.transitions import decide
 __all__ = ["matrix_markdown"]
 
 _WAITING = (SplitCause.PATH_LOST, SplitCause.CONGESTED, SplitCause.UNCLEAN)
-_STAYING = (SplitCause.REQUESTED, SplitCause.PROTECT, SplitCause.DEVICE_ERROR)
+_STAYING = (
+    SplitCause.REQUESTED,
+    SplitCause.PROTECT,
+    SplitCause.DEVICE_ERROR,
+    SplitCause.SPLIT_BRAIN,
+)
 
 _REQUESTED = SplitCause.REQUESTED
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pyrep.errors import InvalidArgumentError
 from pyrep.model.ids import GroupId, PairId, SystemId, VolumeId, check_key
+from pyrep.model.lineage import UNNAMED, Lineage
 from pyrep.model.units import CHUNK_BYTES_DEFAULT
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FenceLevel",
     "PairStatus",
     "Primary",
+    "Protect",
     "Row",
     "SplitCause",
 ]
@@ -43,6 +45,7 @@ class SplitCause(StrEnum):
     DEVICE_ERROR = "device_error"
     PROTECT = "protect"
     UNCLEAN = "unclean"
+    SPLIT_BRAIN = "split_brain"
 
     @property
     def is_error(self) -> bool:
@@ -104,6 +107,18 @@ class FenceLevel(StrEnum):
     DATA = "data"
 
 
+class Protect(StrEnum):
+    """What a copy into a consistent volume does first with that volume's DUPLEX local mirrors.
+
+    REQUIRE splits them as one generation, and doesn't begin if that fails. TRY begins all the same,
+    with a warning that says whether a complete generation exists. OFF lets them follow.
+    """
+
+    REQUIRE = "require"
+    TRY = "try"
+    OFF = "off"
+
+
 class Primary(StrEnum):
     """Primary 340: YES in the row of a pair's PVOL, NO in its SVOL's."""
 
@@ -140,6 +155,9 @@ class Row:
         pending_union: whether this side's bitmap holds the union that a running copy works off.
         congestion: what a write does that finds no room in the queue; remote pairs.
         fence_level: what it does while the mirror can't be reached; remote pairs.
+        protect: what becomes of the target's local mirrors before a copy; of a remote pair, the
+            primary's row counts.
+        lineage: the data identifiers; remote pairs only.
 
     Raises:
         InvalidArgumentError: the columns contradict each other.
@@ -164,6 +182,8 @@ class Row:
     pending_union: bool = False
     congestion: Congestion = Congestion.BLOCK
     fence_level: FenceLevel = FenceLevel.NEVER
+    protect: Protect = Protect.REQUIRE
+    lineage: Lineage = UNNAMED
 
     def __post_init__(self) -> None:
         check_key("row", self.row_key)

@@ -92,6 +92,8 @@ def _steps(place: Place, events: Events) -> Iterator[Place]:
         yield _COPY, None, _FORWARD
     if status is _SPLIT and events.asked in _COPYING_BACK:
         yield _COPY, None, _REVERSE
+    if status is _SPLIT and resumes and events.is_remote:
+        yield _SPLIT, SplitCause.SPLIT_BRAIN, direction  # both sides were written to
     if events.device_failed:
         yield _SPLIT, SplitCause.DEVICE_ERROR, direction
     if status is _COPY and direction is _REVERSE and not events.is_remote:

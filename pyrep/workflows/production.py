@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pyrep.engine import StorageSystem
+from pyrep.engine import StorageSystem, Will
 from pyrep.errors import FileSystemError, MissingLibraryError, NotFoundError, RefusedError
 from pyrep.host import NoHostAgent
 from pyrep.model import (
@@ -170,7 +170,12 @@ class ProductionSide:
         now = here.status()
         if now.status is PairStatus.DUPLEX:
             return {"copied_bytes": 0}  # done before a stop
-        job = here.resync(direction=Direction.REVERSE, lease=WorkflowId(workflow))
+        # 630 may have found something pending here: the union reverts it, as the workflow says.
+        job = here.resync(
+            direction=Direction.REVERSE,
+            discard=self._state.system_id,
+            lease=WorkflowId(workflow),
+        )
         if job is None:
             raise RefusedError(f"pair {pair} has nothing to copy back")
         job.wait()
@@ -182,6 +187,8 @@ class ProductionSide:
             PairId(pair),
             lease=WorkflowId(workflow),
             timeout_s=self._state.options.ack_timeout_s,
+            # What 530 or 650 has written to the SPVOL is undone.
+            will=Will(discard=self._state.mirror(PairId(pair)).row.pair_system_id, by_bits=True),
         )
         if job is not None:
             job.wait()

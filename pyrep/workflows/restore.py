@@ -135,6 +135,7 @@ class Restore:
         timeout_s = self._state.options.ack_timeout_s
         token = token_of(run.workflow_id)
         names, partition = self.subject.names, self.subject.partition
+        self._state.note_written(self.subject.member.source)  # its file system writes from C
         with (
             self.subject.view() as view,
             open_view(view, names[0], partition=partition) as source,

@@ -326,6 +326,23 @@ static void fences_keep_hosts_off_and_let_pairs_through(void)
     site_free(&s);
 }
 
+static void a_first_write_is_not_done_before_it_is_noted(void)
+{
+    site s = site_new();
+    CHECK_EQ(rep_link_mark(s.row130), 0);
+    CHECK_EQ(rep_volume_fence(s.v105.volume, REP_FENCE_FIRST, PAST, NULL), 0);
+    CHECK_EQ(put_chunk(s.v105, 0, 1), -REP_FENCED_FIRST);
+    CHECK_EQ(chunk_byte(s.v105, 0), 0);
+    CHECK_EQ(cover_count(s.row130), 0);
+    CHECK_EQ(write_through(s.v105, s.row130, 0, 2), 0); /* a pair's own write is nobody's first */
+    CHECK_EQ(rep_volume_lease(s.v105.volume, 77, PAST, NULL), 0);
+    CHECK_EQ(put_chunk(s.v105, 0, 1), -REP_FENCED_LEASE);
+    CHECK_EQ(rep_volume_lease(s.v105.volume, 0, PAST, NULL), 0);
+    CHECK_EQ(rep_volume_fence(s.v105.volume, REP_FENCE_NONE, PAST, NULL), 0);
+    CHECK_EQ(put_chunk(s.v105, 0, 1), 0);
+    site_free(&s);
+}
+
 static void a_lease_lets_its_holder_write_and_nobody_else(void)
 {
     site s = site_new();
@@ -585,6 +602,7 @@ int main(void)
     RUN(a_break_during_a_write_leaves_its_chunk_pending);
     RUN(a_path_lost_during_a_write_leaves_its_chunk_pending);
     RUN(fences_keep_hosts_off_and_let_pairs_through);
+    RUN(a_first_write_is_not_done_before_it_is_noted);
     RUN(a_lease_lets_its_holder_write_and_nobody_else);
     RUN(a_range_outside_the_volume_is_refused_and_marks_nothing);
     RUN(the_last_partial_chunk_is_marked_forwarded_and_shipped);

@@ -247,7 +247,13 @@ class Recovery:
                 return True
             back = state.direction is Direction.REVERSE and not state.target_consistent
             try:
-                job = pair.resync(direction=Direction.REVERSE if back else Direction.FORWARD)
+                # Both sides may have been written to: the one that isn't copied from is given up.
+                discard = None
+                if pair.row.is_remote:
+                    discard = pair.row.pair_id.split(".")[0] if back else pair.row.pair_system_id
+                job = pair.resync(
+                    direction=Direction.REVERSE if back else Direction.FORWARD, discard=discard
+                )
                 if job is not None:
                     job.wait(LONG_S)
             except PyrepError as error:

@@ -281,7 +281,7 @@ class MirrorMachine(RuleBasedStateMachine):
         before, whole = one.here, self.is_whole(one)
         free = not one.is_remote and not self.is_guarded(one.pvol)
         try:
-            job = self.pair(one).resync(direction=direction)
+            job = self.pair(one).resync(direction=direction, discard=self.loser(one, direction))
         except (RefusedError, BusyError, PathLostError):
             forward = direction is Direction.FORWARD
             must = before.status is PairStatus.SPLIT and whole and (forward or free)
@@ -291,6 +291,12 @@ class MirrorMachine(RuleBasedStateMachine):
         if before.status is not PairStatus.DUPLEX:
             self.world.note({one.pair_id: Asked(direction.value)})
         return job
+
+    def loser(self, one: ReferencePair, direction: Direction) -> str | None:
+        """Return the system whose side a remote resync gives up, written to or not."""
+        if not one.is_remote:
+            return None
+        return one.svol[0] if direction is Direction.FORWARD else one.pvol[0]
 
     def is_guarded(self, name: VolumeName) -> bool:
         """Whether a remote pair in operation forbids a copy into the volume."""

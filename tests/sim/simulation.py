@@ -385,12 +385,23 @@ class Simulation:
             return
         self.begin_resync(one, direction, wait=True)
 
+    @staticmethod
+    def loser(one: ReferencePair, direction: Direction) -> str | None:
+        """Return the system whose side a remote resync gives up, written to or not."""
+        if not one.is_remote:
+            return None
+        return one.svol[0] if direction is Direction.FORWARD else one.pvol[0]
+
     def begin_resync(self, one: ReferencePair, direction: Direction, *, wait: bool) -> bool:
         """Begin a resync; return whether it was accepted."""
         before = one.here.status
         self.note(f"  {one.pair_id} {before} {direction}")
         try:
-            job = self.world.systems[one.pvol[0]].pair(one.pair_id).resync(direction=direction)
+            job = (
+                self.world.systems[one.pvol[0]]
+                .pair(one.pair_id)
+                .resync(direction=direction, discard=self.loser(one, direction))
+            )
         except (RefusedError, BusyError, PathLostError):
             return False
         if job is None:

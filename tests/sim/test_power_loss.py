@@ -122,7 +122,7 @@ def test_what_hosts_wrote_at_the_secondary_is_durable_there_once_it_is_the_targe
     world.note({pair.pair_id: Asked.SPLIT})
     world.check()
     scribble(world, SPVOLS[0], 1)
-    job = pair.resync(direction=Direction.REVERSE)
+    job = pair.resync(direction=Direction.REVERSE, discard="100a")
     assert job is not None
     job.wait(60)
     world.note({pair.pair_id: Asked.REVERSE})
@@ -144,7 +144,7 @@ def test_a_copy_that_a_power_loss_ended_goes_on_to_the_end(
     scribble(world, PVOLS[0], 1)
     scribble(world, SPVOLS[0], 2)
     world.path.stall()  # nothing of the copy arrives
-    pair.resync(direction=direction)
+    pair.resync(direction=direction, discard="100a" if direction is Direction.REVERSE else "100b")
     world.note({pair.pair_id: Asked(direction.value)})
     world.observe()
     world.crash(system_id, loss)

@@ -9,8 +9,10 @@ from pyrep.api.jobtable import RunningJob
 from pyrep.api.requests import (
     CreatePair,
     Dissolve,
+    EstimateResync,
     Nothing,
     Resync,
+    SetProtect,
     SplitOne,
     SplitSeveral,
     WaitFor,
@@ -30,16 +32,19 @@ from pyrep.model import (
     Force,
     Generation,
     PairStatus,
+    Protect,
 )
 
 __all__ = [
     "create_pair",
     "dissolve_pair",
+    "estimate_resync",
     "get_pair",
     "list_pairs",
     "pause_pair",
     "resume_pair",
     "resync_pair",
+    "set_protect",
     "split_pair",
     "split_pairs",
     "sync_pairs",
@@ -70,6 +75,7 @@ def create_pair(site: Site, asked: CreatePair) -> Json:
             ack=_or(AckPoint.RECEIVED, asked.ack),
             congestion=_or(Congestion.BLOCK, asked.congestion),
             fence_level=_or(FenceLevel.NEVER, asked.fence_level),
+            protect=_or(Protect.REQUIRE, asked.protect),
             chunk_bytes=chunk_bytes,
         )
     elif any((asked.group, asked.ack, asked.congestion, asked.fence_level)):
@@ -80,6 +86,8 @@ def create_pair(site: Site, asked: CreatePair) -> Json:
         )
     else:
         pair = site.system.create_local_pair(asked.pvol, asked.svol, chunk_bytes=chunk_bytes)
+        if asked.protect is not None:
+            pair.set_protect(one_of(Protect, asked.protect))
     return pair_json(site.system, pair)
 
 
@@ -139,7 +147,8 @@ def resync_pair(site: Site, pair: str, asked: Resync) -> RunningJob | None:
         rate = CopyRate(ceiling_bytes_s=bounds[0], floor_bytes_s=bounds[1])
     # Begun here: what is refused is the answer to this request.
     copy: CopyJob | None = found.resync(
-        direction=Direction(asked.direction),
+        direction=None if asked.direction is None else Direction(asked.direction),
+        discard=asked.discard,
         force=None if asked.force is None else one_of(Force, asked.force),
         rate=rate,
         workers=asked.workers,
@@ -151,7 +160,23 @@ def resync_pair(site: Site, pair: str, asked: Resync) -> RunningJob | None:
         copy.wait(progress=progress, cancel=cancel)
         return {"pair_id": pair, **plain(found.status())}
 
-    return site.jobs.start(f"resync {asked.direction} of {found.name}", work)
+    return site.jobs.start(f"resync {found.row.direction} of {found.name}", work)
+
+
+@route("GET", "/pairs/{pair}/estimate", EstimateResync)
+def estimate_resync(site: Site, pair: str, asked: EstimateResync) -> Json:
+    """Tell what a resync would copy, and which way, doing nothing."""
+    direction = None if asked.direction is None else Direction(asked.direction)
+    found = site.system.pair(pair).estimate(direction=direction, discard=asked.discard)
+    return dict(plain(found))
+
+
+@route("POST", "/pairs/{pair}/protect", SetProtect)
+def set_protect(site: Site, pair: str, asked: SetProtect) -> Json:
+    """Say what copies do first with the local mirrors of the volume that they copy into."""
+    found = site.system.pair(pair)
+    found.set_protect(one_of(Protect, asked.protect))
+    return pair_json(site.system, found)
 
 
 @route("POST", "/pairs/{pair}/pause", answers=Answers.NOTHING)

@@ -144,11 +144,11 @@ def _split_remote(rig: Rig) -> object:
 
 
 def _resync_remote(rig: Rig) -> None:
-    _to_its_end(_remote(rig).resync())
+    _to_its_end(_remote(rig).resync(discard="100b"))
 
 
 def _reverse_remote(rig: Rig) -> None:
-    _to_its_end(_remote(rig).resync(direction=Direction.REVERSE))
+    _to_its_end(_remote(rig).resync(direction=Direction.REVERSE, discard="100a"))
 
 
 def _dissolve_remote(rig: Rig) -> None:
@@ -303,7 +303,13 @@ def _bring_home(pair: Pair) -> None:
             if state.status is PairStatus.DUPLEX:
                 return True
             back = state.direction is Direction.REVERSE and not state.target_consistent
-            job = pair.resync(direction=Direction.REVERSE if back else Direction.FORWARD)
+            # Both sides were written to: the side that isn't copied from is given up by name.
+            discard = None
+            if pair.row.is_remote:
+                discard = pair.row.pair_id.split(".")[0] if back else pair.row.pair_system_id
+            job = pair.resync(
+                direction=Direction.REVERSE if back else Direction.FORWARD, discard=discard
+            )
             if job is not None:
                 job.wait(LONG_S)
         except PyrepError as error:

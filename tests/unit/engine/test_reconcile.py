@@ -30,6 +30,7 @@ def test_a_row_that_only_the_secondary_knows_is_forgotten_when_the_path_is_back(
             chunk_bytes=CHUNK,
             group_id="g",
             ack="received",
+            current=1,
         )
     )
     assert rig.b.pair("100a.77").row.status is PairStatus.COPY

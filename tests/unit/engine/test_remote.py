@@ -161,7 +161,7 @@ def test_a_requested_split_lets_hosts_write_on_both_sides_and_forward_overwrites
     assert 5 in rig.b.pair(pair.pair_id).pending()
     assert 3 in pair.pending()
     expected = content(rig.pvol)
-    job = pair.resync()
+    job = pair.resync(discard="100b")
     assert job is not None
     job.wait(LONG_S)
     rig.both(pair, PairStatus.DUPLEX)
@@ -214,7 +214,7 @@ def test_a_reverse_resync_brings_the_secondary_content_home_and_ends_duplex(rig:
     fill(rig.spvol, 7)
     fill(rig.pvol, 8)
     expected = content(rig.spvol)
-    job = pair.resync(direction=Direction.REVERSE)
+    job = pair.resync(direction=Direction.REVERSE, discard="100a")
     assert job is not None
     job.wait(LONG_S)
     rig.both(pair, PairStatus.DUPLEX)
@@ -418,7 +418,7 @@ def test_writes_of_a_local_copy_back_travel_home_with_the_remote_reverse_copy(ri
     assert job is not None
     job.wait(LONG_S)
     assert content(rig.spvol) == expected
-    home = pair.resync(direction=Direction.REVERSE)
+    home = pair.resync(discard="100a")
     assert home is not None
     home.wait(LONG_S)
     assert content(rig.pvol) == content(rig.spvol) == content(rig.svol) == expected

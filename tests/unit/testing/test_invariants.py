@@ -22,6 +22,7 @@ from pyrep.model import (
     GroupId,
     PairId,
     PairStatus,
+    SplitCause,
     SystemId,
     VolumeId,
 )
@@ -259,7 +260,7 @@ def test_an_inconsistent_target_that_is_served_is_found(world: World) -> None:
 def test_a_target_that_only_one_side_knows_of_is_checked(world: World) -> None:
     """The primary says DUPLEX; were the secondary split, its hosts would write into the mirror."""
     mirror = row_of(world, SPVOLS[0], remote=True)
-    mirror.row = replace(mirror.row, status=PairStatus.SPLIT, cause="requested")  # type: ignore[arg-type]
+    mirror.row = replace(mirror.row, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED)
     world.systems["100b"].state.refence([VolumeId("105b")])
     with pytest.raises(InvariantError, match="INV-5"):
         check_one_writer(*world.open_systems())

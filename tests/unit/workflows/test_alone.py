@@ -48,7 +48,7 @@ def test_before_670_the_primary_goes_on_by_itself_and_the_secondary_follows_when
     assert raw.pvol.pread(4, 0) == b"host"
     abandon(raw.b, workflow, without_peer=True)
     assert _is_free(raw)
-    job = raw.remote().resync()
+    job = raw.remote().resync(discard="100b")
     assert job is not None
     job.wait(WAIT_S)
     assert raw.content("105a") == raw.content("105b")

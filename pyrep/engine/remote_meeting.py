@@ -1,0 +1,176 @@
+"""Two sides of a remote pair that meet: their data identifiers decide before anything is copied."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from pyrep.engine.decide import name_of
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.remote_line import RemoteLine
+from pyrep.engine.state import SystemState
+from pyrep.errors import InvalidArgumentError, RefusedError
+from pyrep.model import (
+    Direction,
+    Lineage,
+    Meeting,
+    MetSide,
+    PairStatus,
+    Relation,
+    Row,
+    SplitCause,
+    SystemId,
+    meet,
+    meeting_refusal,
+)
+
+__all__ = ["Met", "RemoteMeetings", "Will"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Will:
+    """What whoever wants a copy has said of what may be lost.
+
+    Attributes:
+        discard: the system whose side of the pair is to be given up; None: nobody was named.
+        by_itself: nobody wants it but the system.
+        by_bits: a workflow: it discards what its own steps have made, never more than the bits say.
+    """
+
+    discard: SystemId | None = None
+    by_itself: bool = False
+    by_bits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """What a meeting has shown: what `meet` makes of it, and the secondary's side."""
+
+    meeting: Meeting
+    secondary: MetSide
+
+    @property
+    def there(self) -> Lineage:
+        """The secondary's data identifiers."""
+        return self.secondary.lineage
+
+    def base(self, target: Lineage) -> int:
+        """Return by what a copy's target is matched until its source has begun."""
+        return self.meeting.key or target.point
+
+
+class RemoteMeetings:
+    """Asks the secondary what it holds, and refuses copies that would go the wrong way."""
+
+    def __init__(self, state: SystemState, line: RemoteLine) -> None:
+        self._state = state
+        self._line = line
+
+    def read(self, mirror: Mirror) -> Met:
+        """Return what the two sides of a pair are to each other at this moment.
+
+        Raises:
+            RefusedError: the secondary doesn't know the pair.
+            PathLostError.
+        """
+        told = self._line.read(mirror)
+        there = Lineage(
+            current=told.current,
+            common=told.common,
+            written=told.written,
+            history=tuple(told.history),
+        )
+        # A side that is the target of a copy back is half-way in the other's eyes only.
+        forward = Direction(told.direction) is Direction.FORWARD
+        secondary = MetSide(
+            lineage=there,
+            pending=told.pending_count > 0,
+            whole=told.target_consistent or not forward,
+        )
+        return Met(meeting=meet(self.here(mirror), secondary), secondary=secondary)
+
+    def here(self, mirror: Mirror) -> MetSide:
+        """Return the primary's side as it is now."""
+        row, info = mirror.row, mirror.link.info()
+        return MetSide(
+            lineage=row.lineage,
+            pending=mirror.link.pending_count() > 0 or bool(info.any_unsettled),
+            whole=row.target_consistent or row.direction is Direction.FORWARD,
+        )
+
+    def again(self, mirror: Mirror, before: Row, met: Met) -> Meeting:
+        """Return what the sides are to each other now that hosts are fenced off the primary's.
+
+        What was written to it since `before` was its row makes it a side that was written to.
+        """
+        here = MetSide(
+            lineage=before.lineage,
+            pending=self.here(mirror).pending,
+            whole=before.target_consistent or before.direction is Direction.FORWARD,
+        )
+        return meet(here, met.secondary)
+
+    def require(self, mirror: Mirror, met: Met, direction: Direction, will: Will) -> None:
+        """Raise RefusedError, with the choices, if a copy in this direction may not begin.
+
+        Raises:
+            InvalidArgumentError: the system to discard isn't the one that the copy overwrites.
+        """
+        doing = f"cannot resync {name_of(mirror.row, self._state.system_id)} {direction}"
+        discards = self._discards(mirror, will.discard, direction, doing)
+        reason = meeting_refusal(
+            met.meeting, direction, by_itself=will.by_itself, discards=discards
+        )
+        if reason is None and will.by_bits and not met.meeting.bits_suffice:
+            reason = f"{met.meeting.relation}: {met.meeting.reason}"
+        if reason is not None:
+            raise RefusedError(f"{doing}: {reason}", hint=self.choices(mirror))
+        if met.meeting.relation not in {Relation.NOTHING, Relation.BITMAP}:
+            _log.warning(
+                "pair.meeting pair=%s relation=%s direction=%s discard=%s",
+                mirror.row.pair_id,
+                met.meeting.relation,
+                direction,
+                will.discard,
+            )
+
+    def _discards(
+        self, mirror: Mirror, discard: SystemId | None, direction: Direction, doing: str
+    ) -> Direction | None:
+        if discard is None:
+            return None
+        overwritten = self.overwritten(mirror, direction)
+        if discard != overwritten:
+            raise InvalidArgumentError(
+                f"{doing}: it would overwrite {overwritten}'s side, not {discard}'s",
+                hint=self.choices(mirror),
+            )
+        return direction
+
+    def overwritten(self, mirror: Mirror, direction: Direction) -> SystemId:
+        """Return the system whose volume a copy overwrites."""
+        forward = direction is Direction.FORWARD
+        return mirror.row.pair_system_id if forward else self._state.system_id
+
+    def choices(self, mirror: Mirror) -> str:
+        """Return what can be done about two sides of which one has to be given up."""
+        here, there = self._state.system_id, mirror.row.pair_system_id
+        return (
+            f'name the side to give up: pair.resync(discard="{there}") keeps what {here} holds, '
+            f'pair.resync(discard="{here}") what {there} holds'
+        )
+
+    def note_split_brain(self, mirror: Mirror) -> None:
+        """Let the row say that the pair doesn't go on by itself. Its operation is held."""
+        with self._state.control:
+            if mirror.row.status is PairStatus.DUPLEX or mirror.job:
+                return
+            mirror.link.mark()
+            self._state.change(
+                mirror,
+                status=PairStatus.SPLIT,
+                cause=SplitCause.SPLIT_BRAIN,
+                pending_union=False,
+            )

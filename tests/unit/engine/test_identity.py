@@ -1,0 +1,152 @@
+"""Data identifiers at work: who was written to, what was put back, and what is refused then."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from pyrep.engine import ChangedBacking, Options, Pair
+from pyrep.errors import FencedError, InvalidArgumentError, RefusedError
+from pyrep.model import Direction, PairStatus, Relation, SplitCause
+from pyrep.testing import wait_until
+from rig import CHUNK, LONG_S, Rig, content, equal, fill, row_of
+
+
+def _put_back(rig: Rig, system_id: str, *, copy: bool) -> None:
+    """Close a system and keep a copy of its directory, or put that copy in its place."""
+    here, kept = rig.root / system_id, rig.root / f"{system_id}.kept"
+    rig.systems[system_id].close()
+    if copy:
+        shutil.copytree(here, kept)
+    else:
+        # Into the same files: these are what the tables recognise.
+        for path in kept.rglob("*"):
+            if path.is_file():
+                shutil.copyfile(path, here / path.relative_to(kept))
+                shutil.copystat(path, here / path.relative_to(kept))
+    rig.options[system_id] = _assume_unchanged()
+    rig.open(system_id)
+    rig.reconnect()
+
+
+def _assume_unchanged() -> Options:
+    return Options(changed_backing=ChangedBacking.ASSUME_UNCHANGED)
+
+
+def _resync(pair: Pair, **options: object) -> None:
+    job = pair.resync(**options)  # type: ignore[arg-type]
+    assert job is not None
+    job.wait(LONG_S)
+
+
+def test_a_secondary_that_nobody_wrote_to_keeps_its_identifier_until_the_first_write(
+    rig: Rig,
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    before = row_of(rig.b, pair).lineage
+    assert not before.written
+    rig.spvol.pwrite(b"x", 0)
+    after = row_of(rig.b, pair).lineage
+    assert after.written
+    assert after.common == before.current != after.current
+    rig.spvol.pwrite(b"y", CHUNK)
+    assert row_of(rig.b, pair).lineage == after
+
+
+def test_a_file_system_that_writes_from_c_is_noted_when_the_pair_is_split(rig: Rig) -> None:
+    pair = rig.remote()
+    with rig.spvol.io() as io:
+        pair.split()
+        assert row_of(rig.b, pair).lineage.written
+        io.pwrite(b"x", 0)
+
+
+def test_both_sides_take_the_sources_identifier_when_they_are_duplex(rig: Rig) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.pvol, 2)
+    _resync(pair)
+    here, there = row_of(rig.a, pair).lineage, row_of(rig.b, pair).lineage
+    assert here.current == there.current != 0
+    assert (here.common, there.common, here.written, there.written) == (0, 0, False, False)
+
+
+def test_two_sides_that_were_written_to_are_a_split_brain_with_the_choices_named(rig: Rig) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.pvol, 2)
+    fill(rig.spvol, 3)
+    for direction in Direction:
+        with pytest.raises(RefusedError, match="split brain") as caught:
+            pair.resync(direction=direction)
+        assert 'discard="100a"' in str(caught.value.hint)
+        assert 'discard="100b"' in str(caught.value.hint)
+    expected = content(rig.spvol)
+    _resync(pair, discard="100a")
+    rig.both(pair, PairStatus.DUPLEX)
+    assert content(rig.pvol) == content(rig.spvol) == expected
+
+
+def test_the_side_to_discard_must_be_the_one_that_is_overwritten(rig: Rig) -> None:
+    pair = rig.remote()
+    pair.split()
+    with pytest.raises(InvalidArgumentError, match="100b's side"):
+        pair.resync(direction=Direction.FORWARD, discard="100a")
+    with pytest.raises(InvalidArgumentError, match="no side at 100z"):
+        pair.resync(discard="100z")
+
+
+def test_an_old_copy_of_the_secondary_is_copied_to_in_full(rig: Rig) -> None:
+    pair = rig.remote()
+    _put_back(rig, "100b", copy=True)
+    rig.both(pair, PairStatus.DUPLEX)
+    fill(rig.pvol, 4)
+    rig.both(pair, PairStatus.DUPLEX)
+    _put_back(rig, "100b", copy=False)
+    rig.both(pair, PairStatus.DUPLEX)
+    wait_until(lambda: equal(rig.pvol, rig.spvol))
+
+
+def test_an_old_copy_of_the_primary_never_goes_over_newer_data_by_itself(rig: Rig) -> None:
+    pair = rig.remote()
+    _put_back(rig, "100a", copy=True)
+    pair = rig.a.pair(pair.pair_id)
+    rig.both(pair, PairStatus.DUPLEX)
+    fill(rig.pvol, 4)
+    newest = content(rig.pvol)
+    _put_back(rig, "100a", copy=False)
+    pair = rig.a.pair(pair.pair_id)
+    wait_until(lambda: pair.status().cause is SplitCause.SPLIT_BRAIN)
+    assert content(rig.spvol) == newest
+    with pytest.raises(RefusedError, match="an old copy"):
+        pair.resync()
+    told = pair.estimate()
+    assert (told.relation, told.direction) == (Relation.FULL, Direction.REVERSE)
+    assert told.copy_bytes == rig.pvol.size_bytes
+    _resync(pair, direction=Direction.REVERSE)
+    assert content(rig.pvol) == content(rig.spvol) == newest
+
+
+def test_what_a_resync_would_copy_is_told_before_anything_is_done(rig: Rig) -> None:
+    pair = rig.remote()
+    assert pair.estimate().relation is Relation.NOTHING
+    pair.split()
+    rig.pvol.pwrite(b"a", 3 * CHUNK)
+    told = pair.estimate()
+    assert (told.relation, told.direction) == (Relation.BITMAP, Direction.FORWARD)
+    assert (told.chunks, told.copy_bytes, told.refusal) == (1, CHUNK, None)
+    rig.spvol.pwrite(b"b", 5 * CHUNK)
+    told = pair.estimate()
+    assert told.relation is Relation.SPLIT_BRAIN
+    assert told.chunks == 2
+    assert told.refusal is not None
+    assert pair.estimate(discard="100b").refusal is None
+    assert pair.status().status is PairStatus.SPLIT
+
+
+def test_a_target_is_still_closed_to_hosts(rig: Rig) -> None:
+    rig.remote()
+    with pytest.raises(FencedError):
+        rig.spvol.pwrite(b"x", 0)
