@@ -48,6 +48,7 @@ from pyrep.interconnect.messages import (
 )
 
 _U64 = st.integers(0, 2**64 - 1)
+st.register_type_strategy(int, _U64)  # every number on the path is one, data identifiers among them
 _IDS = st.text("abc0189._-", min_size=1, max_size=20)
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=10),
