@@ -48,7 +48,6 @@ from pyrep.interconnect.messages import (
 )
 
 _U64 = st.integers(0, 2**64 - 1)
-st.register_type_strategy(int, _U64)  # every number on the path is one, data identifiers among them
 _IDS = st.text("abc0189._-", min_size=1, max_size=20)
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=10),
@@ -67,11 +66,19 @@ _MESSAGES = st.one_of(
         chunk_bytes=_U64,
         group_id=_IDS,
         ack=_IDS,
+        current=_U64,
     ),
     st.builds(KnownPairs, pair_ids=st.lists(_IDS, max_size=5)),
     st.builds(Pending, pair_id=_IDS, direction=_IDS, resumes=st.booleans()),
-    st.builds(BeginForward, pair_id=_IDS, pending_count=_U64),
-    st.builds(BeginReverse, pair_id=_IDS, pending=st.binary(max_size=40), resumes=st.booleans()),
+    st.builds(BeginForward, pair_id=_IDS, pending_count=_U64, current=_U64, base=_U64, seen=_U64),
+    st.builds(
+        BeginReverse,
+        pair_id=_IDS,
+        pending=st.binary(max_size=40),
+        common=_U64,
+        seen=_U64,
+        resumes=st.booleans(),
+    ),
     st.builds(SplitPair, pair_id=_IDS, cause=_IDS),
     st.builds(Call, verb=_IDS, body=st.dictionaries(st.text(max_size=5), _VALUES, max_size=3)),
 )
@@ -84,11 +91,19 @@ _ANSWERS = st.one_of(
         direction=_IDS,
         target_consistent=st.booleans(),
         pending_count=_U64,
+        current=_U64,
+        common=_U64,
+        history=st.lists(_U64, max_size=8),
     ),
     st.builds(PendingBits, bits=st.binary(max_size=40)),
     st.builds(CopyFacts, done=st.booleans(), done_bytes=_U64, total_bytes=_U64),
     st.builds(
-        ReverseReady, stream_id=_U64, attempt=_U64, next_number=_U64, channel=st.integers(1, 9)
+        ReverseReady,
+        stream_id=_U64,
+        attempt=_U64,
+        next_number=_U64,
+        channel=st.integers(1, 9),
+        current=_U64,
     ),
     st.builds(PeerFailed, kind=_IDS, message=st.text(), hint=st.none() | st.text()),
 )

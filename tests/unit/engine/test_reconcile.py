@@ -131,14 +131,14 @@ def test_a_path_that_returns_does_not_split_a_pair_that_was_resynced_meanwhile(
 
     def slow(message: object) -> object:
         answer = ask(message)  # type: ignore[arg-type]
-        if isinstance(message, ReadPair):
+        if isinstance(message, ReadPair) and not read.is_set():  # the path's return, no command
             read.set()
-            resynced.wait(LONG_S)
+            assert resynced.wait(LONG_S)
         return answer
 
     monkeypatch.setattr(peer, "ask", slow)
     rig.path.connect()
-    read.wait(LONG_S)
+    assert read.wait(LONG_S)
     job = pair.resync()
     assert job is not None
     job.wait(LONG_S)
