@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from pyrep.engine import Pair
 from pyrep.errors import PathLostError, RefusedError
 from pyrep.interconnect.messages import CreatePair, ReadPair, RemovePair
-from pyrep.model import PairStatus, SplitCause
+from pyrep.model import Direction, PairStatus, SplitCause
 from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, Rig, equal, fill, refused, row_of
 
@@ -146,3 +147,26 @@ def test_a_path_that_returns_does_not_split_a_pair_that_was_resynced_meanwhile(
     wait_quiet(rig.a, rig.b)
     assert row_of(rig.b, pair).status is PairStatus.DUPLEX
     assert rig.path.is_up
+
+
+def test_a_crash_of_both_systems_at_the_end_of_a_copy_back_leaves_the_pvol_whole(rig: Rig) -> None:
+    """Else both sides call their volume inconsistent, and no resync is allowed in any direction."""
+    pair = rig.remote()
+    fill(rig.pvol, 5)
+    # The primary has written down that its volume is whole; the secondary has ended the copy.
+    rig.a.state.table.replace(
+        replace(
+            pair.row, status=PairStatus.COPY, direction=Direction.REVERSE, target_consistent=True
+        )
+    )
+    rig.reopen("100a", crash=True)
+    rig.reopen("100b", crash=True)
+    rig.reconnect()
+    wait_quiet(rig.a, rig.b)
+    pair = rig.a.pair(pair.pair_id)
+    assert pair.status().target_consistent
+    job = pair.resync()
+    if job is not None:
+        job.wait(LONG_S)
+    assert pair.status().status is PairStatus.DUPLEX
+    assert equal(rig.pvol, rig.spvol)
