@@ -153,14 +153,17 @@ def test_a_crash_of_both_systems_at_the_end_of_a_copy_back_leaves_the_pvol_whole
     """Else both sides call their volume inconsistent, and no resync is allowed in any direction."""
     pair = rig.remote()
     fill(rig.pvol, 5)
-    # The primary has written down that its volume is whole; the secondary has ended the copy.
-    rig.a.state.table.replace(
-        replace(
-            pair.row, status=PairStatus.COPY, direction=Direction.REVERSE, target_consistent=True
-        )
+    # The secondary has ended the copy; the primary has only written down that its volume is whole.
+    back = replace(
+        pair.row, status=PairStatus.COPY, direction=Direction.REVERSE, target_consistent=True
     )
-    rig.reopen("100a", crash=True)
-    rig.reopen("100b", crash=True)
+    rig.b.abort()
+    wait_until(lambda: row_of(rig.a, pair).status is PairStatus.SPLIT)
+    with rig.a.state.db.transaction():
+        rig.a.state.table.replace(back)
+    rig.a.abort()
+    rig.open("100a")
+    rig.open("100b")
     rig.reconnect()
     wait_quiet(rig.a, rig.b)
     pair = rig.a.pair(pair.pair_id)
