@@ -190,9 +190,9 @@ def _daemon(site: _Site) -> Iterator[StorageDaemon]:
         path.unlink()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "workers"), [(KINDS[0], 1), (KINDS[1], 1), (KINDS[1], 2)])
 def bench_local_resync_beside_qemu(
-    kind: str, site: _Site, benchmark: Any, beside: Beside, sizes: Sizes
+    kind: str, workers: int, *, site: _Site, benchmark: Any, beside: Beside, sizes: Sizes
 ) -> None:
     runs = dirty_runs(kind, site.source.size_bytes)
     with _daemon(site) as daemon:
@@ -202,9 +202,9 @@ def bench_local_resync_beside_qemu(
             site.dirty(runs)
 
         def round_() -> None:
-            taken = site.resync(runs, 1)
+            taken = site.resync(runs, workers)
             with _files(site.source.path, site.target.path) as (source, target):
-                floor = _Ceiling(beside.ceilings, source, target, runs, 1).copy()
+                floor = _Ceiling(beside.ceilings, source, target, runs, workers).copy()
             beside.pairs.append((taken[0], floor[0]))
             found = daemon.copy(uses_copy_range=True)
             beside.peer("qemu, copy-range", taken[0], found[0])

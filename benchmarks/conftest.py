@@ -67,7 +67,7 @@ def pytest_terminal_summary(
             continue
         line = _line(name, facts, facts["ceiling_median_ns"], "ceiling")
         if "bar" in facts:
-            line += f"   bar {facts['bar']}: {'kept' if facts['bar_met'] else 'MISSED'}"
+            line += f"   bar {facts['bar']}: {facts['verdict']}"
         terminalreporter.write_line(line)
         for peer, found in facts["peers"].items():
             terminalreporter.write_line(_line("", found, found["other_median_ns"], peer))

@@ -60,6 +60,7 @@ struct rep_volume {
     pthread_mutex_t flushing; /* held in flushes that aren't a host's; innermost */
     _Atomic int untold;       /* one of them failed, and no host knows it */
     _Atomic int host_wrote;   /* since hosts were let in */
+    _Atomic int readers;      /* hosts that read just now: copies give way to them, too */
     _Atomic(rep_alog *) log;  /* NULL until it has begun; then it stays */
     /* All below change with the gate closed. */
     rep_link **links;

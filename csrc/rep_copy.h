@@ -27,7 +27,7 @@ typedef struct rep_copy_progress {
     uint64_t copied_bytes; /* chunks done, their bytes, holes included */
     uint64_t zero_bytes;   /* of these, not written as data: zeros, and holes at both ends */
     uint64_t passes;       /* regions entered */
-    uint64_t crowded;      /* of these, while somebody else was in the tree: hosts, mostly */
+    uint64_t crowded;      /* of these, while a host wrote in the tree, or read either volume */
 } rep_copy_progress;
 
 /* `workers` is at least 1. -ENOMEM, -EINVAL. */

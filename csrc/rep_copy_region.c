@@ -240,6 +240,16 @@ static int take_hold(rep_link *link, rep_copy_worker *worker, uint64_t offset, u
     return rep_hold_take(link->target, link->target_link, offset, length, &worker->hold, missing);
 }
 
+/* Somebody beside the copy's own workers: writers of the tree, readers of either volume. */
+static bool meets_hosts(const rep_copier *copier, const rep_pass *pass)
+{
+    const rep_link *link = copier->link;
+    return pass->others >= atomic_load(&copier->busy)
+           || atomic_load_explicit(&link->volume->readers, memory_order_relaxed)
+           || (atomic_load(&link->mode) == REP_LINK_FORWARD
+               && atomic_load_explicit(&link->target->readers, memory_order_relaxed));
+}
+
 int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset, uint64_t length,
                     uint64_t deadline_ns, rep_wake *wake)
 {
@@ -257,7 +267,7 @@ int rep_copy_region(rep_copier *copier, rep_copy_worker *worker, uint64_t offset
             return rc;
         }
         worker->progress->passes++;
-        worker->progress->crowded += pass.others >= atomic_load(&copier->busy);
+        worker->progress->crowded += meets_hosts(copier, &pass);
         rc = take_room(link, worker, offset, length, &full, &full_bytes);
         if (!rc) {
             rc = take_hold(link, worker, offset, length, &region);

@@ -48,7 +48,12 @@ int rep_volume_pread(rep_volume *volume, void *buffer, uint64_t length, uint64_t
     if (atomic_load(&volume->fence) & REP_FENCE_READS)
         return -REP_FENCED_READS;
     int rc = rep_io_check(volume->io, offset, length);
-    return rc ? rc : rep_storage_answer(rep_io_pread(volume->io, buffer, length, offset));
+    if (rc)
+        return rc;
+    atomic_fetch_add_explicit(&volume->readers, 1, memory_order_relaxed);
+    rc = rep_io_pread(volume->io, buffer, length, offset);
+    atomic_fetch_sub_explicit(&volume->readers, 1, memory_order_relaxed);
+    return rep_storage_answer(rc);
 }
 
 static int close_gate(rep_volume *volume, rep_tree **tree, uint64_t deadline_ns, rep_wake *wake)

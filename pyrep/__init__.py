@@ -62,6 +62,7 @@ from pyrep.workflows import (
     history,
     list_workflows,
     pending_files,
+    refresh_generations,
     restore,
     resume,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "history",
     "list_workflows",
     "pending_files",
+    "refresh_generations",
     "repair_system",
     "restore",
     "resume",

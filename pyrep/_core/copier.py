@@ -23,7 +23,7 @@ class CopyProgress:
         copied_bytes: bytes of chunks done, holes included.
         zero_bytes: of these, not written as data: zeros, and holes at both ends.
         passes: regions entered.
-        crowded: of these, while somebody else was at work in the tree: hosts, mostly.
+        crowded: of these, while hosts wrote in the tree, or read one of the two volumes.
     """
 
     copied_bytes: int

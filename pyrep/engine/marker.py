@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pyrep._core import Ack, LinkMode, StreamInfo
+from pyrep.engine.arguments import check_timeout
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.decide import name_of
 from pyrep.engine.mirror import Mirror
@@ -23,7 +24,7 @@ from pyrep.errors import (
     RefusedError,
     TimedOutError,
 )
-from pyrep.model import AckPoint, Direction, PairId, PairStatus
+from pyrep.model import AckPoint, Direction, PairId, PairStatus, check_text
 
 __all__ = ["MarkerOutcome", "Markers", "require_pairs"]
 
@@ -75,9 +76,9 @@ class Markers:
                 "a marker that waits for queued waits for nothing",
                 hint="until received, or durable",
             )
-        if timeout_s is not None and not timeout_s >= 0:
-            raise InvalidArgumentError(f"a time-out of {timeout_s} s can't be")
-        mirrors = [self._mirror(one) for one in dict.fromkeys(pair_ids)]
+        check_timeout(timeout_s)
+        asked = [check_text("pair", one) for one in pair_ids]
+        mirrors = [self._mirror(one) for one in dict.fromkeys(asked)]
         markers = [_Marker(one) for one in mirrors]
         for one in markers:
             self._place(one)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
 
+from pyrep.engine.arguments import check_timeout, one_of
 from pyrep.engine.bitcodec import to_pyroaring
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob
@@ -452,7 +453,8 @@ class Pair:
             TimedOutError: it hasn't yet.
             RefusedError: it won't.
         """
-        wanted = statuses or (PairStatus.DUPLEX,)
+        wanted = [one_of(PairStatus, "status", one) for one in statuses] or [PairStatus.DUPLEX]
+        check_timeout(timeout_s)
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             now = self.status()

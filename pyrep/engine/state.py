@@ -49,6 +49,7 @@ from pyrep.model import (
     SystemId,
     VolumeId,
     WorkflowId,
+    check_text,
     new_content_id,
     new_key,
 )
@@ -177,7 +178,7 @@ class SystemState:
     def volume(self, volume_id: VolumeId) -> LiveVolume:
         """Return an open volume. NotFoundError: there is none of this id."""
         with self.control:
-            found = self.live.get(volume_id)
+            found = self.live.get(check_text("volume", volume_id))
             if found is None:
                 self.check_open()
                 self.volumes.get(volume_id)  # raises with the known ids
@@ -229,7 +230,7 @@ class SystemState:
     def peer(self, system_id: SystemId) -> Peer:
         """Return a connected system. NotFoundError: there never was a path to it."""
         with self.control:
-            found = self.peers.get(system_id)
+            found = self.peers.get(check_text("system", system_id))
             if found is None:
                 known = ", ".join(sorted(self.peers)) or "none yet"
                 raise NotFoundError(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from pyrep.engine.activity import Activity
+from pyrep.engine.arguments import one_of, several
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
@@ -70,6 +71,7 @@ from pyrep.model import (
     SystemId,
     VolumeId,
     check_id,
+    check_text,
     group_status,
 )
 from pyrep.seams import OwnedPath
@@ -411,7 +413,7 @@ class StorageSystem:
         Raises:
             RefusedError, BusyError: none was split.
         """
-        ids = [PairId(one) for one in pair_ids]
+        ids = [PairId(check_text("pair", one)) for one in several("pairs", pair_ids)]
         remote = {self._state.mirror(one).row.is_remote for one in ids}
         if remote == {True, False}:
             raise InvalidArgumentError("cannot split local and remote pairs with one command")
@@ -530,8 +532,15 @@ class StorageSystem:
         Raises:
             NotFoundError: there is no such volume.
         """
+        if next_svol is not None:
+            next_svol = one_of(NextSvol, "next_svol", next_svol)
+        kept: object = retention
+        if kept is not None and not isinstance(kept, RetentionPolicy):
+            raise InvalidArgumentError(f"{retention!r} isn't a RetentionPolicy")
         with self._state.control:
-            checked = self._state.volume(VolumeId(volume)).record.volume_id if volume else None
+            checked = None
+            if volume is not None:
+                checked = self._state.volume(VolumeId(volume)).record.volume_id
             now = self._state.policies.get(checked)
             new = PolicyRecord(
                 next_svol=next_svol or now.next_svol, retention=retention or now.retention

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
 from pyrep.engine.state import SystemState
-from pyrep.errors import InvalidArgumentError
+from pyrep.errors import InvalidArgumentError, OutOfRangeError
 from pyrep.model import Row, VolumeId
 
 __all__ = ["Volume"]
+
+_OFFSET_END = 1 << 63
 
 
 class Volume:
@@ -54,13 +56,15 @@ class Volume:
             DeviceError: the storage failed.
         """
         _check_range(length, offset)
+        if length > self.size_bytes:  # before so much memory is asked for
+            raise OutOfRangeError(f"volume {self._volume_id} has no {length} bytes to read")
         data = bytearray(length)
         self.pread_into(data, offset)
         return bytes(data)
 
     def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on. Raises as `pread`."""
-        _check_range(len(buffer), offset)
+        _check_range(_length_of(buffer), offset)
         self._state.volume(self._volume_id).core.pread_into(buffer, offset)
 
     def pwrite(self, data: Buffer, offset: int) -> None:
@@ -77,16 +81,21 @@ class Volume:
         """
         # Past the lock of the system's tables: commands hold it while a row becomes durable.
         live = self._live.get(self._volume_id)
-        if live is None or type(data) is not bytes or offset < 0:
-            self._pwrite(data, offset)
-        else:
+        try:
+            if live is None or type(data) is not bytes or offset < 0:
+                self._pwrite(data, offset)
+                return
             code = pwrite_at_once(live.core.door, data, len(data), offset, 0)
+        except (TypeError, OverflowError):
+            _check_range(len(data), offset)  # costs nothing where nothing is wrong
+            raise
+        else:
             if code:
                 timeout_s = self._state.options.ack_timeout_s
                 live.core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
 
     def _pwrite(self, data: Buffer, offset: int) -> None:
-        _check_range(len(data), offset)
+        _check_range(_length_of(data), offset)
         live = self._state.volume(self._volume_id)
         live.core.pwrite(data, offset, ack_timeout_s=self._state.options.ack_timeout_s)
 
@@ -125,6 +134,19 @@ class Volume:
         return opened
 
 
-def _check_range(length: int, offset: int) -> None:
+def _length_of(buffer: object) -> int:
+    """Return the bytes of something that has some. InvalidArgumentError: it has none."""
+    try:
+        return memoryview(buffer).nbytes  # type: ignore[arg-type]
+    except TypeError as error:
+        kind = type(buffer).__name__
+        raise InvalidArgumentError(f"a {kind} has no bytes to write or to fill") from error
+
+
+def _check_range(length: object, offset: object) -> None:
+    if not (isinstance(length, int) and isinstance(offset, int)):
+        raise InvalidArgumentError(f"a range of {length!r} bytes at {offset!r} isn't in numbers")
+    if length >= _OFFSET_END or offset >= _OFFSET_END:
+        raise OutOfRangeError(f"no volume has bytes {offset}…{offset + length}")
     if length < 0 or offset < 0:
         raise InvalidArgumentError(f"a range of {length} bytes at {offset} can't be")

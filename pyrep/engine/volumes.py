@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pyrep.engine.backing import create_file, open_backing, same_backing
@@ -16,6 +17,15 @@ __all__ = ["Volumes"]
 _FILE_BYTES_END = 1 << 63
 _LEAVE_S = 0.5
 """How long a volume that is deleted waits for readers: the digester leaves soon by itself."""
+
+
+def _absolute(path: Path | str) -> Path:
+    try:
+        if b"\0" in os.fsencode(path):
+            raise InvalidArgumentError(f"{path!r} can't be a path")
+        return Path(path).absolute()
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{path!r} isn't a path") from error
 
 
 class Volumes:
@@ -46,7 +56,7 @@ class Volumes:
         checked = VolumeId(check_id("volume", volume_id))
         with self._state.control:
             self._check_new(checked)
-            absolute = Path(path).absolute()
+            absolute = _absolute(path)
             self._check_not_a_volume(absolute)
             io = open_backing(absolute)
             size_bytes = io.size_bytes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pyrep.errors import InvalidArgumentError
+from pyrep.model import check_text
 
 __all__ = ["Address"]
 
@@ -24,7 +25,7 @@ class Address:
         Raises:
             InvalidArgumentError: it names none.
         """
-        host, colon, port = text.rpartition(":")
+        host, colon, port = check_text("address", text).rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         usable = colon and host and port.isascii() and port.isdigit() and int(port) <= 65535

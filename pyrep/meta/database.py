@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pyrep.errors import FormatError, NotFoundError, PyrepError
+from pyrep.errors import FormatError, InvalidArgumentError, NotFoundError, PyrepError
 from pyrep.meta.failure import corrupt, failure_of_directory, failure_of_sqlite
 from pyrep.meta.schema import APPLICATION_ID, MIGRATIONS, Migration
 
@@ -147,6 +147,8 @@ class Database:
             raise PyrepError(f"{self.path}: the transaction was rolled back by an earlier error")
         try:
             return connection.execute(sql, parameters).fetchall()
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise InvalidArgumentError(f"{self.path} can't have such a value: {error}") from error
         except sqlite3.Error as error:
             raise failure_of_sqlite(error, self.path) from error
         except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from pyrep.model.ids import (
     VolumeId,
     WorkflowId,
     check_id,
+    check_text,
     make_pair_id,
     new_key,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "check_copy_workers",
     "check_id",
     "check_roles",
+    "check_text",
     "choose_reuse",
     "chunk_count",
     "decide",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NewType
+from typing import NewType, TypeVar
 
 from pyrep.errors import InvalidArgumentError
 
@@ -18,6 +18,7 @@ __all__ = [
     "WorkflowId",
     "check_id",
     "check_key",
+    "check_text",
     "make_pair_id",
     "new_key",
 ]
@@ -28,6 +29,8 @@ PairId = NewType("PairId", str)
 GroupId = NewType("GroupId", str)
 GenerationId = NewType("GenerationId", str)
 WorkflowId = NewType("WorkflowId", str)
+
+T = TypeVar("T", bound=str)
 
 KEY_BYTES = 16
 """Bytes of a key: random, so that two files never share one by chance."""
@@ -57,6 +60,18 @@ def check_id(kind: str, text: str) -> str:
             f"{kind} id {text!r} can't be used",
             hint="1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
         )
+    return text
+
+
+def check_text(kind: str, text: T) -> T:
+    """Return `text` if it is one: what is looked up only, and may well not be there.
+
+    Raises:
+        InvalidArgumentError: it isn't a str.
+    """
+    asked: object = text
+    if not isinstance(asked, str):
+        raise InvalidArgumentError(f"a {kind} can't be named by {text!r}", hint="its id, a str")
     return text
 
 

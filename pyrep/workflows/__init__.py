@@ -10,6 +10,7 @@ from pyrep.workflows.browse import (
     history,
     pending_files,
 )
+from pyrep.workflows.copies import refresh_generations
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (
@@ -41,6 +42,7 @@ __all__ = [
     "history",
     "list_workflows",
     "pending_files",
+    "refresh_generations",
     "restore",
     "resume",
 ]

@@ -28,6 +28,7 @@ from pyrep.model import (
 )
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.codec import generation_from
+from pyrep.workflows.copies import refresh_generations
 from pyrep.workflows.pool import Pool, complete_generation
 from pyrep.workflows.run import Run, Step
 from pyrep.workflows.watchdog import Watchdog
@@ -298,6 +299,7 @@ class Backup:
         """Free the leases and report."""
         self._end_there(run, WorkflowState.DONE)
         run.end(WorkflowState.DONE)
+        refresh_generations(self._system)  # this backup may have taken an older one's place
         facts = run.facts
         return BackupReport(
             workflow_id=run.workflow_id,

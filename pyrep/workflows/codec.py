@@ -16,7 +16,8 @@ def generation_to(generation: Generation) -> dict[str, Any]:
     data = asdict(generation)
     data["taken_at"] = generation.taken_at.isoformat()
     data["pins"] = ()  # its holder's own business
-    del data["given_up_at"]  # what is told of is complete
+    given_up_at = generation.given_up_at
+    data["given_up_at"] = given_up_at.isoformat() if given_up_at else None
     return data
 
 
@@ -26,6 +27,7 @@ def generation_from(data: dict[str, Any]) -> Generation:
     def pairs(name: str) -> tuple[tuple[Any, Any], ...]:
         return tuple((one, other) for one, other in data[name])
 
+    given_up_at = data["given_up_at"]
     return Generation(
         generation_id=data["generation_id"],
         attempt_id=data["attempt_id"],
@@ -42,4 +44,5 @@ def generation_from(data: dict[str, Any]) -> Generation:
         remote_after=pairs("remote_after"),
         protected=data["protected"],
         annotations=pairs("annotations"),
+        given_up_at=datetime.fromisoformat(given_up_at) if given_up_at else None,
     )

@@ -26,6 +26,7 @@ from pyrep.workflows.backup import Backup, begin_backup
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.codec import generation_from, generation_to
+from pyrep.workflows.copies import read_verb
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.production import ProductionSide, production_verbs
 from pyrep.workflows.restore import Restore, begin_restore
@@ -523,6 +524,7 @@ def attach(system: StorageSystem) -> None:
     def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         return asked_restore(peer, body).subject.estimate(None).to_json()
 
+    calls["generations.read"] = read_verb(system)
     calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup
     calls["restore.run"] = run_restore

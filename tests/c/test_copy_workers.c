@@ -156,6 +156,59 @@ static void regions_entered_beside_hosts_are_counted(void)
     local_free(&l);
 }
 
+typedef struct reader {
+    rep_volume *volume;
+    _Atomic bool reads;
+    _Atomic bool may_end;
+} reader;
+
+static void hold_the_read(disk *d)
+{
+    reader *r = d->hook_data;
+    atomic_store(&r->reads, true);
+    while (!atomic_load(&r->may_end))
+        sched_yield();
+}
+
+static void *read_a_chunk(void *data)
+{
+    reader *r = data;
+    uint8_t buffer[CHUNK];
+    CHECK_EQ(rep_volume_pread(r->volume, buffer, CHUNK, SIZE - CHUNK), 0);
+    return NULL;
+}
+
+/* A region is entered while a host reads the source, then the target; then while nobody reads. */
+static void regions_entered_beside_readers_are_counted(void)
+{
+    local l = local_of(SIZE);
+    struct rep_volume *volumes[] = {l.source.volume, l.target.volume};
+    disk *disks[] = {l.source.disk, l.target.disk};
+    rep_copier *copier;
+    rep_copy_progress progress = {0};
+    CHECK_EQ(local_forward(&l), 0);
+    CHECK_EQ(rep_copier_new(l.row, 1, &copier), 0);
+    for (int i = 0; i < 2; i++) {
+        reader r = {.volume = volumes[i]};
+        disks[i]->hook_data = &r;
+        disks[i]->before_pread = hold_the_read;
+        pthread_t thread = thread_start(read_a_chunk, &r);
+        while (!atomic_load(&r.reads))
+            sched_yield();
+        pend(l.row, 0, 1);
+        CHECK_EQ(rep_copier_run(copier, 0, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress), 0);
+        CHECK_EQ(progress.crowded, (uint64_t)i + 1);
+        atomic_store(&r.may_end, true);
+        thread_join(thread);
+    }
+    pend(l.row, 0, 1);
+    CHECK_EQ(rep_copier_run(copier, 0, UINT64_MAX, REP_NO_DEADLINE, NULL, &progress), 0);
+    CHECK_EQ(progress.passes, 3);
+    CHECK_EQ(progress.crowded, 2);
+    rep_copier_free(copier);
+    local_free(&l);
+}
+
 int main(void)
 {
     RUN(several_workers_deal_every_chunk_once);
@@ -163,5 +216,6 @@ int main(void)
     RUN(what_failed_is_dealt_again_to_whoever_comes);
     RUN(a_copier_needs_a_worker);
     RUN(regions_entered_beside_hosts_are_counted);
+    RUN(regions_entered_beside_readers_are_counted);
     return 0;
 }

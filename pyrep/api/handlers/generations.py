@@ -30,7 +30,7 @@ from pyrep.api.shapes import (
 from pyrep.engine import Cancel, ProgressCallback
 from pyrep.errors import InvalidArgumentError
 from pyrep.model import MIB, NextSvol, RetentionPolicy, VolumeId, format_bytes
-from pyrep.workflows import browse, changed_files, diff
+from pyrep.workflows import browse, changed_files, diff, refresh_generations
 
 __all__ = [
     "annotate",
@@ -57,13 +57,15 @@ _CAT_MAX = 64 * MIB
 
 @route("GET", "/generations")
 def list_generations(site: Site, _: Nothing) -> list[Json]:
-    """Return the catalogue, oldest first."""
+    """Return the catalogue, oldest first; who holds copied rows is asked, if the path is up."""
+    refresh_generations(site.system)
     return [generation_json(one) for one in site.system.list_generations()]
 
 
 @route("GET", "/generations/{generation}")
 def get_generation(site: Site, generation: str, _: Nothing) -> Json:
-    """Return a generation."""
+    """Return a generation; who holds it is asked, if the path is up."""
+    refresh_generations(site.system)
     return generation_json(site.system.generation(generation))
 
 

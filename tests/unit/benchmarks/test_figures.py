@@ -57,10 +57,16 @@ def test_a_bar_is_kept_or_missed_and_peers_stand_beside(beside: Beside) -> None:
     beside.peer("another", 12.0, 24.0)
     beside.report(at_most=1.1, dirty_bytes=5)
     info = beside.benchmark.extra_info
-    assert (info["bar"], info["bar_met"], info["dirty_bytes"]) == (1.1, False, 5)
+    assert (info["bar"], info["verdict"], info["dirty_bytes"]) == (1.1, "MISSED", 5)
     assert info["peers"]["another"]["ratio_median"] == 0.5
     beside.report(at_most=1.2)
-    assert info["bar_met"]
+    assert info["verdict"] == "kept"
+
+
+def test_a_bar_that_only_the_interval_reaches_is_told_as_that(beside: Beside) -> None:
+    beside.pairs.extend((ratio, 1.0) for ratio in [1.0] * 4 + [1.3] * 7)
+    beside.report(at_most=1.1)
+    assert beside.benchmark.extra_info["verdict"] == "within the interval"
 
 
 def test_results_say_where_they_come_from(tmp_path: Path) -> None:
