@@ -9,7 +9,7 @@ from pyrep.model import Row, VolumeId
 
 __all__ = ["Volume"]
 
-_OFFSET_END = 1 << 63
+_RANGE_END = 1 << 64
 
 
 class Volume:
@@ -55,7 +55,7 @@ class Volume:
             FencedError: it is the target of a running copy, its content inconsistent.
             DeviceError: the storage failed.
         """
-        _check_range(length, offset)
+        self._check_range(length, offset)
         if length > self.size_bytes:  # before so much memory is asked for
             raise OutOfRangeError(f"volume {self._volume_id} has no {length} bytes to read")
         data = bytearray(length)
@@ -64,7 +64,7 @@ class Volume:
 
     def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on. Raises as `pread`."""
-        _check_range(_length_of(buffer), offset)
+        self._check_range(_length_of(buffer), offset)
         self._state.volume(self._volume_id).core.pread_into(buffer, offset)
 
     def pwrite(self, data: Buffer, offset: int) -> None:
@@ -87,7 +87,7 @@ class Volume:
                 return
             code = pwrite_at_once(live.core.door, data, len(data), offset, 0)
         except (TypeError, OverflowError):
-            _check_range(len(data), offset)  # costs nothing where nothing is wrong
+            self._check_range(len(data), offset)  # costs nothing where nothing is wrong
             raise
         else:
             if code:
@@ -95,19 +95,19 @@ class Volume:
                 live.core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
 
     def _pwrite(self, data: Buffer, offset: int) -> None:
-        _check_range(_length_of(data), offset)
+        self._check_range(_length_of(data), offset)
         live = self._state.volume(self._volume_id)
         live.core.pwrite(data, offset, ack_timeout_s=self._state.options.ack_timeout_s)
 
     def zero(self, length: int, offset: int) -> None:
         """Make the range read as zeros. Raises as `pwrite`."""
-        _check_range(length, offset)
+        self._check_range(length, offset)
         live = self._state.volume(self._volume_id)
         live.core.zero(length, offset, ack_timeout_s=self._state.options.ack_timeout_s)
 
     def trim(self, length: int, offset: int) -> None:
         """Say that the range isn't needed; it reads as zeros. Raises as `pwrite`."""
-        _check_range(length, offset)
+        self._check_range(length, offset)
         live = self._state.volume(self._volume_id)
         live.core.trim(length, offset, ack_timeout_s=self._state.options.ack_timeout_s)
 
@@ -133,6 +133,19 @@ class Volume:
             state.refence([self._volume_id])
         return opened
 
+    def _check_range(self, length: object, offset: object) -> None:
+        """Refuse what the core, which takes 64 bits, can't be asked for."""
+        if not (isinstance(length, int) and isinstance(offset, int)):
+            raise InvalidArgumentError(
+                f"a range of {length!r} bytes at {offset!r} isn't in numbers"
+            )
+        if length < 0 or offset < 0:
+            raise InvalidArgumentError(f"a range of {length} bytes at {offset} can't be")
+        if length >= _RANGE_END or offset >= _RANGE_END:
+            raise OutOfRangeError(
+                f"volume {self._volume_id} has no bytes {offset}…{offset + length}"
+            )
+
 
 def _length_of(buffer: object) -> int:
     """Return the bytes of something that has some. InvalidArgumentError: it has none."""
@@ -141,12 +154,3 @@ def _length_of(buffer: object) -> int:
     except TypeError as error:
         kind = type(buffer).__name__
         raise InvalidArgumentError(f"a {kind} has no bytes to write or to fill") from error
-
-
-def _check_range(length: object, offset: object) -> None:
-    if not (isinstance(length, int) and isinstance(offset, int)):
-        raise InvalidArgumentError(f"a range of {length!r} bytes at {offset!r} isn't in numbers")
-    if length >= _OFFSET_END or offset >= _OFFSET_END:
-        raise OutOfRangeError(f"no volume has bytes {offset}…{offset + length}")
-    if length < 0 or offset < 0:
-        raise InvalidArgumentError(f"a range of {length} bytes at {offset} can't be")
