@@ -81,6 +81,10 @@ class Client:
         """Return the paths to other systems, with what has crossed each."""
         return self._list("paths")
 
+    def estimate_path(self, system_id: str) -> list[Json]:
+        """Return what resyncs of all pairs with a secondary would copy; nothing is done."""
+        return self._list("paths", system_id, "estimate")
+
     def wait_for_path(self, system_id: str, *, timeout_s: float) -> None:
         """Wait until the path to a system is up.
 
@@ -166,8 +170,7 @@ class Client:
             system_id: the secondary of a remote pair; None: a local pair.
             group: consistency group of a remote pair; None: one of its own.
             ack: when a write is acknowledged, of a remote pair.
-            more: what the API takes beside: congestion, fence_level, protect,
-                chunk_bytes.
+            more: what the API takes beside: congestion, fence_level, protect, chunk_bytes.
         """
         body = {"pvol": pvol, "svol": svol, "system_id": system_id, "group": group, "ack": ack}
         return self._post("pairs", body=_given({**body, **more}))

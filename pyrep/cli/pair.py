@@ -89,6 +89,12 @@ def pair() -> None:
     type=click.Choice(["never", "data"]),
     help="Whether writes fail while the remote mirror can't be reached.  [default: never]",
 )
+@click.option(
+    "--protect",
+    type=click.Choice(["require", "try", "off"]),
+    help="What copies do first with a target's local mirrors, see pair protect.  "
+    "[default: require]",
+)
 @click.option("--chunk-size", "chunk_bytes", type=size, help="Of one pending bit.  [default: 8K]")
 @click.option("--wait/--no-wait", default=False, help="Wait until it is DUPLEX.")
 def create(
@@ -100,6 +106,7 @@ def create(
     ack: str | None,
     congestion: str | None,
     fence_level: str | None,
+    protect: str | None,
     chunk_bytes: int | None,
     wait: bool,
 ) -> None:
@@ -117,6 +124,7 @@ def create(
         ack=ack,
         congestion=congestion,
         fence_level=fence_level,
+        protect=protect,
         chunk_bytes=chunk_bytes,
     )
     if wait:

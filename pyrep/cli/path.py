@@ -10,6 +10,15 @@ from pyrep.cli.tables import Column, print_table
 
 __all__ = ["PATH_COLUMNS", "path", "path_row"]
 
+ESTIMATE_COLUMNS: tuple[Column, ...] = (
+    ("pair", "pair_id"),
+    ("status", "status"),
+    ("relation", "relation"),
+    ("direction", "direction"),
+    ("would copy", "copy_bytes"),
+    ("why", "reason"),
+    ("refused", "refusal"),
+)
 PATH_COLUMNS: tuple[Column, ...] = (
     ("path to", "peer_id"),
     ("up", "is_up"),
@@ -42,4 +51,18 @@ def list_paths(session: Session) -> None:
     rows = [path_row(one) for one in paths]
     session.show(
         paths, lambda console: print_table(console, PATH_COLUMNS, rows, nothing="no paths")
+    )
+
+
+@command(path, "estimate", example="path estimate 100b --system /srv/pyrep/100a")
+@click.argument("system_id", metavar="SYSTEM")
+def estimate(session: Session, *, system_id: str) -> None:
+    """Tell what resyncs of all pairs to SYSTEM would copy, and which way; do nothing.
+
+    Of the pairs whose PVOL is here. What a resync without options would be refused for is told.
+    """
+    found = session.client.estimate_path(system_id)
+    session.show(
+        found,
+        lambda console: print_table(console, ESTIMATE_COLUMNS, found, nothing="no pairs"),
     )

@@ -150,7 +150,7 @@ class RemoteCopies:
             self.meetings.require(mirror, met, direction, will)
         except RefusedError:
             if will.by_itself:  # the operation is held
-                self.meetings.note_split_brain(mirror)
+                self.meetings.note_split_brain(mirror, met)
             raise
         return met
 

@@ -144,11 +144,17 @@ class RemoteLine:
         except PathLostError as error:
             _log.info("pair.drain pair=%s path lost: %s", mirror.row.pair_id, error)
 
-    def tell_split(self, mirror: Mirror) -> None:
-        """Let the secondary split too; when the path is down it learns of it later."""
+    def tell_split(self, mirror: Mirror, *, there: PairStatus | None = None) -> None:
+        """Let the secondary split too; when the path is down it learns of it later.
+
+        Of a split brain it is told only if it says COPY (`there`): that copy has ended, and as long
+        as it seems to run nothing may be copied into its volume. Else its hosts go on as they are
+        until somebody decides.
+        """
         row = mirror.row
-        if row.cause in {None, SplitCause.SPLIT_BRAIN}:
-            return  # the secondary's hosts go on as they are until somebody decides
+        is_apart = row.cause is SplitCause.SPLIT_BRAIN and there is not PairStatus.COPY
+        if row.cause is None or is_apart:
+            return
         try:
             self.peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=str(row.cause)))
         except (PathLostError, NotFoundError) as error:

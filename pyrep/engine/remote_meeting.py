@@ -50,6 +50,8 @@ class Met:
 
     meeting: Meeting
     secondary: MetSide
+    status: PairStatus
+    """The secondary's."""
 
     @property
     def there(self) -> Lineage:
@@ -89,7 +91,11 @@ class RemoteMeetings:
             pending=told.pending_count > 0,
             whole=told.target_consistent or not forward,
         )
-        return Met(meeting=meet(self.here(mirror), secondary), secondary=secondary)
+        return Met(
+            meeting=meet(self.here(mirror), secondary),
+            secondary=secondary,
+            status=PairStatus(told.status),
+        )
 
     def here(self, mirror: Mirror) -> MetSide:
         """Return the primary's side as it is now."""
@@ -162,8 +168,11 @@ class RemoteMeetings:
             f'pair.resync(discard="{here}") what {there} holds'
         )
 
-    def note_split_brain(self, mirror: Mirror) -> None:
-        """Let the row say that the pair doesn't go on by itself. Its operation is held."""
+    def note_split_brain(self, mirror: Mirror, met: Met) -> None:
+        """Let the row say that the pair doesn't go on by itself. Its operation is held.
+
+        A secondary that still says COPY is told, now or when the path is back: no copy runs.
+        """
         with self._state.control:
             if mirror.row.status is PairStatus.DUPLEX or mirror.job:
                 return
@@ -174,3 +183,4 @@ class RemoteMeetings:
                 cause=SplitCause.SPLIT_BRAIN,
                 pending_union=False,
             )
+        self._line.tell_split(mirror, there=met.status)

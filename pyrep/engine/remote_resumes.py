@@ -122,7 +122,7 @@ class RemoteResumes:
                 "split", [row.pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S
             ):
                 if mirror.row.status is PairStatus.SPLIT:
-                    self._line.tell_split(mirror)
+                    self._line.tell_split(mirror, there=PairStatus(facts.status))
 
     @staticmethod
     def _would_copy(row: Row) -> bool:

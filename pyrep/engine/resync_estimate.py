@@ -10,10 +10,18 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.state import SystemState
-from pyrep.errors import RefusedError
-from pyrep.model import Direction, Meeting, PairId, PairStatus, Relation, chunk_count
+from pyrep.errors import NotFoundError, RefusedError
+from pyrep.model import (
+    Direction,
+    Meeting,
+    PairId,
+    PairStatus,
+    Relation,
+    SystemId,
+    chunk_count,
+)
 
-__all__ = ["ResyncEstimate", "estimate_local", "estimate_remote"]
+__all__ = ["ResyncEstimate", "estimate_local", "estimate_path", "estimate_remote"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +31,8 @@ class ResyncEstimate:
     Attributes:
         pair_id: the pair.
         status: its status now; what is DUPLEX has nothing to copy.
-        relation: how the contents of the two sides are related; of a local pair NOTHING or BITMAP.
+        relation: how the contents of the two sides are related; of a local pair NOTHING or BITMAP;
+            None: the secondary doesn't know the pair.
         direction: which way it would copy.
         copy_bytes: what would be copied, the last chunk counted as far as the volume goes.
         chunks: the same in chunks.
@@ -34,7 +43,7 @@ class ResyncEstimate:
 
     pair_id: PairId
     status: PairStatus
-    relation: Relation
+    relation: Relation | None
     direction: Direction
     copy_bytes: int
     chunks: int
@@ -94,6 +103,39 @@ def estimate_remote(
         refusal=refusal,
         hint=hint,
     )
+
+
+def estimate_path(
+    state: SystemState, remote: RemotePairs, system_id: SystemId
+) -> list[ResyncEstimate]:
+    """Return the estimates of all pairs with a secondary, in the order of the table.
+
+    One of a pair that the secondary doesn't know says so, and the others are asked all the same.
+    """
+    state.peer(system_id).connection()
+    found = []
+    for row in state.table.rows():
+        if not row.is_primary or row.pair_system_id != system_id or not row.is_remote:
+            continue
+        try:
+            found.append(estimate_remote(state, remote, row.pair_id, None, Will()))
+        except NotFoundError:
+            continue  # dissolved meanwhile
+        except RefusedError as error:
+            found.append(
+                ResyncEstimate(
+                    pair_id=row.pair_id,
+                    status=row.status,
+                    relation=None,
+                    direction=row.direction,
+                    copy_bytes=0,
+                    chunks=0,
+                    reason="the secondary doesn't know the pair",
+                    refusal=str(error),
+                    hint=error.hint,
+                )
+            )
+    return found
 
 
 def _known(relation: Relation, direction: Direction, reason: str) -> Meeting:

@@ -34,6 +34,7 @@ from pyrep.engine.opening import (
 from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.resync_estimate import ResyncEstimate, estimate_path
 from pyrep.engine.retain import Retention, RetentionReport
 from pyrep.engine.reuse import Reuse
 from pyrep.engine.secondary import SecondarySide
@@ -489,6 +490,18 @@ class StorageSystem:
     def paths(self) -> tuple[PathState, ...]:
         """Return the state of each path that this system dials."""
         return tuple(one.state() for one in self._paths if isinstance(one, TcpPath))
+
+    def estimate_path(self, system_id: str) -> tuple[ResyncEstimate, ...]:
+        """Tell what resyncs of all pairs with a secondary would copy: a dry connect.
+
+        Nothing is done. Of the pairs whose PVOL is here; what would be refused is told, not raised.
+        As `Pair.estimate` without a direction.
+
+        Raises:
+            NotFoundError: there never was a path to that system.
+            PathLostError: it can't be asked.
+        """
+        return tuple(estimate_path(self._state, self._remote, SystemId(system_id)))
 
     def ask(self, system_id: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a workflow's own command to another system and return its answer."""

@@ -13,6 +13,7 @@ from pyrep.version import __version__
 
 __all__ = [
     "cancel_job",
+    "estimate_path",
     "get_group",
     "get_job",
     "get_openapi",
@@ -78,6 +79,12 @@ def list_paths(site: Site, _: Nothing) -> list[Json]:
         if name not in known
     ]
     return [{**one, **more.get(one["peer_id"], none)} for one in (*dialled, *others)]
+
+
+@route("GET", "/paths/{peer}/estimate")
+def estimate_path(site: Site, peer: str, _: Nothing) -> list[Json]:
+    """Tell what resyncs of all pairs with a secondary would copy, and which way, doing nothing."""
+    return [dict(plain(one)) for one in site.system.estimate_path(peer)]
 
 
 @route("GET", "/openapi.json")

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 from pyrep.engine import ChangedBacking, Options, Pair
-from pyrep.errors import FencedError, InvalidArgumentError, RefusedError
-from pyrep.model import Direction, PairStatus, Relation, SplitCause
+from pyrep.engine.peer import Peer
+from pyrep.errors import FencedError, InvalidArgumentError, PathLostError, RefusedError
+from pyrep.interconnect.messages import Answer, Message, SplitPair
+from pyrep.model import Direction, Force, PairStatus, Relation, SplitCause
 from pyrep.testing import wait_until
 from rig import CHUNK, LONG_S, Rig, content, equal, fill, row_of
 
@@ -146,7 +148,112 @@ def test_what_a_resync_would_copy_is_told_before_anything_is_done(rig: Rig) -> N
     assert pair.status().status is PairStatus.SPLIT
 
 
+def _stuck_half_way_back(rig: Rig) -> Pair:
+    """Stop a copy back half-way; then 100b is put back into the middle of an earlier one."""
+    pair = rig.remote()
+    for seed in (5, 6):
+        pair.split()
+        fill(rig.spvol, seed)
+        rig.path.stall()
+        pair.resync(direction=Direction.REVERSE)
+        rig.path.cut()
+        _put_back(rig, "100b", copy=seed == 5)
+        if seed == 5:
+            rig.both(pair, PairStatus.DUPLEX)
+    wait_until(lambda: pair.status().cause is SplitCause.SPLIT_BRAIN)
+    return pair
+
+
+def _is_split_brain_at_both(rig: Rig, pair: Pair) -> None:
+    def is_so() -> bool:
+        return row_of(rig.b, pair).cause is SplitCause.SPLIT_BRAIN
+
+    wait_until(is_so)
+    for system in (rig.a, rig.b):
+        row = row_of(system, pair)
+        assert (row.status, row.direction) == (PairStatus.SPLIT, Direction.REVERSE)
+
+
+def test_a_copy_back_that_meets_a_split_brain_ends_at_both_sides(rig: Rig) -> None:
+    """Else the secondary says COPY for ever, and nothing may be restored into its volume."""
+    local = rig.local()
+    local.split()
+    generation = content(rig.svol)
+    pair = _stuck_half_way_back(rig)
+    _is_split_brain_at_both(rig, pair)
+    with pytest.raises(RefusedError, match="only reverse resumes"):
+        pair.resync(discard="100b")
+    _resync(rig.b.pair(local.pair_id), direction=Direction.REVERSE)
+    assert content(rig.spvol) == generation
+    rig.spvol.pwrite(b"hosts, too", 0)
+    expected = content(rig.spvol)
+    _resync(pair, discard="100a")
+    rig.both(pair, PairStatus.DUPLEX)
+    assert content(rig.pvol) == content(rig.spvol) == expected
+
+
+def test_a_half_way_side_of_a_split_brain_is_kept_only_by_force(rig: Rig) -> None:
+    pair = _stuck_half_way_back(rig)
+    _resync(pair, discard="100b", force=Force.INCONSISTENT_SOURCE)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_split_brain_that_the_secondary_was_not_told_of_is_told_when_the_path_is_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Peer.ask
+
+    def lost(peer: Peer, message: Message) -> Answer:
+        if isinstance(message, SplitPair) and message.cause == SplitCause.SPLIT_BRAIN:
+            raise PathLostError("the path was lost")
+        return ask(peer, message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Peer, "ask", lost)
+        pair = _stuck_half_way_back(rig)
+        assert row_of(rig.b, pair).status is PairStatus.COPY
+    rig.path.cut()
+    rig.path.connect()
+    _is_split_brain_at_both(rig, pair)
+
+
 def test_a_target_is_still_closed_to_hosts(rig: Rig) -> None:
     rig.remote()
     with pytest.raises(FencedError):
         rig.spvol.pwrite(b"x", 0)
+
+
+def test_a_dry_connect_tells_of_all_pairs_of_a_path_and_does_nothing(rig: Rig) -> None:
+    for side, volume in ((rig.a, "205a"), (rig.b, "205b")):
+        side.create_volume(volume, rig.pvol.size_bytes)
+    pair, other = rig.remote(), rig.a.create_remote_pair("205a", "100b", "205b")
+    other.wait(timeout_s=LONG_S)
+    pair.split()
+    rig.pvol.pwrite(b"a", 3 * CHUNK)
+    rig.spvol.pwrite(b"b", 5 * CHUNK)
+    table = (rig.a.table(), rig.b.table())
+    apart, equal_ = rig.a.estimate_path("100b")
+    assert (apart.pair_id, apart.relation, apart.chunks) == (pair.pair_id, Relation.SPLIT_BRAIN, 2)
+    assert apart.refusal is not None
+    assert (equal_.pair_id, equal_.relation, equal_.copy_bytes) == (
+        other.pair_id,
+        Relation.NOTHING,
+        0,
+    )
+    assert rig.b.estimate_path("100a") == ()  # no PVOL is there
+    assert (rig.a.table(), rig.b.table()) == table
+
+
+def test_a_dry_connect_tells_of_a_pair_that_the_secondary_does_not_know(rig: Rig) -> None:
+    pair = rig.remote()
+    rig.path.cut()
+    rig.b.pair(pair.pair_id).dissolve(without_peer=True)
+    with pytest.raises(PathLostError):
+        rig.a.estimate_path("100b")
+    rig.path.connect()
+    wait_until(lambda: row_of(rig.a, pair).cause is SplitCause.REQUESTED)
+    (told,) = rig.a.estimate_path("100b")
+    assert (told.relation, told.copy_bytes) == (None, 0)
+    assert "doesn't know it" in str(told.refusal)
+    assert "dissolve it here" in str(told.hint)

@@ -9,6 +9,7 @@ import pytest
 from pyrep.errors import FormatError
 from pyrep.meta import Catalogue, CopyTable, Database, DigestTable, PolicyTable, VolumeTable
 from pyrep.meta.schema import MIGRATIONS
+from pyrep.model import Lineage, Protect
 from pyrep.model.ids import GenerationId, VolumeId
 
 VERSION_1 = (Path(__file__).parent / "version_1.sql").read_text()
@@ -36,6 +37,8 @@ def test_a_database_of_version_1_is_migrated_and_keeps_what_it_holds(tmp_path: P
     assert generation.given_up_at is None
     assert [row.epoch_start for row in rows] == [1, 0]
     assert {(row.congestion, row.fence_level) for row in rows} == {("block", "never")}
+    assert {row.protect for row in rows} == {Protect.REQUIRE}
+    assert {row.lineage for row in rows} == {Lineage()}
     assert volumes == ["105b", "106b"]
     assert digests == ()
     assert policies.retention is None
