@@ -47,6 +47,7 @@ struct rep_link {
     rep_link *next_in_stream;
     rep_bitmap_file *file; /* changed with the gate closed and `checkpointing` of the log held */
     uint8_t row_id[16];
+    struct rep_compare *comparers; /* changed with the gate closed */
 };
 
 typedef struct rep_epoch {
@@ -203,6 +204,10 @@ void rep_hold_give_back(rep_hold *hold);
 
 /* Flushes the volume's storage, and tells its log. */
 int rep_volume_flush_io(rep_volume *volume);
+
+/* A write to these chunks is passed on, or left pending, by a link: its comparers are told (NULL: it
+ * has none). Inside a pass that covers them. */
+void rep_compare_notice(struct rep_compare *first, uint64_t chunk, uint64_t count);
 
 /* Sends [offset, length) of a write for a link in SHIP. */
 int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset, uint64_t length);

@@ -252,6 +252,10 @@ static void pass_on(rep_link *link, const rep_write *write)
 {
     uint64_t end = write->offset + write->length;
     int rc = 0;
+    if (link->comparers) {
+        rep_chunks chunks = rep_chunks_of(link, write->offset, write->length);
+        rep_compare_notice(link->comparers, chunks.first, chunks.count);
+    }
     if (!rep_bitmap_any(link->pending)) {
         rc = pass_on_piece(link, write, write->offset, write->length);
     } else {
