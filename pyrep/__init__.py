@@ -33,8 +33,10 @@ from pyrep.errors import PyrepError, format_error
 from pyrep.host import CommandHostAgent, NoHostAgent
 from pyrep.model import (
     AckPoint,
+    Compare,
     Congestion,
     CopyRate,
+    DigestKind,
     Direction,
     FenceLevel,
     Force,
@@ -76,9 +78,11 @@ __all__ = [
     "ChangedBacking",
     "CheckReport",
     "CommandHostAgent",
+    "Compare",
     "Congestion",
     "CopyJob",
     "CopyRate",
+    "DigestKind",
     "Digests",
     "Direction",
     "Estimate",

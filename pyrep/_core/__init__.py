@@ -19,6 +19,7 @@ from pyrep._core.bitmapfile import (
     crc32c,
 )
 from pyrep._core.called_io import CalledIo, Storage
+from pyrep._core.compare import Comparer, Runs, read_runs
 from pyrep._core.copier import (
     Copier,
     CopyProgress,
@@ -97,6 +98,7 @@ __all__ = [
     "BitmapKey",
     "Buffer",
     "CalledIo",
+    "Comparer",
     "Copier",
     "CopyProgress",
     "CutItem",
@@ -115,6 +117,7 @@ __all__ = [
     "LinkMode",
     "MemoryIo",
     "OverlayIo",
+    "Runs",
     "SliceIo",
     "Storage",
     "Stream",
@@ -130,5 +133,6 @@ __all__ = [
     "move_volumes",
     "new_frame_buffer",
     "pwrite_at_once",
+    "read_runs",
     "replay_journal",
 ]

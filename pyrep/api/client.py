@@ -188,7 +188,7 @@ class Client:
 
         Args:
             pair_id: the pair.
-            options: direction, discard, force, ceiling_bytes_s, floor_bytes_s, workers.
+            options: direction, discard, force, ceiling_bytes_s, floor_bytes_s, workers, compare.
         """
         told = self._post("pairs", pair_id, "resync", body=_given(options))
         return _job_or_none(told)

@@ -88,4 +88,6 @@ def _progress_from(told: dict[str, Any] | None) -> Progress | None:
         total_bytes=told.get("total_bytes") or 0,
         rate_bytes_s=told.get("rate_bytes_s"),
         eta_s=told.get("eta_s"),
+        compared_bytes=told.get("compared_bytes") or 0,
+        sent_bytes=told.get("sent_bytes") or 0,
     )

@@ -118,6 +118,8 @@ def _progress_json(progress: Progress) -> dict[str, Any]:
         "total_bytes": progress.total_bytes,
         "rate_bytes_s": progress.rate_bytes_s,
         "eta_s": progress.eta_s,
+        "compared_bytes": progress.compared_bytes,
+        "sent_bytes": progress.sent_bytes,
     }
 
 

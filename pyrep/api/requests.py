@@ -99,6 +99,7 @@ class Resync(Asked, frozen=True, kw_only=True):
     ceiling_bytes_s: int | None = None
     floor_bytes_s: int | None = None
     workers: int | None = None
+    compare: str | None = None
 
 
 class EstimateResync(Asked, frozen=True, kw_only=True):

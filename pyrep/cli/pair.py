@@ -202,6 +202,12 @@ def _bounds(function: Callable[..., None]) -> Callable[..., None]:
     "--dry-run", is_flag=True, help="Tell what would be copied, and which way; do nothing."
 )
 @click.option("--force", type=click.Choice(_FORCES), help="Copy although the source is half-way.")
+@click.option(
+    "--compare",
+    type=click.Choice(["auto", "never", "xxh3", "sha256"]),
+    help="Whether a copy to another system compares digests first, and sends only what differs. "
+    "Auto does after a crash and of an old copy.  [default: as configured, auto]",
+)
 @_bounds
 @waiting
 def resync(

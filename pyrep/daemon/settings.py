@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pyrep.engine import BadBitmap, ChangedBacking, Digests
+from pyrep.model import Compare, DigestKind
 
 __all__ = [
     "PLAIN_WORDS",
@@ -79,6 +80,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     copy_ceiling_bytes_s: Annotated[int, Meta(gt=0)] | None = None
     copy_floor_bytes_s: Annotated[int, Meta(gt=0)] | None = None
     copy_workers: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    compare: Compare | UnsetType = UNSET
+    compare_by: DigestKind | UnsetType = UNSET
     converge_window_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     converge_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     hot_regions: Annotated[int, Meta(ge=16, le=65535)] | UnsetType = UNSET

@@ -57,11 +57,14 @@ def make_source_durable(state: SystemState, volume_id: VolumeId) -> None:
 
     What was written before that is in no hot region. Once its mirror is durable nothing would tell
     that a power loss took it from the source alone (INV-1). A flush that fails breaks the links.
+    The same holds, without a record to settle, of what a comparison finds to be equal.
     """
-    log = state.volume(volume_id).log
-    if log is not None:
-        with contextlib.suppress(DeviceError):
-            log.flush()
+    live = state.volume(volume_id)
+    with contextlib.suppress(DeviceError):
+        if live.log is not None:
+            live.log.flush()
+        else:  # its rows bear the open mark, until there is a log again
+            live.core.flush(ack_timeout_s=state.options.ack_timeout_s)
 
 
 def keep_row(state: SystemState, mirror: Mirror) -> None:

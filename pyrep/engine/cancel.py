@@ -22,6 +22,8 @@ class Progress:
         total_bytes: bytes to handle, as known now; 0 when it isn't counted in bytes.
         rate_bytes_s: how fast it goes on, smoothed; None: not known (yet).
         eta_s: seconds left at this rate; None: nobody can tell.
+        compared_bytes: of a copy, or a verification: bytes whose digests were compared.
+        sent_bytes: of a copy: bytes sent as data so far: what is zero or equal isn't.
     """
 
     what: str
@@ -30,6 +32,8 @@ class Progress:
     total_bytes: int = 0
     rate_bytes_s: float | None = None
     eta_s: float | None = None
+    compared_bytes: int = 0
+    sent_bytes: int = 0
 
 
 ProgressCallback = Callable[[Progress], None]

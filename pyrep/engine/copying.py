@@ -13,13 +13,18 @@ __all__ = ["copying"]
 
 
 def copying(
-    link: LinkCore, finish: Callable[[CopyJob], None], *, onto_blank: bool = False
+    link: LinkCore,
+    finish: Callable[[CopyJob], None],
+    *,
+    before: Callable[[CopyJob], None] | None = None,
+    onto_blank: bool = False,
 ) -> Callable[[CopyJob], None]:
     """Return the work of sending everything pending in `link`'s row, and then finishing.
 
     Args:
         link: the row's.
         finish: called when everything was sent.
+        before: called first: it may find that not all that is pending needs sending.
         onto_blank: the target of a new remote pair is without data: zeros aren't sent.
     """
 
@@ -27,6 +32,8 @@ def copying(
         nonlocal onto_blank
         start_s = time.monotonic()
         job.total_bytes = link.pending.count() * link.chunk_bytes
+        if before is not None:
+            before(job)
         while True:
             with Copier(link, workers=job.workers) as copier:
                 if onto_blank:
@@ -81,7 +88,8 @@ class _Crew:
             before, start_s = copier.progress_of(worker), time.monotonic()
             more = copier.run(job.batch_bytes, job.wake, worker=worker)
             after = copier.progress_of(worker)
-            job.note(copier.progress.copied_bytes)
+            progress = copier.progress
+            job.note(progress.copied_bytes, progress.data_bytes)
             if not self._link.pending.any():
                 continue  # nobody rests for the sake of nothing
             job.breathe(

@@ -34,6 +34,9 @@ class CopyJob:
         workers: threads that copy.
         done_bytes: bytes of chunks sent so far, holes included.
         total_bytes: bytes of chunks that were pending at the start.
+        compared_bytes: bytes of chunks whose digests were compared with the target's.
+        equal_bytes: of these, what wasn't sent because the target has it.
+        sent_bytes: bytes sent as data: neither zeros nor equal.
         sent_s: how long it took until the last byte was written, pauses included; None before.
     """
 
@@ -51,6 +54,9 @@ class CopyJob:
         self.workers = check_copy_workers(workers)
         self.done_bytes = 0
         self.total_bytes = 0
+        self.compared_bytes = 0
+        self.equal_bytes = 0
+        self.sent_bytes = 0
         self.sent_s: float | None = None
         self._work_of = work
         self._ended = ended
@@ -166,6 +172,8 @@ class CopyJob:
             total_bytes=self.total_bytes,
             rate_bytes_s=rate,
             eta_s=left_s,
+            compared_bytes=self.compared_bytes,
+            sent_bytes=self.sent_bytes,
         )
 
     def wait(
@@ -242,10 +250,23 @@ class CopyJob:
         """How much a worker sends before it comes back to `breathe`."""
         return self._pacer.batch_bytes
 
-    def note(self, done_bytes: int) -> None:
-        """Note what all workers have done."""
+    def note(self, copied_bytes: int, sent_bytes: int = 0) -> None:
+        """Note what all workers have copied, and what of that was sent as data."""
         with self._moved:
-            self.done_bytes = max(self.done_bytes, done_bytes)
+            self.done_bytes = max(self.done_bytes, self.equal_bytes + copied_bytes)
+            self.sent_bytes = max(self.sent_bytes, sent_bytes)
+
+    def note_compared(self, compared_bytes: int, *, equal_bytes: int) -> None:
+        """Note that so much more was compared, and found equal: that is done."""
+        with self._moved:
+            self.compared_bytes += compared_bytes
+            self.equal_bytes += equal_bytes
+            self.done_bytes += equal_bytes
+
+    def check(self) -> None:
+        """Raise CancelledError if it shall stop."""
+        if self._wake.is_set():
+            raise CancelledError(f"{self.what}: cancelled")
 
     def breathe(self, *, took_s: float, sent_bytes: int, passes: int, crowded: int) -> None:
         """Rest as the pace wants it, and as long as the job is paused. Ends at once on cancel.

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import msgspec
 
 from pyrep._core import LinkCore
+from pyrep.engine.digestdesk import DigestDesk
 from pyrep.engine.outlet import stream_id_of
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
@@ -40,6 +41,7 @@ from pyrep.interconnect.messages import (
     Order,
     PeerFailed,
     Pending,
+    ReadDigests,
     ReadPair,
     RemovePair,
     Result,
@@ -76,6 +78,7 @@ class SystemEndpoint:
         self._state = state
         self._remote = remote
         self._secondary = secondary
+        self._desk = DigestDesk(state)
         self.calls: dict[str, CallHandler] = {}
         self.offer: Offer = OFFER
 
@@ -267,6 +270,8 @@ class SystemEndpoint:
                 return side.reverse_progress(peer, message)
             case CreatePair():
                 return side.create(peer, message)
+            case ReadDigests():
+                return self._desk.read(peer, message)
             case Call():
                 return self._call(peer, message)
             case _:

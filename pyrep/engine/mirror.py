@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyrep._core import Bitmap, BitmapFile, LinkCore
 from pyrep.engine.convergence import Convergence
 from pyrep.engine.copyjob import CopyJob
-from pyrep.model import PairId, Row, VolumeId
+from pyrep.model import PairId, Row, SplitCause, VolumeId
 
 __all__ = ["Mirror", "MirrorKey"]
 
@@ -25,6 +25,9 @@ class Mirror:
             marked open.
         job: the copy that runs out of this side, if one does.
         failed: whether storage failed under the last one, and the row doesn't say so yet.
+        overmarked: whether more may be pending than differs, until it is in sync: it was found open
+            after an unclean end, or everything was made pending for an old copy. Not durable: after
+            a clean end in between, a copy sends it all.
         convergence: of the copy that runs to a remote volume.
     """
 
@@ -33,12 +36,18 @@ class Mirror:
     file: BitmapFile
     job: CopyJob | None = None
     failed: bool = False
+    overmarked: bool = False
     convergence: Convergence | None = None
 
     @property
     def key(self) -> MirrorKey:
         """The row's key."""
         return self.row.pair_id, self.row.volume_id
+
+    @property
+    def is_overmarked(self) -> bool:
+        """Whether more may be pending than differs."""
+        return self.overmarked or self.row.cause is SplitCause.UNCLEAN
 
     def pending(self) -> Bitmap:
         """Return a new bitmap of all of the cover."""

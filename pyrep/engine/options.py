@@ -10,6 +10,7 @@ from pathlib import Path
 from pyrep._core import Io
 from pyrep.errors import InvalidArgumentError
 from pyrep.model.copyrate import CopyRate, check_copy_workers
+from pyrep.model.digest import Compare, DigestKind
 from pyrep.model.ids import VolumeId
 from pyrep.seams import HostAgent
 
@@ -78,6 +79,8 @@ class Options:
         digest_rate_bytes_s: most that is read for digests in the background; 0: no limit.
         copy_rate: bounds of every copy that this system leads, unless a command names others.
         copy_workers: threads of a local copy; one to a remote volume does with one.
+        compare: whether copies to another system compare digests first, unless a command says.
+        compare_by: the digests that they compare by when `compare` is AUTO.
         converge_window_s: for how long it is looked at whether a copy to a remote volume comes to
             its end.
         converge_share: of that time, the share in which hosts found the queue full from which on
@@ -97,6 +100,8 @@ class Options:
     hold_max_ms: float = 500.0
     copy_rate: CopyRate = field(default_factory=CopyRate)
     copy_workers: int = 2
+    compare: Compare = Compare.AUTO
+    compare_by: DigestKind = DigestKind.XXH3
     converge_window_s: float = 10.0
     converge_share: float = 0.5
     digests: Digests = Digests.AFTER_BACKUP

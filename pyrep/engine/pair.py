@@ -22,6 +22,7 @@ from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError, RefusedError, TimedOutError
 from pyrep.model import (
     AckPoint,
+    Compare,
     CopyPace,
     CopyRate,
     Direction,
@@ -241,6 +242,7 @@ class Pair:
         lease: WorkflowId | None = None,
         rate: CopyRate | None = None,
         workers: int | None = None,
+        compare: Compare | None = None,
     ) -> CopyJob | None:
         """Begin to copy the union of both sides' pending chunks; return the job.
 
@@ -266,6 +268,8 @@ class Pair:
                 It may be changed while the copy runs: `pair.job.rate`.
             workers: threads that copy; None: `Options.copy_workers`, one to a remote volume. A
                 reverse copy of a remote pair is made by the other system, with one.
+            compare: whether a copy of a remote pair compares digests first and sends only what
+                differs; None: `Options.compare`. A local copy doesn't: reading is what it costs.
 
         Raises:
             RefusedError, BusyError, CancelledError, PathLostError: nothing has changed, but perhaps
@@ -274,7 +278,7 @@ class Pair:
         """
         if workers is not None:
             check_copy_workers(workers)
-        pace = CopyPace(rate=rate, workers=workers)
+        pace = CopyPace(rate=rate, workers=workers, compare=compare)
         will = Will(
             discard=None if discard is None else SystemId(discard), by_bits=lease is not None
         )

@@ -19,6 +19,7 @@ from pyrep.engine.peer import Peer
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_meeting import Met, RemoteMeetings, Will
+from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import SystemState
 from pyrep.errors import CancelledError, DeviceError, PyrepError, RefusedError
 from pyrep.interconnect.messages import (
@@ -37,6 +38,7 @@ from pyrep.model import (
     Congestion,
     CopyPace,
     CopyRate,
+    DigestKind,
     Direction,
     Lineage,
     PairId,
@@ -116,6 +118,7 @@ class RemoteCopies:
         union = self._line.union(mirror, Direction.FORWARD)
         if not met.meeting.bits_suffice:
             union.fill()
+            mirror.overmarked = True
         protected = union.any()
         begun = mirror.row.lineage.as_source(new_content_id(), new_content_id())
         # Whoever names a direction overwrites what is written until then.
@@ -214,7 +217,18 @@ class RemoteCopies:
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
 
-        return self._start(mirror, copying(mirror.link, finish, onto_blank=onto_blank), pace)
+        kind = None if onto_blank else self._compares_by(mirror, pace)
+        before = None
+        if kind is not None:
+            before = Sieve(self._state, mirror, self._line.peer(mirror), outlet, kind).run
+        work = copying(mirror.link, finish, before=before, onto_blank=onto_blank)
+        return self._start(mirror, work, pace)
+
+    def _compares_by(self, mirror: Mirror, pace: CopyPace | None) -> DigestKind | None:
+        """Return the digests to compare by before this copy; None: everything is sent."""
+        options = self._state.options
+        asked = (pace and pace.compare) or options.compare
+        return asked.kind(overmarked=mirror.is_overmarked, by_itself=options.compare_by)
 
     def _start(
         self, mirror: Mirror, work: Callable[[CopyJob], None], pace: CopyPace | None
@@ -339,6 +353,7 @@ class RemoteCopies:
             mirror.link.idle()
             if not met.meeting.bits_suffice:
                 mirror.mark_all()
+                mirror.overmarked = True
             current = self._receive_reverse(
                 peer,
                 mirror,
@@ -353,7 +368,8 @@ class RemoteCopies:
             raise
         state.change(mirror, lineage=mirror.row.lineage.confirmed())
         rate = (pace and pace.rate) or state.options.copy_rate
-        peer.ask(ReverseRun(pair_id=pair_id, **_bounds(rate)))
+        digest = self._compares_by(mirror, pace) or ""
+        peer.ask(ReverseRun(pair_id=pair_id, digest=digest, **_bounds(rate)))
         return self._start(mirror, lambda job: self._follow_reverse(mirror, job, current), pace)
 
     def _following(self, volume_id: VolumeId) -> list[Mirror]:
@@ -408,6 +424,7 @@ class RemoteCopies:
             answer = peer.ask(asked)
             facts = expect(answer, CopyFacts)
             job.done_bytes, job.total_bytes = facts.done_bytes, facts.total_bytes
+            job.compared_bytes, job.sent_bytes = facts.compared_bytes, facts.sent_bytes
             if facts.done:
                 break
             if cancel:

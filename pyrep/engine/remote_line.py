@@ -54,8 +54,10 @@ class RemoteLine:
                 pair_id=mirror.row.pair_id, direction=direction, resumes=resumes, forced=forced
             ),
         )
+        told = expect(answer, PendingBits)
         union = mirror.pending()
-        union.update_roaring(expect(answer, PendingBits).bits)
+        union.update_roaring(told.bits)
+        mirror.overmarked = mirror.is_overmarked or told.overmarked
         return union
 
     def read(self, mirror: Mirror) -> PairFacts:

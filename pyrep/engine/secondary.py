@@ -9,14 +9,17 @@ import threading
 from dataclasses import replace
 
 from pyrep._core import Ack, Fence
+from pyrep.engine.activity import make_source_durable
 from pyrep.engine.copying import copying
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge, check_same_size, name_of
+from pyrep.engine.digestdesk import one_kind
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import ExistsError, NotFoundError, PathLostError, PyrepError, RefusedError
 from pyrep.interconnect.messages import (
@@ -209,7 +212,7 @@ class SecondarySide:
             # What an earlier copy has left on its way would fail in the new one's name.
             self._end_job(mirror)
             self._drain(peer, mirror)
-        return PendingBits(bits=mirror.pending().to_roaring())
+        return PendingBits(bits=mirror.pending().to_roaring(), overmarked=mirror.is_overmarked)
 
     def _check_may_copy_into(self, mirror: Mirror) -> None:
         volume_id = mirror.row.volume_id
@@ -342,7 +345,9 @@ class SecondarySide:
         if outlet is None:
             raise PathLostError(f"pair {asked.pair_id} has no stream")
         rate = _rate_of(asked)
+        kind = one_kind(asked.digest) if asked.digest else None
         outlet.ship(mirror)
+        make_source_durable(self._state, mirror.row.volume_id)
 
         def finish(job: CopyJob) -> None:
             self._settle(outlet, mirror, job)
@@ -352,7 +357,11 @@ class SecondarySide:
                 self._ended.notify_all()
 
         what = name_of(mirror.row, self._state.system_id)
-        job = CopyJob(what=what, work=copying(mirror.link, finish), ended=ended, rate=rate)
+        before = None
+        if kind is not None:
+            before = Sieve(self._state, mirror, peer, outlet, kind).run
+        work = copying(mirror.link, finish, before=before)
+        job = CopyJob(what=what, work=work, ended=ended, rate=rate)
         with self._ended:
             self._jobs[mirror.row.pair_id] = job
             mirror.job = job
@@ -377,7 +386,13 @@ class SecondarySide:
             self._ended.wait_for(lambda: job.is_done, _PROGRESS_S)
         if job.is_done:
             job.wait()
-        return CopyFacts(done=job.is_done, done_bytes=job.done_bytes, total_bytes=job.total_bytes)
+        return CopyFacts(
+            done=job.is_done,
+            done_bytes=job.done_bytes,
+            total_bytes=job.total_bytes,
+            compared_bytes=job.compared_bytes,
+            sent_bytes=job.sent_bytes,
+        )
 
     def end_reverse(self, peer: Peer, pair_id: str) -> None:
         """Become the target again. Hosts are kept off first, so that nothing is sent any more."""

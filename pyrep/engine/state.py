@@ -277,6 +277,7 @@ class SystemState:
                 if guard is not None:
                     mirror.link.guard(on=guard)
                 if old.status is not row.status and row.status is PairStatus.DUPLEX:
+                    mirror.overmarked = False
                     self._save(mirror)
             self.refence({row.volume_id for row in rows})
 

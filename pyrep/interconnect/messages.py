@@ -28,6 +28,7 @@ __all__ = [
     "Call",
     "CopyFacts",
     "CreatePair",
+    "Digests",
     "Done",
     "FinishPair",
     "Hello",
@@ -40,6 +41,7 @@ __all__ = [
     "PeerFailed",
     "Pending",
     "PendingBits",
+    "ReadDigests",
     "ReadPair",
     "RemovePair",
     "Result",
@@ -212,11 +214,30 @@ class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready
 
 
 class ReverseRun(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_run"):
-    """The target is ready: copy (550, 670), within these bounds (0: none was set)."""
+    """The target is ready: copy (550, 670), within these bounds (0: none was set).
+
+    `digest`: the kind of digests to compare by first; empty: everything pending is sent.
+    """
 
     pair_id: str
     ceiling_bytes_s: int = 0
     floor_bytes_s: int = 0
+    digest: str = ""
+
+
+class ReadDigests(msgspec.Struct, frozen=True, kw_only=True, tag="read_digests"):
+    """Read runs of chunks of your volume of this pair, and tell their digests.
+
+    `runs`: the first chunk of each, ascending, then the count of each. A digest is over what was
+    read of one group of `group_bytes` (a power of two, from a chunk to 1 MiB). `flush`: make the
+    volume durable first.
+    """
+
+    pair_id: str
+    kind: str
+    group_bytes: int
+    runs: bytes
+    flush: bool = False
 
 
 class ReverseProgress(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_progress"):
@@ -268,7 +289,15 @@ Order = (
 """What is answered by `Done`."""
 
 Message = (
-    Order | CreatePair | ReadPair | Pending | BeginForward | BeginReverse | ReverseProgress | Call
+    Order
+    | CreatePair
+    | ReadPair
+    | Pending
+    | BeginForward
+    | BeginReverse
+    | ReverseProgress
+    | ReadDigests
+    | Call
 )
 
 
@@ -297,9 +326,19 @@ class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
 
 
 class PendingBits(msgspec.Struct, frozen=True, kw_only=True, tag="pending_bits"):
-    """A pending bitmap as a portable Roaring bitmap."""
+    """A pending bitmap as a portable Roaring bitmap.
+
+    `overmarked`: more may be pending than differs.
+    """
 
     bits: bytes
+    overmarked: bool = False
+
+
+class Digests(msgspec.Struct, frozen=True, kw_only=True, tag="digests"):
+    """The digests that were asked for, one behind the other."""
+
+    values: bytes
 
 
 class CopyFacts(msgspec.Struct, frozen=True, kw_only=True, tag="copy_facts"):
@@ -308,6 +347,8 @@ class CopyFacts(msgspec.Struct, frozen=True, kw_only=True, tag="copy_facts"):
     done: bool
     done_bytes: int
     total_bytes: int
+    compared_bytes: int = 0
+    sent_bytes: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
@@ -354,7 +395,15 @@ class PeerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 Answer = (
-    Done | PairCreated | PairFacts | PendingBits | CopyFacts | ReverseReady | Result | PeerFailed
+    Done
+    | PairCreated
+    | PairFacts
+    | PendingBits
+    | CopyFacts
+    | ReverseReady
+    | Digests
+    | Result
+    | PeerFailed
 )
 
 _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

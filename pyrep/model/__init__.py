@@ -1,6 +1,7 @@
 """Nouns and rules that are pure: frozen values, no I/O, nothing to wait for."""
 
 from pyrep.model.copyrate import COPY_WORKERS_MAX, CopyPace, CopyRate, check_copy_workers
+from pyrep.model.digest import Compare, DigestKind
 from pyrep.model.generation import (
     Generation,
     GenerationCause,
@@ -83,11 +84,13 @@ __all__ = [
     "TIB",
     "AckPoint",
     "Command",
+    "Compare",
     "Congestion",
     "CopyPace",
     "CopyRate",
     "CopyType",
     "Decision",
+    "DigestKind",
     "Direction",
     "FenceLevel",
     "Force",

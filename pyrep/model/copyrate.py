@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyrep.errors import InvalidArgumentError
+from pyrep.model.digest import Compare
 from pyrep.model.units import MIB
 
 __all__ = ["COPY_WORKERS_MAX", "CopyPace", "CopyRate", "check_copy_workers"]
@@ -65,6 +66,7 @@ class CopyPace:
 
     rate: CopyRate | None = None
     workers: int | None = None
+    compare: Compare | None = None
 
 
 def check_copy_workers(workers: int) -> int:

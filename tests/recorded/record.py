@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pyrep.interconnect.channel import PlainChannel
 from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
 from pyrep.interconnect.messages import PROTOCOL_VERSION
-from pyrep.model import Direction
+from pyrep.model import Compare, Direction
 from pyrep.seams import Buffer
 from pyrep.workflows import backup
 from unit.engine.test_tcp import TcpRig
@@ -56,7 +56,7 @@ def record() -> list[str]:
         if job is not None:
             job.wait()
         pair.split()
-        pair.resync()
+        pair.resync(compare=Compare.XXH3)
         pair.wait(timeout_s=60)
         pair.split()
         pair.dissolve()

@@ -25,6 +25,7 @@ from pyrep.errors import InvalidArgumentError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
+    Compare,
     Congestion,
     CopyRate,
     Direction,
@@ -152,6 +153,7 @@ def resync_pair(site: Site, pair: str, asked: Resync) -> RunningJob | None:
         force=None if asked.force is None else one_of(Force, asked.force),
         rate=rate,
         workers=asked.workers,
+        compare=None if asked.compare is None else one_of(Compare, asked.compare),
     )
     if copy is None:
         return None

@@ -1,0 +1,181 @@
+"""The sieve: leaves out of a copy to another system what both sides hold already.
+
+It asks the target for digests of what is pending, a window at a time: of each span's pending bytes
+first, then, where they differ, of each chunk. What is equal leaves the row's pending bits without a
+record; what differs stays pending for the copier. It never takes a pass while it reads: what hosts
+write meanwhile is noticed by a `Comparer` and stays pending (docs/adr/0017 has the argument).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+from pyrep._core import Ack, Comparer, Runs
+from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
+from pyrep.engine.state import SystemState
+from pyrep.engine.sums import WINDOW_BYTES, WINDOW_RUNS, Sums
+from pyrep.errors import WireError
+from pyrep.interconnect.messages import Digests, ReadDigests
+from pyrep.model import SPAN_BYTES, DigestKind
+
+__all__ = ["Sieve", "ask_digests"]
+
+_log = logging.getLogger(__name__)
+
+QUESTIONS = 2
+"""Windows under way at once: one is read here while the other one is read there."""
+
+
+def ask_digests(peer: Peer, pair_id: str, sums: Sums, runs: Runs) -> bytes:
+    """Return the digests of runs of the other side's volume."""
+    answer = peer.ask(
+        ReadDigests(
+            pair_id=pair_id, kind=sums.kind, group_bytes=sums.group_bytes, runs=runs.to_bytes()
+        )
+    )
+    if not isinstance(answer, Digests):
+        raise WireError(f"the peer answered {type(answer).__name__}, not Digests")
+    return answer.values
+
+
+class Sieve:
+    """The comparison before one copy of one pair. The row ships, and holds the union.
+
+    Args:
+        state: of the system that copies.
+        mirror: its row.
+        peer: the other system.
+        outlet: what the row ships into.
+        kind: the digests to compare by.
+    """
+
+    def __init__(
+        self, state: SystemState, mirror: Mirror, peer: Peer, outlet: Outlet, kind: DigestKind
+    ) -> None:
+        self._state = state
+        self._mirror = mirror
+        self._peer = peer
+        self._outlet = outlet
+        row = mirror.row
+        self._pair_id = row.pair_id
+        self._io = state.volume(row.volume_id).io
+        self._spans = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
+        self._chunks = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
+        self._dealing = threading.Lock()
+        self._errors: list[Exception] = []
+
+    def run(self, job: CopyJob) -> None:
+        """Compare all that is pending; clear what is equal.
+
+        Raises:
+            PathLostError: the path, or the link, broke; what wasn't compared is pending.
+            CancelledError, DeviceError: the same.
+        """
+        self._settle_both(job)
+        with Comparer(self._mirror.link) as comparer:
+            windows = self._windows(comparer)
+            others = [
+                threading.Thread(
+                    target=self._compare_all,
+                    args=(comparer, windows, job),
+                    name=f"compare {job.what} {number}",
+                )
+                for number in range(1, QUESTIONS)
+            ]
+            for one in others:
+                one.start()
+            self._compare_all(comparer, windows, job)
+            for one in others:
+                one.join()
+        if self._errors:
+            raise self._errors[0]
+        _log.info(
+            "pair.compared pair=%s compared_bytes=%d equal_bytes=%d",
+            self._pair_id,
+            job.compared_bytes,
+            job.equal_bytes,
+        )
+
+    def _settle_both(self, job: CopyJob) -> None:
+        """Nothing that an earlier copy sent is on its way, and the target is durable. INV-3.
+
+        What is equal leaves the cover without a barrier behind it, so that it must be durable at
+        the target before it is read: it may be in the page cache of a process that was killed. The
+        source was flushed when its row began to ship (`make_source_durable`).
+        """
+        self._await_sent(job)
+        self._peer.ask(
+            ReadDigests(
+                pair_id=self._pair_id,
+                kind=self._spans.kind,
+                group_bytes=SPAN_BYTES,
+                runs=b"",
+                flush=True,
+            )
+        )
+
+    def _await_sent(self, job: CopyJob) -> None:
+        """What was sent up to now is at the target, though maybe not durable (then it is in U)."""
+        outlet = self._outlet
+        timeout_s = self._state.options.ack_timeout_s
+        last = outlet.stream.info().last
+        outlet.await_answer(last, Ack.RECEIVED, timeout_s=timeout_s, wake=job.wake)
+
+    def _windows(self, comparer: Comparer) -> Iterator[Runs]:
+        start, end = 0, self._mirror.link.chunk_count
+        while start < end:
+            runs, start = comparer.pending(
+                start, group_bytes=SPAN_BYTES, most_bytes=WINDOW_BYTES, capacity=WINDOW_RUNS
+            )
+            if len(runs):
+                yield runs
+
+    def _compare_all(self, comparer: Comparer, windows: Iterator[Runs], job: CopyJob) -> None:
+        try:
+            while not self._errors:
+                with self._dealing:
+                    runs = next(windows, None)
+                if runs is None:
+                    return
+                start_s = time.monotonic()
+                compared = self._compare(comparer, runs, job)
+                job.breathe(
+                    took_s=time.monotonic() - start_s, sent_bytes=compared, passes=0, crowded=0
+                )
+                job.check()
+        except Exception as error:  # noqa: BLE001 (raised by run)
+            self._errors.append(error)
+
+    def _compare(self, comparer: Comparer, runs: Runs, job: CopyJob) -> int:
+        first, last, count = runs.firsts[0], runs.firsts[-1], runs.counts[-1]
+        comparer.begin(first, last + count - first, job.wake)
+        # A chunk that found no room was left to the copy while an earlier record of it was queued:
+        # the source may hold the target's old bytes again by the time it is read (INV-1).
+        self._await_sent(job)
+        equal, others, compared = self._split(self._spans, runs)
+        cleared = comparer.settle(equal, job.wake) if len(equal) else 0
+        if len(others):
+            # Not read at the begin: what was written since is noticed all the same.
+            each = [(chunk, 1) for run, length in others for chunk in range(run, run + length)]
+            equal, _, _ = self._split(self._chunks, Runs.of(each))
+            cleared += comparer.settle(equal, job.wake) if len(equal) else 0
+        job.note_compared(compared, equal_bytes=cleared)
+        return compared
+
+    def _ask(self, sums: Sums, runs: Runs) -> bytes:
+        return ask_digests(self._peer, self._pair_id, sums, runs)
+
+    def _split(self, sums: Sums, runs: Runs) -> tuple[Runs, Runs, int]:
+        theirs = self._ask(sums, runs)
+        mine, read_bytes = sums.read(self._io, runs)
+        if len(theirs) != len(mine):
+            raise WireError(f"the peer answered {len(theirs)} bytes of digests, not {len(mine)}")
+        if mine == theirs:
+            return runs, Runs.of([]), read_bytes
+        return *sums.differing(runs, mine, theirs), read_bytes
