@@ -63,6 +63,13 @@ __all__ = ["CallHandler", "SystemEndpoint"]
 
 _log = logging.getLogger(__name__)
 
+SILENT_TIMES = 5
+"""For so many times `ack_timeout_s` a stream may go unanswered that nobody waits for: a path must
+be slower than 18 KB/s for a frame of 1 MiB to take as long."""
+
+SILENT_LEAST_S = 10.0
+"""And at least so long, however hasty writers are."""
+
 CallHandler = Callable[[Peer, dict[str, Any]], dict[str, Any]]
 
 
@@ -202,8 +209,13 @@ class SystemEndpoint:
                     self._secondary.path_lost(peer.system_id)
 
     def close_broken(self) -> None:
-        """Close the connections of which a stream broke: a peer past its time-out is lost."""
+        """Close the connections of which a stream broke: a peer past its time-out is lost.
+
+        Streams that are silent break here: where no writer waits for answers nobody else notices.
+        """
+        patience_s = max(SILENT_LEAST_S, SILENT_TIMES * self._state.options.ack_timeout_s)
         for peer in list(self._state.peers.values()):
+            peer.break_silent(time.monotonic(), patience_s)
             connection = peer.broken_connection()
             if connection is not None:
                 connection.close()

@@ -71,6 +71,7 @@ class Outlet:
         self._turn = threading.Lock()
         """Held from taking a frame to having sent it: frames go in order."""
         self._connection: Connection | None = None
+        self._unanswered: tuple[tuple[int, int], float] | None = None
         self._small, self._small_memory = new_frame_buffer()
         self._channels: dict[PairId, int] = {}
         self._links: dict[int, tuple[PairId, LinkCore]] = {}
@@ -244,6 +245,26 @@ class Outlet:
         """Break the stream and end the thread. The stream is freed when no link ships into it."""
         self.stream.break_off()
         self.close_sender()
+
+    def is_silent(self, now_s: float, patience_s: float) -> bool:
+        """Return whether nothing was answered for so long of what was sent. Asked now and then.
+
+        A data channel may lead nowhere while the control channel, and its pings, live. In mode
+        queued no writer waits for an answer, so that nobody else would find out: the secondary
+        would stay behind for as long as the queue has room.
+
+        Args:
+            now_s: the time, on any clock that only goes forward.
+            patience_s: how long nothing may be answered. One frame may take long on a slow path.
+        """
+        info = self.stream.info()
+        if not info.open or info.taken <= info.received:
+            self._unanswered = None
+            return False
+        answered = (info.attempt, info.received)
+        if self._unanswered is None or self._unanswered[0] != answered:
+            self._unanswered = answered, now_s
+        return now_s - self._unanswered[1] >= patience_s
 
     def require_open(self) -> None:
         """Raise PathLostError unless the stream is open."""

@@ -108,6 +108,21 @@ class Peer:
         broken = any(one.attempt == connection.attempt and not one.open for one in infos)
         return connection if broken else None
 
+    def break_silent(self, now_s: float, patience_s: float) -> None:
+        """Break streams of which nothing was answered for so long; see `Outlet.is_silent`."""
+        with self._lock:
+            outlets = list(self._outlets.values())
+        for one in outlets:
+            if one.is_silent(now_s, patience_s):
+                _log.warning(
+                    "path.silent peer=%s group=%s: of what was sent nothing was answered for %g s, "
+                    "though the path is up",
+                    self.system_id,
+                    one.group_id,
+                    patience_s,
+                )
+                one.stream.break_off()
+
     def has(self, connection: Connection) -> bool:
         """Whether this is the connection in use."""
         return self._connection is connection

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from pyrep._core import LinkMode, StreamInfo
+from pyrep.engine.backoff import Backoff
 from pyrep.engine.convergence import Convergence
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies
@@ -47,6 +48,8 @@ class RemoteCongestion:
         self._clock = clock
         self._lock = threading.Lock()
         self._resuming: set[PairId] = set()
+        self.backoff = Backoff(clock)
+        """Of resumes that were refused; the path's return, too, tries anew."""
 
     def _remote(self) -> list[Mirror]:
         with self._state.control:
@@ -113,6 +116,10 @@ class RemoteCongestion:
         for mirror in self._remote():
             pair_id = mirror.row.pair_id
             if not self._is_drained(mirror):
+                if mirror.row.cause is not SplitCause.CONGESTED:
+                    self.backoff.forget(pair_id)
+                continue
+            if not self.backoff.may(pair_id):
                 continue
             with self._lock:
                 if pair_id in self._resuming:
@@ -141,6 +148,7 @@ class RemoteCongestion:
         except PathLostError as error:  # its return resumes
             _log.info("pair.resume pair=%s: %s", pair_id, error)
         except PyrepError as error:
+            self.backoff.refused(pair_id)
             _log.warning("pair.resume pair=%s not now: %s", pair_id, error)
         finally:
             with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
+from pyrep.engine.backoff import Backoff
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies, resumes_forward
 from pyrep.engine.remote_line import RemoteLine, expect
@@ -36,6 +37,8 @@ class RemoteResumes:
         self._line = line
         self._copies = copies
         self._to_resume: set[PairId] = set()
+        self.backoff = Backoff()
+        """Of resumes that were refused; the path's return doesn't wait for it."""
 
     def path_lost(self, system_id: SystemId) -> None:
         """The path to a secondary is gone: DUPLEX becomes SPLIT; COPY waits for the path."""
@@ -87,10 +90,15 @@ class RemoteResumes:
         except PyrepError as error:
             _log.warning("pair.resume pair=%s not now: %s", pair_id, error)
             self._to_resume.add(pair_id)
+            self.backoff.refused(pair_id)
+        else:
+            self.backoff.forget(pair_id)
 
     def resume_refused(self) -> None:
         """Try again what couldn't resume when the path came back."""
         for pair_id in list(self._to_resume):
+            if not self.backoff.may(pair_id):
+                continue
             self._to_resume.discard(pair_id)
             with contextlib.suppress(NotFoundError, PathLostError):  # dissolved; the path resumes
                 mirror = self._state.mirror(pair_id)

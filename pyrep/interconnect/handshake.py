@@ -31,6 +31,9 @@ __all__ = ["check_identity", "dial", "prepare", "refuse", "say", "within"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_KEEPALIVE_MOST_S = 32767
+"""Linux refuses more: such a path would never come up."""
+
 
 def prepare(sock: socket.socket, timing: PathTiming) -> None:
     """Set what both ends of every channel have."""
@@ -40,9 +43,14 @@ def prepare(sock: socket.socket, timing: PathTiming) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
     # And one that is gone while nothing is sent, should pings themselves fail.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(timing.ping_s)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(timing.ping_timeout_s)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _keepalive(timing.ping_s))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _keepalive(timing.ping_timeout_s))
     sock.settimeout(timing.connect_s)
+
+
+def _keepalive(seconds: float) -> int:
+    """Return what the kernel takes: whole seconds, up to some hours."""
+    return min(max(1, int(seconds)), _KEEPALIVE_MOST_S)
 
 
 @contextlib.contextmanager

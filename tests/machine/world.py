@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -92,7 +93,7 @@ class World:
             for one in self.storage
         }
         for system in self.systems.values():
-            system._watch.close()
+            _take_in_hand(system)
         self._path: LoopPath | SimulatedPath | None = None
         self._connected: tuple[StorageSystem, ...] = ()
         self._crashed: set[str] = set()
@@ -244,7 +245,7 @@ class World:
 
     def _open(self, system_id: str) -> None:
         opened = StorageSystem.open(self.directory / system_id, options=self._options(system_id))
-        opened._watch.close()  # it looks when it is told, or a run couldn't be repeated
+        _take_in_hand(opened)
         self.systems[system_id] = opened
         if isinstance(self._path, SimulatedPath):
             self._path.replace(opened.endpoint)
@@ -368,6 +369,17 @@ class World:
             with suppress(Exception):
                 system.abort()
         self._temporary.cleanup()
+
+
+def _take_in_hand(system: StorageSystem) -> None:
+    """Let its watch look when it is told alone, or a run couldn't be repeated.
+
+    What was refused is tried at each look: hours pass between two of them.
+    """
+    system._watch.close()
+    hours = itertools.count(0.0, 3600.0)
+    for one in (system._remote.congestion, system._remote.resumes):
+        one.backoff.clock = hours.__next__
 
 
 def _facts(row: Row) -> Facts:
