@@ -18,6 +18,9 @@
 /* With fewer words than a group has cache lines, only theirs are read. */
 #define FEW 8
 
+/* With no more words than these, each is looked at by itself. */
+#define FEW_WORDS 3
+
 typedef struct scan {
     const rep_bitmap *a;
     const rep_bitmap *b; /* NULL: a alone */
@@ -272,6 +275,54 @@ static void load_words(const scan *s, uint64_t group, uint64_t *words)
     }
 }
 
+/* Where a group's words may hold bits. */
+typedef struct where {
+    uint64_t a;
+    uint64_t b;
+} where;
+
+static where words_of(const scan *s, uint64_t group)
+{
+    return (where){summary_of(s->a, 1, group), s->b ? summary_of(s->b, 1, group) : 0};
+}
+
+/* A word that holds nothing isn't read: it costs a miss, and perhaps a page. */
+static uint64_t joined_word(const scan *s, uint64_t index, where held)
+{
+    uint64_t bit = 1ULL << index % REP_WORD_BITS;
+    uint64_t word = held.a & bit ? rep_bitmap_load(s->a, 0, index) : 0;
+    if (held.b & bit) {
+        uint64_t other = rep_bitmap_load(s->b, 0, index);
+        word = s->minus ? word & ~other : word | other;
+    }
+    return index == s->from / REP_WORD_BITS ? word & ~0ULL << (s->from % REP_WORD_BITS) : word;
+}
+
+/* As `scan_group`, where few words hold bits: the others aren't looked at. */
+static bool scan_few(scan *s, uint64_t *at, uint64_t which, where held)
+{
+    uint64_t group = *at / REP_WORD_BITS;
+    uint64_t end = (group + 1) * REP_WORD_BITS;
+    while (which) {
+        uint64_t index = group * REP_WORD_BITS + rep_take_lowest(&which);
+        if (index != *at && !keep_uniform(s, *at, false))
+            return false;
+        *at = index;
+        uint64_t word = joined_word(s, index, held);
+        uint64_t transitions = word ^ (word << 1 | s->carry);
+        if (s->kept + (unsigned)__builtin_popcountll(transitions) > s->room)
+            return false;
+        while (transitions)
+            s->positions[s->kept++] = index * REP_WORD_BITS + rep_take_lowest(&transitions);
+        s->carry = word >> 63;
+        *at = index + 1;
+    }
+    if (*at < end && !keep_uniform(s, *at, false))
+        return false;
+    *at = end;
+    return true;
+}
+
 /* From word *at to the end of its group. false: no room, at word *at. */
 static bool scan_group(scan *s, uint64_t *at, bool full)
 {
@@ -279,6 +330,12 @@ static bool scan_group(scan *s, uint64_t *at, bool full)
     uint64_t *words = space + 1;
     uint64_t group = *at / REP_WORD_BITS;
     uint64_t skip = *at % REP_WORD_BITS;
+    if (!full) {
+        where held = words_of(s, group);
+        uint64_t which = (s->minus ? held.a : held.a | held.b) & ~0ULL << skip;
+        if (__builtin_popcountll(which) <= FEW_WORDS)
+            return scan_few(s, at, which, held);
+    }
     if (!full && scan_whole(s, at, summary_of(s->a, 1, group)))
         return true;
     if (full)

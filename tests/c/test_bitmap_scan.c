@@ -32,6 +32,44 @@ static void runs_of_a_difference_are_found(void)
     check_join(REP_BITMAP_DIFFERENCE);
 }
 
+/* One to five words of a group of 4096 bits hold something: some groups are looked at word by word,
+ * others whole; runs also go from one group to the next. */
+static void scatter_few(bitmap_model m, uint64_t *random)
+{
+    for (uint64_t group = 0; group + 4096 <= m.size; group += 4096) {
+        uint64_t ranges = check_below(random, 5);
+        for (uint64_t i = 0; i < ranges; i++) {
+            uint64_t first = check_random(random) % 4 ? group + check_below(random, 4096)
+                                                      : group + 4096 - check_below(random, 3);
+            uint64_t count = 1 + check_below(random, check_random(random) % 4 ? 4 : 130);
+            if (first < m.size)
+                bitmap_model_set(m, first, count < m.size - first ? count : m.size - first);
+        }
+    }
+}
+
+static void runs_of_sparse_bitmaps_are_found(void)
+{
+    uint64_t random = 11;
+    for (int round = 0; round < 12; round++) {
+        bitmap_model a = bitmap_model_new(600000);
+        bitmap_model b = bitmap_model_new(600000);
+        char *joined = check_alloc(a.size);
+        scatter_few(a, &random);
+        scatter_few(b, &random);
+        for (int join = REP_BITMAP_UNION; join <= REP_BITMAP_DIFFERENCE; join++) {
+            for (uint64_t bit = 0; bit < a.size; bit++)
+                joined[bit] = join == REP_BITMAP_UNION ? (char)(a.bits[bit] | b.bits[bit])
+                                                       : (char)(a.bits[bit] & !b.bits[bit]);
+            bitmap_model_check_runs(a.bitmap, b.bitmap, join, 0, joined);
+        }
+        bitmap_model_check_runs(a.bitmap, NULL, REP_BITMAP_UNION, 0, a.bits);
+        free(joined);
+        bitmap_model_free(a);
+        bitmap_model_free(b);
+    }
+}
+
 static void a_difference_of_equals_has_no_run(void)
 {
     uint64_t first;
@@ -131,6 +169,7 @@ int main(void)
 {
     RUN(runs_of_a_union_are_found);
     RUN(runs_of_a_difference_are_found);
+    RUN(runs_of_sparse_bitmaps_are_found);
     RUN(a_difference_of_equals_has_no_run);
     RUN(a_run_that_began_before_is_found_from_inside);
     RUN(looking_past_the_end_is_refused_and_at_the_end_finds_nothing);
