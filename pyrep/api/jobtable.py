@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -158,6 +159,16 @@ class JobTable:
         """Return all of them, oldest first."""
         with self._lock:
             return list(self._jobs.values())
+
+    def cancel(self, timeout_s: float) -> bool:
+        """Cancel all, wait so long for their ends; return whether all have ended."""
+        running = [one for one in self.all() if not one.is_over]
+        for one in running:
+            one.cancel()
+        end_s = time.monotonic() + timeout_s
+        for one in running:
+            one.wait(max(0.0, end_s - time.monotonic()))
+        return all(one.is_over for one in running)
 
     def close(self) -> None:
         """Cancel all and wait for their ends."""

@@ -24,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
 
+_GRACE_S = 5.0
+"""How long jobs have to end by themselves. One that waits for another system's answer may wait for
+minutes (`Options.copy_wait_s`), and a service manager kills what doesn't end in time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -89,7 +93,9 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                         _reload(serving)
                 _log.info("serve.end system=%s", system.system_id)
                 _tell_systemd("STOPPING=1")
-            jobs.close()
+            if not jobs.cancel(_GRACE_S):
+                _log.info("serve.end system=%s some jobs wait for others", system.system_id)
+        jobs.close()  # the paths are gone: nobody waits for another system any more
 
 
 def _connect(system: StorageSystem, serving: Serving) -> str | None:

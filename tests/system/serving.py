@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ class Served:
         self._log = root / f"{system_id}.log"
         own = [f"--certificate={root / system_id}.pem", f"--key={root / system_id}.key"]
         words = ["-m", "pyrep", "serve", str(self.directory), "--json", *own]
-        authority = f"--authority={root / 'authority.pem'}"
+        authority = f"--authority={root / system_id}-authority.pem"
         self._command = [*prefix, sys.executable, *words, authority, *more]
         self._running: subprocess.Popen[str] | None = None
         self.address = ""
@@ -50,6 +51,23 @@ class Served:
     def api(self) -> Client:
         assert self.client is not None
         return self.client
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        assert self._running is not None
+        self._running.send_signal(number)
+
+    def end(self, number: int) -> int:
+        """Send a signal that ends it; wait, and return the exit status."""
+        self.signal(number)
+        assert self._running is not None
+        status = self._running.wait(_PATIENCE_S)
+        self.kill()
+        return status
+
+    def log(self) -> str:
+        """Return what it has logged, in all its runs."""
+        return self._log.read_text()
 
     def kill(self) -> None:
         """kill -9, and wait for the end. Idempotent."""
@@ -81,5 +99,6 @@ def make_sites(root: Path, config: str) -> None:
     make_authority(root, name="test")
     for system_id in ("100a", "100b"):
         issue_certificate(root, system_id)
+        shutil.copy(root / "authority.pem", root / f"{system_id}-authority.pem")
         StorageSystem.create(root / system_id, system_id).close()
         (root / system_id / "pyrep.toml").write_text(config)

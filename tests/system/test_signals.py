@@ -1,0 +1,218 @@
+"""What signals do to a served system, and who may talk to it: real processes, real kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from conftest import MACHINE
+from pyrep import StorageSystem
+from pyrep.api import SOCKET_NAME
+from pyrep.interconnect.pki import issue_certificate, make_authority
+from pyrep.model import KIB, MIB
+from pyrep.testing import wait_until
+from system.killing import free_port
+from system.serving import Served, make_sites
+
+LONG_S = 60.0
+SIZE = 4 * MIB
+CONFIG = """
+[path.timing]
+retry_first_s = 0.05
+retry_most_s = 0.2
+[log]
+level = "info"
+"""
+
+
+class Sites:
+    """100a that dials 100b."""
+
+    def __init__(self, root: Path, a: Served, b: Served) -> None:
+        self.root, self.a, self.b = root, a, b
+
+    def mirror(self) -> str:
+        """Make the remote pair, DUPLEX, with some content."""
+        self.a.api.create_volume("105a", SIZE)
+        self.b.api.create_volume("105b", SIZE)
+        self.a.api.write("105a", os.urandom(SIZE), 0)
+        self.a.api.wait_for_path("100b", timeout_s=LONG_S)
+        pair_id = str(self.a.api.create_pair("105a", "105b", system_id="100b")["pair_id"])
+        self.a.api.wait_for_pair(pair_id, timeout_s=LONG_S)
+        return pair_id
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Iterator[Sites]:
+    make_sites(tmp_path, CONFIG)
+    with ExitStack() as stack:
+        listen = f"--listen=127.0.0.1:{free_port()}"  # the same one in each run
+        b = stack.enter_context(Served(tmp_path, "100b", listen))
+        a = stack.enter_context(Served(tmp_path, "100a", f"--dial=100b={b.address}"))
+        yield Sites(tmp_path, a, b)
+
+
+def is_clean(system: Served) -> bool:
+    with closing(sqlite3.connect(system.directory / "pyrep.db")) as database:
+        return bool(database.execute("SELECT clean FROM system").fetchone()[0])
+
+
+# --- SIGTERM --------------------------------------------------------------------------------------
+
+
+def test_sigterm_cancels_a_copys_job_closes_cleanly_and_the_copy_goes_on_where_it_was(
+    sites: Sites,
+) -> None:
+    pair_id, a = sites.mirror(), sites.a
+    a.api.split_pair(pair_id)
+    a.api.write("105a", os.urandom(SIZE), 0)
+    job = a.api.resync_pair(pair_id, ceiling_bytes_s=256 * KIB)
+    assert job is not None
+    wait_until(lambda: (a.api.pair(pair_id)["copy"] or {"done_bytes": 0})["done_bytes"] > 0)
+    assert a.end(signal.SIGTERM) == 0
+    assert f"job.end job={job.job_id} state=cancelled" in a.log()
+    assert is_clean(a)
+    with StorageSystem.open(a.directory) as system:
+        now = system.pair(pair_id).status()
+        assert now.status == "COPY"
+        assert 0 < now.pending_bytes < SIZE
+    a.start()
+    a.api.wait_for_pair(pair_id, timeout_s=LONG_S)
+    assert sites.b.api.read("105b", SIZE, 0) == a.api.read("105a", SIZE, 0)
+
+
+def test_sigterm_stops_a_workflow_that_can_be_resumed(sites: Sites) -> None:
+    sites.mirror()
+    a, b = sites.a, sites.b
+    b.api.create_volume("106b", SIZE)
+    local = b.api.create_pair("105b", "106b")["pair_id"]
+    b.api.wait_for_pair(local, timeout_s=LONG_S)
+    b.api.split_pair(local)
+    a.api.write("105a", os.urandom(SIZE), 0)
+    # The backup waits for the mirror that it takes, and that is copied slowly.
+    b.api.resync_pair(local, ceiling_bytes_s=KIB)  # for more than an hour
+    a.api.backup(["105a"], label="wanted")
+    wait_until(lambda: bool(a.api.workflows()))
+    assert a.end(signal.SIGTERM) == 0
+    assert is_clean(a)
+    a.start()
+    (stopped,) = a.api.workflows()
+    assert stopped["state"] == "stopped"
+    assert b.end(signal.SIGTERM) == 0  # its copy goes on afterwards, as fast as it can
+    assert is_clean(b)
+    b.start()
+    a.api.wait_for_pair("100a.1", timeout_s=LONG_S)
+    a.api.finish(a.api.resume_workflow(stopped["workflow_id"]))
+    made = [one["state"] for one in b.api.generations() if one["label"] == "wanted"]
+    assert made[-1] == "complete"
+    assert "Traceback" not in a.log() + b.log()
+
+
+# --- SIGHUP ---------------------------------------------------------------------------------------
+
+
+def _logged(system: Served, text: str, count: int = 1) -> None:
+    wait_until(lambda: system.log().count(text) >= count)
+
+
+def _take_over(sites: Sites, system: Served, authority: Path) -> None:
+    """Put another authority's files in the place of a system's own; its daemon reads them."""
+    shutil.copy(authority / "authority.pem", sites.root / f"{system.system_id}-authority.pem")
+    for suffix in ("pem", "key"):
+        name = f"{system.system_id}.{suffix}"
+        shutil.copy(authority / name, sites.root / name)
+    before = system.log().count("serve.reload done")
+    system.signal(signal.SIGHUP)
+    _logged(system, "serve.reload done", before + 1)
+
+
+def _restart(system: Served) -> None:
+    assert system.end(signal.SIGTERM) == 0
+    system.start()
+
+
+def test_sighup_with_a_bad_certificate_keeps_the_one_that_was_read_before(sites: Sites) -> None:
+    a, b = sites.a, sites.b
+    a.api.wait_for_path("100b", timeout_s=LONG_S)
+    certificate = sites.root / "100b.pem"
+    certificate.write_text("no certificate")
+    b.signal(signal.SIGHUP)
+    _logged(b, "serve.reload failed, what was read before stays")
+    assert a.api.paths()[0]["is_up"]
+    _restart(a)
+    a.api.wait_for_path("100b", timeout_s=LONG_S)  # b shows the one that it had
+
+
+def test_sighup_takes_over_new_certificates_for_connections_to_come(sites: Sites) -> None:
+    a, b = sites.a, sites.b
+    a.api.wait_for_path("100b", timeout_s=LONG_S)
+    new = sites.root / "new"
+    make_authority(new, name="another")
+    for system_id in ("100a", "100b"):
+        issue_certificate(new, system_id)
+    _take_over(sites, b, new)
+    assert a.api.paths()[0]["is_up"]  # what is up stays
+    _restart(a)
+    wait_until(lambda: a.api.paths()[0]["attempts"] > 1)
+    assert not a.api.paths()[0]["is_up"]
+    assert "certificate" in a.api.paths()[0]["last_error"]
+    _take_over(sites, a, new)
+    a.api.wait_for_path("100b", timeout_s=LONG_S)
+
+
+# --- who may --------------------------------------------------------------------------------------
+
+_ASK = """
+import os, socket, sys
+uid, gid, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+os.setgroups([])
+os.setgid(gid)
+os.setuid(uid)
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(path)
+    sock.sendall(b"GET /v1/system HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    try:
+        print(sock.recv(12).decode())
+    except ConnectionError:
+        print()
+"""
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=f"{MACHINE}right to be another user: not root")
+@pytest.mark.parametrize(
+    ("uid", "gid", "answer"),
+    [(NOBODY, NOBODY, ""), (NOBODY, 0, "HTTP/1.1 200"), (0, NOBODY, "HTTP/1.1 200")],
+    ids=["another user", "the socket's group", "root"],
+)
+def test_the_kernel_says_who_is_there_and_another_user_is_refused(
+    uid: int, gid: int, answer: str
+) -> None:
+    with tempfile.TemporaryDirectory() as name:  # below no directory that only we may enter
+        root = Path(name)
+        root.chmod(0o755)
+        make_sites(root, CONFIG)
+        with Served(root, "100a") as a:
+            (root / "100a").chmod(0o755)
+            path = root / "100a" / SOCKET_NAME
+            assert path.stat().st_mode & 0o777 == 0o660
+            path.chmod(0o666)  # were it only for the file's mode, everybody could
+            asked = subprocess.run(
+                [sys.executable, "-c", _ASK, str(uid), str(gid), str(path)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert asked.stdout.strip() == answer
+            assert (f"uid={uid} gid={gid}" in a.log()) is not bool(answer)
+            assert a.api.system()["system_id"] == "100a"
