@@ -18,6 +18,8 @@
 /* With fewer words than a group has cache lines, only theirs are read. */
 #define FEW 8
 
+/* So many blocks are asked for ahead, or a few more: what they hold stays in the first cache. */
+#define FETCHED 64
 /* With no more words than these, each is looked at by itself. */
 #define FEW_WORDS 3
 
@@ -382,6 +384,15 @@ static uint64_t next_block(const scan *s, uint64_t block, uint64_t count)
 {
     uint64_t one;
     uint64_t other;
+    uint64_t index = block / REP_WORD_BITS;
+    if (block < count) { /* often it is near */
+        uint64_t some = summary_of(s->a, REP_BLOCK_LEVEL, index);
+        if (s->b && !s->minus)
+            some |= summary_of(s->b, REP_BLOCK_LEVEL, index);
+        some &= ~0ULL << (block % REP_WORD_BITS);
+        if (some)
+            return index * REP_WORD_BITS + (unsigned)__builtin_ctzll(some);
+    }
     if (!rep_bitmap_find(s->a, REP_BLOCK_LEVEL, block, &one))
         one = count;
     if (!s->b || s->minus || !rep_bitmap_find(s->b, REP_BLOCK_LEVEL, block, &other))
@@ -389,23 +400,32 @@ static uint64_t next_block(const scan *s, uint64_t block, uint64_t count)
     return one < other ? one : other;
 }
 
-/* Where little is set, each bit costs a miss of every cache at each level: the words of up to 64
- * blocks are asked for before the first is needed. Level 2, then 1, then 0. */
-static void fetch_blocks(const rep_bitmap *bitmap, uint64_t index)
+/* Where little is set, each bit costs a miss of every cache at each level: what some dozens of blocks
+ * hold is asked for, level 2, then 1, then 0, before the first of it is needed. Returns the index
+ * of the first word of the block level that wasn't looked at. */
+static uint64_t fetch_blocks(const rep_bitmap *bitmap, uint64_t index)
 {
-    uint64_t blocks = summary_of(bitmap, REP_BLOCK_LEVEL, index)
-                      & ~atomic_load_explicit(&bitmap->full[index], memory_order_relaxed);
-    uint64_t groups[REP_WORD_BITS];
+    uint64_t end = bitmap->word_counts[REP_BLOCK_LEVEL];
+    uint64_t blocks[FETCHED + REP_WORD_BITS];
+    uint64_t groups[FETCHED + REP_WORD_BITS];
+    unsigned block_count = 0;
     unsigned count = 0;
-    for (uint64_t left = blocks; left;)
-        __builtin_prefetch(
-            (void *)&bitmap->levels[2][index * REP_WORD_BITS + rep_take_lowest(&left)]);
-    while (blocks) {
-        uint64_t block = index * REP_WORD_BITS + rep_take_lowest(&blocks);
-        uint64_t some = summary_of(bitmap, 2, block);
+    if (end > index + FETCHED)
+        end = index + FETCHED;
+    for (; index < end && block_count < FETCHED; index++) {
+        uint64_t some = summary_of(bitmap, REP_BLOCK_LEVEL, index)
+                        & ~atomic_load_explicit(&bitmap->full[index], memory_order_relaxed);
+        while (some) {
+            uint64_t block = index * REP_WORD_BITS + rep_take_lowest(&some);
+            __builtin_prefetch((void *)&bitmap->levels[2][block]);
+            blocks[block_count++] = block;
+        }
+    }
+    for (unsigned i = 0; i < block_count; i++) {
+        uint64_t some = summary_of(bitmap, 2, blocks[i]);
         if (!some)
             continue;
-        groups[count] = block * REP_WORD_BITS + (unsigned)__builtin_ctzll(some);
+        groups[count] = blocks[i] * REP_WORD_BITS + (unsigned)__builtin_ctzll(some);
         __builtin_prefetch((void *)&bitmap->levels[1][groups[count++]]);
     }
     for (unsigned i = 0; i < count; i++) {
@@ -414,21 +434,21 @@ static void fetch_blocks(const rep_bitmap *bitmap, uint64_t index)
             __builtin_prefetch((void *)&bitmap->levels[0][groups[i] * REP_WORD_BITS
                                                           + (unsigned)__builtin_ctzll(some)]);
     }
+    return index;
 }
 
 /* From word *at on. false: no room, at word *at; else *at is past the last one. */
 static bool scan_blocks(scan *s, uint64_t *at)
 {
     uint64_t words = s->a->word_counts[0];
-    uint64_t fetched = UINT64_MAX;
+    uint64_t fetched = 0;
+    uint64_t fetched_other = 0;
     while (*at < words) {
         uint64_t block = *at / REP_BLOCK_WORDS;
-        if (block / REP_WORD_BITS != fetched) {
-            fetched = block / REP_WORD_BITS;
-            fetch_blocks(s->a, fetched);
-            if (s->b)
-                fetch_blocks(s->b, fetched);
-        }
+        if (block / REP_WORD_BITS >= fetched)
+            fetched = fetch_blocks(s->a, block / REP_WORD_BITS);
+        if (s->b && block / REP_WORD_BITS >= fetched_other)
+            fetched_other = fetch_blocks(s->b, block / REP_WORD_BITS);
         enum known known = block_known(s, block);
         if (known == KNOWN_MIXED) {
             if (!scan_block(s, at))
