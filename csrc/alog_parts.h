@@ -157,7 +157,14 @@ int rep_alog_cover(const rep_link *link, const rep_bitmap ***bitmaps, int *count
 /* Every row's file gets the open mark. */
 int rep_alog_distrust(rep_alog *log);
 
-/* --- rep_alog.c: what the write path asks ------------------------------------------------------ */
+/* --- rep_alog_transaction.c: by the leader, without the mutex ---------------------------------- */
+
+/* Makes log->moves durable with the cover of what leaves; 0 moves: nothing. */
+int rep_alog_transact(rep_alog *log);
+/* Writes log->blocks. all_slots: whatever was before is forgotten. */
+int rep_alog_commit(rep_alog *log, bool all_slots);
+
+/* --- rep_alog.c, rep_alog_admit.c: what the write path asks ------------------------------------- */
 
 /* References regions [first, end) that are all hot: 0, or 1: bypassed, there is nothing to give back.
  * -EAGAIN: one isn't, nothing is referenced. */

@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 
 from pyrep._core import Fence, LinkMode
+from pyrep.engine.closing import close_rows
 from pyrep.engine.local import LocalPairs
-from pyrep.engine.opening import close_rows
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
 from pyrep.engine.watch import Watch

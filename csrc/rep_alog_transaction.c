@@ -1,0 +1,128 @@
+/* A transaction of the activity log, by its leader, without the mutex: regions that come, and the
+ * cover of those that leave. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "alog_parts.h"
+
+/* Every region that leaves has been made durable in the volume since its last write. */
+static int flush_volume(rep_alog *log)
+{
+    uint64_t flushed = atomic_load(&log->flushed);
+    bool needed = false;
+    for (int i = 0; i < log->move_count; i++)
+        needed |= log->moves[i].left != REP_ALOG_EMPTY
+                  && atomic_load(&log->slots[log->moves[i].slot].written) >= flushed;
+    if (!needed)
+        return 0;
+    pthread_mutex_lock(&log->mutex);
+    log->volume_flushes++;
+    pthread_mutex_unlock(&log->mutex);
+    int rc = rep_volume_make_durable(log->volume);
+    return rc ? rep_volume_lose_track(log->volume, NULL, rc) : 0;
+}
+
+static int put_row(rep_alog *log, rep_link *link, const rep_alog_move *move)
+{
+    uint64_t words[REP_ALOG_WORDS_MAX] = {0};
+    uint64_t first;
+    uint64_t any = 0;
+    uint64_t count = rep_alog_bits(log, link, move->left, &first);
+    uint64_t word_count = (count + REP_WORD_BITS - 1) / REP_WORD_BITS;
+    pthread_mutex_lock(&link->mutex);
+    const rep_bitmap **parts;
+    int part_count;
+    int rc = rep_alog_cover(link, &parts, &part_count);
+    for (int p = 0; !rc && p < part_count; p++)
+        for (uint64_t i = 0; i < count;) {
+            uint64_t word;
+            uint64_t bit = first + i;
+            uint64_t in_word = bit % REP_WORD_BITS;
+            uint64_t take =
+                REP_WORD_BITS - in_word < count - i ? REP_WORD_BITS - in_word : count - i;
+            /* Inside the bitmap: can't fail. */
+            rep_bitmap_words_get(parts[p], bit / REP_WORD_BITS, 1, &word);
+            word >>= in_word;
+            if (take < REP_WORD_BITS)
+                word &= (1ULL << take) - 1;
+            words[i / REP_WORD_BITS] |= word << (i % REP_WORD_BITS);
+            any |= word;
+            i += take;
+        }
+    pthread_mutex_unlock(&link->mutex);
+    if (!rc)
+        free(parts);
+    if (rc || !any)
+        return rc;
+    return rep_alog_put_cover(log, move->left, link->row_id, words, (uint32_t)word_count);
+}
+
+/* The cover of what leaves is read inside a pass: the rows and intervals stand still. Whoever wrote
+ * there is out, and nobody gets in. */
+static int put_moves(rep_alog *log)
+{
+    rep_pass pass;
+    rep_volume *volume = log->volume;
+    rep_alog_put_begin(log);
+    int rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    if (rc)
+        return rc;
+    for (int i = 0; !rc && i < log->move_count; i++) {
+        const rep_alog_move *move = &log->moves[i];
+        for (int l = 0; !rc && move->left != REP_ALOG_EMPTY && l < volume->link_count; l++)
+            if (volume->links[l]->file)
+                rc = put_row(log, volume->links[l], move);
+        if (!rc)
+            rc = rep_alog_put_slot(log, move);
+    }
+    rep_tree_exit(&pass);
+    return rc;
+}
+
+/* The blocks to be written may not hold anything that a recovery from the last durable transaction
+ * would ask for; a part of the ring stays free, so that the new tail gets durable in time. */
+static int make_room(rep_alog *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    bool full = log->next - log->tail + 2ULL * log->blocks_max > log->ring_blocks;
+    pthread_mutex_unlock(&log->mutex);
+    int rc = full ? rep_alog_checkpoint(log, 0) : 0;
+    return rc < 0 ? rc : 0;
+}
+
+int rep_alog_commit(rep_alog *log, bool all_slots)
+{
+    pthread_mutex_lock(&log->mutex);
+    uint64_t tail = log->tail;
+    uint64_t reset = log->reset;
+    pthread_mutex_unlock(&log->mutex);
+    int rc = all_slots ? rep_alog_put_all_slots(log) : 0;
+    if (!rc && all_slots)
+        tail = reset = log->next;
+    if (!rc)
+        rc = rep_alog_write(log, tail, reset);
+    pthread_mutex_lock(&log->mutex);
+    log->transactions++;
+    if (!rc) {
+        log->next += log->block_count;
+        log->durable_tail = tail;
+        log->reset = reset;
+        if (all_slots)
+            log->tail = tail;
+        atomic_fetch_add(&log->tick, 1);
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return rc;
+}
+
+int rep_alog_transact(rep_alog *log)
+{
+    if (!log->move_count)
+        return 0; /* somebody else's transaction has brought what they wait for */
+    int rc = flush_volume(log);
+    if (!rc)
+        rc = put_moves(log);
+    if (!rc)
+        rc = make_room(log);
+    return rc ? rc : rep_alog_commit(log, false);
+}
