@@ -238,14 +238,18 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume)
     log->leading = true;
     log->tail = log->durable_tail = log->reset = log->next;
     pthread_mutex_unlock(&log->mutex);
-    int rc = attach(log, volume);
+    /* Writes come in before the log is durable, or without it: the open marks must be there. */
+    int rc = atomic_load(&log->state) == REP_ALOG_FAILED ? rep_alog_distrust(log) : 0;
+    bool distrusted = !rc;
+    if (!rc)
+        rc = attach(log, volume);
     if (!rc) {
         rep_alog_put_begin(log);
         rc = rep_alog_commit(log, true);
     }
     pthread_mutex_lock(&log->mutex);
     log->error = rc;
-    if (rc)
+    if (rc && distrusted)
         atomic_store(&log->state, REP_ALOG_BYPASSED);
     log->leading = false;
     pthread_cond_broadcast(&log->changed);

@@ -89,7 +89,8 @@ int rep_alog_replay(const rep_alog *log, const uint8_t row_id[16], uint64_t chun
 uint64_t rep_alog_past_hot(const rep_alog *log);
 /* Begins anew, durably, for this volume: what the log held is forgotten, it must be in the pages by
  * now (rep_bitmap_file_save). From now on every write to the volume takes the log's way. Also after it
- * was bypassed: then every row has to be saved (rep_link_save). On failure it is bypassed. */
+ * was bypassed: then every row has to be saved (rep_link_save). On failure it is bypassed; one that
+ * had failed is so only once the files have the open mark. */
 int rep_alog_begin(rep_alog *log, rep_volume *volume);
 /* Writes the pages of regions that left, and lets the log reuse their transactions. `at_least`: only
  * if this many blocks would become free. 1: done, 0: there was nothing to do; errno of a file's

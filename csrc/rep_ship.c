@@ -253,6 +253,26 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
     return rc;
 }
 
+void rep_stream_refuse(rep_stream *stream, rep_link *link, int cause)
+{
+    pthread_mutex_lock(&stream->mutex);
+    stream->refusals[stream->refusal_count++ % REFUSALS] =
+        (refusal){.link = link, .number = stream->last};
+    rep_link_break(link, cause);
+    rep_stream_changed(stream);
+    pthread_mutex_unlock(&stream->mutex);
+}
+
+/* The peer has it, and couldn't write it. */
+static bool is_refused(const rep_stream *stream, const rep_ticket_entry *what)
+{
+    for (unsigned i = 0; what->guarded && i < REFUSALS; i++)
+        if (stream->refusals[i].link && stream->refusals[i].link == what->link
+            && what->number <= stream->refusals[i].number)
+            return true;
+    return false;
+}
+
 static bool answered(const rep_stream *stream, uint64_t number, int ack, bool guarded)
 {
     if (ack == REP_ACK_QUEUED || (stream->corked && stream->cork_releases && !guarded))
@@ -268,7 +288,7 @@ int rep_stream_wait_answer(rep_stream *stream, const rep_ticket_entry *what, uin
     int rc = 0;
     pthread_mutex_lock(&stream->mutex);
     while (!rc) {
-        if (!stream->open || stream->attempt != what->attempt)
+        if (!stream->open || stream->attempt != what->attempt || is_refused(stream, what))
             rc = -EPIPE;
         else if (answered(stream, number, ack, what->guarded))
             break;

@@ -67,6 +67,9 @@ int rep_stream_await(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake);
 /* Takes all there is if it makes one frame of at most `most_bytes` (<= REP_FRAME_BYTES), at once.
  * -EAGAIN: there is nothing, or more; -EPIPE. */
 int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length);
+/* The peer couldn't apply what came through this link: it breaks, and guarded writes that still wait
+ * for an answer get none. Before rep_stream_ack of the numbers that came with it. */
+void rep_stream_refuse(rep_stream *stream, rep_link *link, int cause);
 /* The peer's two numbers. -ESTALE: another attempt (ignored); -EBADMSG: not taken yet. */
 int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable);
 /* Asks for a barrier behind everything appended so far. */

@@ -133,7 +133,10 @@ bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, 
         return false;
     entry->attempt = attempt;
     entry->number = number;
-    entry->guarded |= atomic_load(&link->guarded);
+    if (atomic_load(&link->guarded)) {
+        entry->guarded = 1;
+        entry->link = link;
+    }
     if (link->ack > entry->ack)
         entry->ack = link->ack;
     return true;

@@ -53,7 +53,8 @@ typedef struct rep_ticket_entry {
     uint64_t attempt;
     uint64_t number;
     int ack;
-    int guarded; /* the link's: see rep_link_guard */
+    int guarded;      /* the link's: see rep_link_guard */
+    const void *link; /* a guarded one, to compare with: it may be gone */
 } rep_ticket_entry;
 typedef struct rep_ticket {
     int count;

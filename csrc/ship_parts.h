@@ -16,6 +16,14 @@ typedef struct age_sample {
     uint64_t ns;     /* when it was appended */
 } age_sample;
 
+/* A link whose volume failed at the peer, and the last record that was then appended. */
+typedef struct refusal {
+    const void *link; /* to compare with */
+    uint64_t number;
+} refusal;
+
+#define REFUSALS 8U
+
 typedef struct flight {
     uint64_t last_number;
     uint64_t end; /* position behind its last byte */
@@ -72,6 +80,8 @@ struct rep_stream {
     uint64_t pulled;
     uint64_t pull_count;
     rep_link *links;
+    refusal refusals[REFUSALS]; /* the newest ones, for who still waits */
+    unsigned refusal_count;
 };
 
 static inline uint64_t rep_stream_used(const rep_stream *stream)

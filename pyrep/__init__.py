@@ -6,6 +6,7 @@ and the workflows `backup`, `restore`, `dry_run_restore`, `resume`, `abandon`;
 """
 
 from pyrep.engine import (
+    ActivityInfo,
     BadBitmap,
     Cancel,
     ChangedBacking,
@@ -71,6 +72,7 @@ from pyrep.workflows import (
 
 __all__ = [
     "AckPoint",
+    "ActivityInfo",
     "BackupReport",
     "BackupSides",
     "BadBitmap",

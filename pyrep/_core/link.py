@@ -207,6 +207,14 @@ class LinkCore(Owned):
         """End the link's work; everything unsettled becomes pending."""
         lib.rep_link_break(self.pointer, -errno_code)
 
+    def refuse(self, stream: Stream, errno_code: int) -> None:
+        """Break off because the peer couldn't write what came through it; before its numbers count.
+
+        Guarded writes that wait for an answer get none: the peer has them, and its volume hasn't.
+        """
+        with held(stream):
+            lib.rep_stream_refuse(stream.pointer, self.pointer, -errno_code)
+
     def settle(self) -> None:
         """Make the local target durable and drop what was unsettled."""
         code = lib.rep_link_settle(self.pointer)

@@ -96,6 +96,7 @@ def volume_json(volume: Volume) -> Json:
         "volume_id": volume.volume_id,
         "size_bytes": volume.size_bytes,
         "path": volume.path,
+        "activity": None if (log := volume.activity()) is None else plain(log),
         "rows": [row_json(row) for row in volume.rows],
     }
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
+from pyrep.cli.quantities import size
 from pyrep.cli.session import pairs_of, print_json
 from pyrep.daemon import Rereading, Serving, read_config, set_up_log
 from pyrep.daemon import serve as serve_system
+from pyrep.engine import Options
 from pyrep.errors import InvalidArgumentError
 from pyrep.interconnect import Plain, Security, Tls
 
@@ -47,6 +51,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="No TLS: for a network that nobody else is in.",
 )
 @click.option("--socket", "socket_path", type=_FILE, help="Of the API.  [default: in DIRECTORY]")
+@click.option(
+    "--hot-regions",
+    type=click.IntRange(16, 65535),
+    help="Of each volume, that are copied at most after a crash beside what was pending.",
+)
+@click.option("--region-size", "region_bytes", type=size, help="Of such a region: 1M to 64M.")
 @click.option("--verbose", is_flag=True, help="Log more, on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Say what is served in JSON, one line.")
 def serve(
@@ -61,6 +71,8 @@ def serve(
     authority: Path | None,
     socket_path: Path | None,
     insecure_plain_tcp: bool,
+    hot_regions: int | None,
+    region_bytes: int | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -100,10 +112,16 @@ def serve(
         security=security,
         timing=found.timing,
         group=found.group,
-        options=found.options,
+        options=_options(found.options, hot_regions=hot_regions, region_bytes=region_bytes),
         reload=Rereading(directory, found),
     )
     serve_system(serving, ready=ready)
+
+
+def _options(options: Options, **asked: int | None) -> Options:
+    """Return the configuration's options with those of the command line."""
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return replace(options, **given)
 
 
 def _security(

@@ -1,5 +1,6 @@
 """The engine: storage systems, mirrors and the copies between them. Threads and blocking calls."""
 
+from pyrep.engine.activityinfo import ActivityInfo
 from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
 from pyrep.engine.checkup import (
     CheckReport,
@@ -22,6 +23,7 @@ from pyrep.engine.verify import DamagedExtent, VerifyResult
 from pyrep.engine.volume import Volume
 
 __all__ = [
+    "ActivityInfo",
     "BadBitmap",
     "Cancel",
     "ChangedBacking",

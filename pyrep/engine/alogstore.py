@@ -12,11 +12,9 @@ from pyrep.engine.options import Options
 from pyrep.errors import DeviceError, FormatError, NotFoundError
 from pyrep.meta import VolumeRecord
 
-__all__ = ["REGION_BYTES", "LogStore"]
+__all__ = ["LogStore"]
 
 _log = logging.getLogger(__name__)
-
-REGION_BYTES = 4 << 20
 
 
 class LogStore:
@@ -37,7 +35,7 @@ class LogStore:
             system_key=self._system_key,
             volume_key=record.key,
             size_bytes=record.size_bytes,
-            region_bytes=REGION_BYTES,
+            region_bytes=self._options.region_bytes,
             hot_regions=self._options.hot_regions,
         )
 

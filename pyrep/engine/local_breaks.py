@@ -9,7 +9,7 @@ from pyrep._core import LinkMode
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, NotFoundError
-from pyrep.model import PairStatus, SplitCause
+from pyrep.model import Generation, GenerationState, PairStatus, SplitCause
 
 __all__ = ["LocalBreaks"]
 
@@ -51,7 +51,7 @@ class LocalBreaks:
         The target stays consistent if it was the source that failed.
         """
         state = self._state
-        source.failed = False
+        halves = self._half_taken(target) if source.failed else []
         consistent = source.row.target_consistent and source.link.info().source_failed
         source.link.mark()
         target.link.mark()
@@ -64,7 +64,23 @@ class LocalBreaks:
             state.commit(
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]
+                first=lambda: self._fail(halves),
             )
+            source.failed = False
+
+    def _fail(self, generations: list[Generation]) -> None:
+        for one in generations:
+            self._state.catalogue.replace(replace(one, state=GenerationState.FAILED))
+
+    def _half_taken(self, svol: Mirror) -> list[Generation]:
+        """Return generations that a split couldn't complete: the tables took nothing any more."""
+        return [
+            one
+            for one in self._state.catalogue.all()
+            if one.state is GenerationState.TAKING
+            and one.home == self._state.system_id
+            and svol.row.volume_id in {member.svol for member in one.members}
+        ]
 
 
 def _is_broken(mirror: Mirror) -> bool:

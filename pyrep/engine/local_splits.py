@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pyrep._core import CutItem, CutVerb, group_cut
@@ -13,7 +14,14 @@ from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
-from pyrep.errors import BusyError, CancelledError, PyrepError, RefusedError, TimedOutError
+from pyrep.errors import (
+    BusyError,
+    CancelledError,
+    DeviceError,
+    PyrepError,
+    RefusedError,
+    TimedOutError,
+)
 from pyrep.model import (
     Direction,
     Generation,
@@ -112,7 +120,7 @@ class LocalSplits:
     def _commit_split(
         self, split: Sequence[tuple[Mirror, Mirror]], cause: SplitCause, *, consistent: bool
     ) -> None:
-        with self._state.control:
+        with self._state.control, self._cut_already(split):
             for pvol, svol in split:
                 svol.link.mark()
                 self._state.commit(
@@ -126,6 +134,20 @@ class LocalSplits:
                         for one in (pvol, svol)
                     )
                 )
+
+    @staticmethod
+    @contextmanager
+    def _cut_already(split: Sequence[tuple[Mirror, Mirror]]) -> Iterator[None]:
+        """What can't be written behind the cut is written by `LocalBreaks`, when it can be.
+
+        Until then the pair is DUPLEX in the table, and marks.
+        """
+        try:
+            yield
+        except DeviceError:
+            for pvol, _ in split:
+                pvol.failed = True
+            raise
 
     # --- the parts, for a backup -----------------------------------------------------------------
 
@@ -177,7 +199,7 @@ class LocalSplits:
                 svol.link.mark()
                 pvol.link.settle()
         except PyrepError:
-            with state.control:
+            with state.control, self._cut_already(split):
                 failed = {"status": PairStatus.SPLIT, "cause": SplitCause.DEVICE_ERROR}
                 state.commit(
                     *(
@@ -191,7 +213,7 @@ class LocalSplits:
                 )
             raise
         because = SplitCause.PROTECT if cause is GenerationCause.PROTECT else SplitCause.REQUESTED
-        with state.control:
+        with state.control, self._cut_already(split):
             columns = {"status": PairStatus.SPLIT, "cause": because, "target_consistent": True}
             state.commit(
                 *(replace(one.row, **columns) for pair in split for one in pair),  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from pyrep.errors import InvalidArgumentError
 from pyrep.model.copyrate import CopyRate, check_copy_workers
 from pyrep.model.digest import Compare, DigestKind
 from pyrep.model.ids import VolumeId
+from pyrep.model.units import MIB
 from pyrep.seams import HostAgent
 
 __all__ = ["BadBitmap", "ChangedBacking", "Digests", "Options"]
@@ -52,6 +53,7 @@ _LEAST = {
 
 
 _HOT_REGIONS_MOST = 65535
+_REGION_SIZES = [MIB << shift for shift in range(7)]
 
 
 def _plain(_volume_id: VolumeId, io: Io) -> Io:
@@ -86,8 +88,10 @@ class Options:
         converge_share: of that time, the share in which hosts found the queue full from which on
             the pair doesn't converge: `PairState.converges`, and a warning in the log.
         host_agents: what runs on the hosts, per volume of this system.
-        hot_regions: regions of 4 MiB of each volume that take writes without a durable one first,
-            16 to 65535; after a crash at most these are pending beside what was.
+        hot_regions: regions of each volume that take writes without a durable one first, 16 to
+            65535; after a crash at most these are pending beside what was.
+        region_bytes: a region's size, a power of two from 1 MiB to 64 MiB. A log of another shape
+            is taken over at open, after what it holds was recovered.
         log_storage: puts something between an activity log and its file: a test's double.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -108,6 +112,7 @@ class Options:
     digest_rate_bytes_s: int = 0
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     hot_regions: int = 1237
+    region_bytes: int = 4 << 20
     log_storage: Callable[[Path, Io], Io] = _plain_log
     storage: Callable[[VolumeId, Io], Io] = _plain
 
@@ -116,6 +121,11 @@ class Options:
         if self.hot_regions > _HOT_REGIONS_MOST:
             raise InvalidArgumentError(
                 f"the option hot_regions can't be {self.hot_regions}", hint="at most 65535"
+            )
+        if self.region_bytes not in _REGION_SIZES:
+            raise InvalidArgumentError(
+                f"the option region_bytes can't be {self.region_bytes!r}",
+                hint="a power of two from 1 MiB (1048576) to 64 MiB",
             )
         for name, at_least in _LEAST.items():
             asked: object = getattr(self, name)

@@ -183,7 +183,7 @@ class Outlet:
         for channel, code in ack.errors.items():
             if channel in self._links:
                 pair_id, link = self._links[channel]
-                link.break_off(code)
+                link.refuse(self.stream, code)
                 failed.append((pair_id, code))
         self.stream.ack(ack.attempt, ack.received, ack.durable)
         return failed

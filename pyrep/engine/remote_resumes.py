@@ -12,7 +12,7 @@ from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.roles import guard_of
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import NotFoundError, PathLostError, PyrepError
+from pyrep.errors import DeviceError, NotFoundError, PathLostError, PyrepError
 from pyrep.interconnect.messages import KnownPairs, PairFacts, ReadPair
 from pyrep.model import Direction, PairId, PairStatus, Row, SplitCause, SystemId
 
@@ -39,6 +39,7 @@ class RemoteResumes:
         self._to_resume: set[PairId] = set()
         self.backoff = Backoff()
         """Of resumes that were refused; the path's return doesn't wait for it."""
+        self._unnoted: set[PairId] = set()
 
     def path_lost(self, system_id: SystemId) -> None:
         """The path to a secondary is gone: DUPLEX becomes SPLIT; COPY waits for the path."""
@@ -57,8 +58,22 @@ class RemoteResumes:
                     continue  # dissolved meanwhile: no operation is held here
                 mirror.link.mark()
                 mirror.link.guard(on=guard_of(mirror.row) is not False)
-                if mirror.row.status is PairStatus.DUPLEX:
-                    state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+                self._note_lost(mirror)
+
+    def _note_lost(self, mirror: Mirror) -> None:
+        """Write down that the path is lost, now or when the tables can be written again.
+
+        Hosts go on meanwhile, marked; a crash finds the row DUPLEX, and what was marked pending.
+        """
+        pair_id = mirror.row.pair_id
+        self._unnoted.discard(pair_id)
+        if mirror.row.status is not PairStatus.DUPLEX:
+            return
+        try:
+            self._state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+        except DeviceError as error:
+            _log.warning("pair.unnoted pair=%s is SPLIT, path_lost: %s", pair_id, error)
+            self._unnoted.add(pair_id)
 
     def path_returned(self, system_id: SystemId) -> None:
         """Bring every pair with this secondary on: resume what may resume by itself.
@@ -95,7 +110,12 @@ class RemoteResumes:
             self.backoff.forget(pair_id)
 
     def resume_refused(self) -> None:
-        """Try again what couldn't resume when the path came back."""
+        """Try again what couldn't resume when the path came back, or couldn't be written down."""
+        for pair_id in list(self._unnoted):
+            with contextlib.suppress(NotFoundError), self._state.control:
+                self._note_lost(self._state.mirror(pair_id))
+                if pair_id not in self._unnoted:
+                    self._to_resume.add(pair_id)
         for pair_id in list(self._to_resume):
             if not self.backoff.may(pair_id):
                 continue
@@ -106,6 +126,8 @@ class RemoteResumes:
                 self._try_resume(mirror)
 
     def _resume(self, mirror: Mirror) -> None:
+        if mirror.row.pair_id in self._unnoted:
+            return  # it goes on once it is written down
         row = mirror.row
         try:
             answer = self._line.peer(mirror).ask(ReadPair(pair_id=row.pair_id))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 from pyrep._core import Ack, Fence
@@ -21,7 +22,14 @@ from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import ExistsError, NotFoundError, PathLostError, PyrepError, RefusedError
+from pyrep.errors import (
+    DeviceError,
+    ExistsError,
+    NotFoundError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+)
 from pyrep.interconnect.messages import (
     BeginForward,
     BeginReverse,
@@ -469,7 +477,8 @@ class SecondarySide:
                     continue  # forgotten meanwhile
                 mirror.link.mark()
                 if mirror.row.status is PairStatus.DUPLEX:
-                    state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
+                    with self._noting(mirror):
+                        state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
 
     def _make_durable(self, mirror: Mirror) -> None:
         """Flush what came until the path was lost: a crash while it is SPLIT mustn't tear it."""
@@ -492,15 +501,26 @@ class SecondarySide:
                 mirror.file.mark_open()
             if mirror.row.status is PairStatus.SPLIT:
                 return
-            state.commit(
-                replace(
-                    mirror.row,
+            with self._noting(mirror):
+                state.change(
+                    mirror,
                     status=PairStatus.SPLIT,
                     cause=SplitCause.DEVICE_ERROR,
                     target_consistent=False,
                     pending_union=False,
                 )
-            )
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _noting(mirror: Mirror) -> Iterator[None]:
+        """Go on when the tables can't be written: the primary knows, and resyncs all the same.
+
+        After a crash the row is as if nothing had happened: DUPLEX, ended unclean, inconsistent.
+        """
+        try:
+            yield
+        except DeviceError as error:
+            _log.warning("pair.unnoted pair=%s: %s", mirror.row.pair_id, error)
 
 
 def _check_seen(row: Row, *known: int) -> None:

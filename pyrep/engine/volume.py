@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
+from pyrep.engine.activityinfo import ActivityInfo, activity_of
 from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError, OutOfRangeError
 from pyrep.model import Row, VolumeId
@@ -46,6 +47,15 @@ class Volume:
     def rows(self) -> tuple[Row, ...]:
         """Its rows of the copy management table (Fig. 3)."""
         return tuple(one.row for one in self._state.mirrors_of(self._volume_id))
+
+    def activity(self) -> ActivityInfo | None:
+        """Return what its activity log does; None: it has none, as before its first pair (INV-1).
+
+        What isn't in a bitmap file yet is in a hot region: that bounds what a crash costs.
+        """
+        with self._state.control:
+            live = self._state.volume(self._volume_id)
+            return None if live.log is None else activity_of(live.log, live.record.size_bytes)
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes at `offset`.

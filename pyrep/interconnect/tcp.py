@@ -178,7 +178,10 @@ class TcpConnection(Connection):
             _log.exception("path.failed peer=%s", self.peer_id)
             self.end(PathLostError(f"the path was lost: {error!r}"))
         # Harmless twice; the one that comes last returns when the system has got over it.
-        self._endpoint.path_down(self)
+        try:
+            self._endpoint.path_down(self)
+        except Exception:  # noqa: BLE001 (nobody waits for this thread, and the path has to end)
+            _log.exception("path.down peer=%s failed", self.peer_id)
         with self._lock:
             self._readers.remove(threading.current_thread())
             last = not self._readers

@@ -124,6 +124,10 @@ static void a_write_fails_while_neither_log_nor_open_mark_can_be_written(void)
     CHECK_ERRNO(plant_write(p, 0, CHUNK, 1), ENOSPC);
     CHECK_EQ(plant_info(p).state, REP_ALOG_FAILED);
     CHECK_ERRNO(plant_write(p, 0, CHUNK, 1), ENOSPC);
+    /* Nor when somebody tries to begin anew meanwhile: then writes would go by both. */
+    CHECK_ERRNO(rep_alog_begin(p->log, p->volume), ENOSPC);
+    CHECK_ERRNO(plant_write(p, 0, CHUNK, 1), ENOSPC);
+    CHECK_EQ(plant_info(p).state, REP_ALOG_FAILED);
     rep_volatile_fail_after(p->files[1]->disk, 0, 0);
     CHECK_OK(plant_write(p, 0, CHUNK, 1));
     CHECK_EQ(plant_info(p).state, REP_ALOG_BYPASSED);

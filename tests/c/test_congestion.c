@@ -318,6 +318,23 @@ static void a_write_whose_answer_never_came_is_an_error_of_a_guarded_volume_alon
     }
 }
 
+static void what_the_peer_has_and_cannot_write_is_an_error_of_a_guarded_volume_alone(void)
+{
+    for (int guarded = 0; guarded < 2; guarded++) {
+        remote r = remote_new(SIZE, REP_ACK_RECEIVED);
+        CHECK_EQ(rep_link_guard(r.row, guarded), 0);
+        rep_ticket ticket = {0};
+        CHECK_EQ(put_for(r.source, 0, 1, PAST, &ticket), 0);
+        uint64_t number = ticket.entries[0].number;
+        rep_stream_refuse(r.stream, r.row, -EIO);
+        CHECK(is_pending(r.row, 0));
+        r.stream->taken = number; /* the frame is at the peer, which answers */
+        CHECK_EQ(rep_stream_ack(r.stream, ticket.entries[0].attempt, number, number), 0);
+        CHECK_EQ(rep_ticket_wait(&ticket, PAST, NULL), guarded ? -REP_FENCED_MIRROR : 0);
+        remote_free(&r);
+    }
+}
+
 static void break_it(disk *d)
 {
     rep_stream_break(d->hook_data, -EPIPE);
@@ -496,6 +513,7 @@ int main(void)
     RUN(ages_of_a_long_backlog_stay_in_proportion);
     RUN(a_guarded_volume_takes_writes_only_while_its_mirror_does);
     RUN(a_write_whose_answer_never_came_is_an_error_of_a_guarded_volume_alone);
+    RUN(what_the_peer_has_and_cannot_write_is_an_error_of_a_guarded_volume_alone);
     RUN(a_mirror_lost_in_the_middle_of_a_guarded_write_is_that_writes_error);
     RUN(a_cut_that_releases_writers_releases_no_guarded_one);
     RUN(hosts_never_wait_and_every_difference_is_covered);

@@ -86,8 +86,9 @@ def test_a_kept_log_tries_the_same_again(recorded: Callable[[str], Recorded]) ->
     recording = read_log(Path(kept)) if kept else read_log(recorded("back")[1])
     if not kept:
         assert recording == recorded("back")[0]
-    cut = int(os.environ.get("PYREP_CRASH_CUT", str(recording.position("taken-back"))))
-    _recover(recording, cut, int(os.environ.get("PYREP_CRASH_LOSS", "0")))
+    cut = os.environ.get("PYREP_CRASH_CUT")
+    at = recording.position("taken-back") if cut is None else int(cut)
+    _recover(recording, at, int(os.environ.get("PYREP_CRASH_LOSS", "0")))
 
 
 BROKEN = [

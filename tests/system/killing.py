@@ -38,16 +38,28 @@ class Served:
     Args:
         base: where the systems' directories are.
         volumes: per side, volumes and their sizes.
+        environment: per side, what its process finds in its environment beside what is there.
+        config: per side, its pyrep.toml.
     """
 
-    def __init__(self, base: Path, volumes: dict[str, dict[str, int]]) -> None:
+    def __init__(
+        self,
+        base: Path,
+        volumes: dict[str, dict[str, int]],
+        *,
+        environment: dict[str, dict[str, str]] | None = None,
+        config: dict[str, str] | None = None,
+    ) -> None:
         self.base = base
+        self._environment = environment or {}
         self.port = free_port()
         self.running: dict[str, subprocess.Popen[str]] = {}
         for side in SIDES:
             with StorageSystem.create(base / side, side) as system:
                 for name, size in volumes[side].items():
                     system.create_volume(name, size)
+            if config:
+                (base / side / "pyrep.toml").write_text(config.get(side, ""))
 
     def start(self, side: str) -> None:
         """Start a side, and wait until it is ready."""
@@ -63,6 +75,7 @@ class Served:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env={**os.environ, **self._environment.get(side, {})},
             )
         self.running[side] = process
         assert process.stdout is not None

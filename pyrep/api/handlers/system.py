@@ -38,7 +38,25 @@ def get_system(site: Site, _: Nothing) -> Json:
         "version": __version__,
         "volume_count": len(system.volumes()),
         "pair_count": len(system.pairs()),
+        "activity": _activity_json(site),
         **site.facts(),
+    }
+
+
+def _activity_json(site: Site) -> Json:
+    """Return what a crash would cost at most beside what is pending, and which logs don't work."""
+    options = site.system.state.options
+    told = {one.volume_id: one.activity() for one in site.system.volumes()}
+    logs = {name: log for name, log in told.items() if log is not None}
+    return {
+        "hot_most": options.hot_regions,
+        "region_bytes": options.region_bytes,
+        "log_count": len(logs),
+        "hot_count": sum(one.hot_count for one in logs.values()),
+        "hot_bytes": sum(one.hot_bytes for one in logs.values()),
+        "not_working": {
+            name: f"{one.state}: {one.error}" for name, one in logs.items() if one.error
+        },
     }
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from pyrep._core import Alog, BitmapFile, Io, LinkCore, VolatileIo
 from pyrep.engine import Options, StorageSystem
-from pyrep.engine.alogstore import REGION_BYTES, LogStore
+from pyrep.engine.alogstore import LogStore
 from pyrep.meta import SystemTable
 from pyrep.model import PairStatus, SplitCause, VolumeId
 from rig import LONG_S
 
 CHUNK = 8192
+REGION_BYTES = Options().region_bytes
 PER_REGION = REGION_BYTES // CHUNK
 REGIONS = 40
 SIZE = REGIONS * REGION_BYTES
@@ -212,18 +213,42 @@ def test_a_recovery_that_is_stopped_anywhere_is_made_again(
         assert _regions(pending) == set(range(25))
 
 
-def test_another_number_of_hot_regions_is_taken_over_after_recovery(tmp_path: Path) -> None:
+def test_another_shape_of_the_log_is_taken_over_after_recovery(tmp_path: Path) -> None:
     system = _open(tmp_path)
     _split(system)
     written = _write(system, *range(20))
     system.abort()
-    with StorageSystem.open(tmp_path / "s", options=Options(hot_regions=500)) as system:
+    other = Options(hot_regions=500, region_bytes=1 << 20)
+    with StorageSystem.open(tmp_path / "s", options=other) as system:
         pending = set(system.pair("100b.1").pending())
         assert pending >= written
         assert _regions(pending) == set(range(20))
-        log = system.state.live[system.volume("105b").volume_id].log
+        log = system.volume("105b").activity()
         assert log is not None
-        assert log.hot_regions == 500
+        assert (log.hot_most, log.region_bytes) == (500, 1 << 20)
+
+
+def test_a_volume_tells_what_its_log_does(tmp_path: Path) -> None:
+    broken = Broken()
+    with _open(tmp_path, log_storage=broken.wrap) as system:
+        volume = system.volume("105b")
+        assert volume.activity() is None
+        _split(system)
+        _write(system, 0, 1, 1, 2)
+        told = volume.activity()
+        assert told is not None
+        assert (told.state, told.error, told.region_bytes) == ("working", "", REGION_BYTES)
+        assert (told.hot_count, told.hot_most, told.hot_bytes) == (3, HOT, 3 * REGION_BYTES)
+        assert told.admission_count == 3
+        assert told.transaction_count == 4  # and one when it began
+        assert 0 < told.ring_used_bytes < told.ring_bytes
+        system._watch.close()
+        broken.fail(errno.EIO)
+        _write(system, 5)
+        told = volume.activity()
+        assert told is not None
+        assert (told.state, told.error) == ("bypassed", "Input/output error")
+        broken.fail(0)
 
 
 def test_a_log_that_fails_leaves_the_open_mark_and_begins_again_when_it_can(

@@ -19,6 +19,11 @@ from pyrep.errors import InvalidArgumentError
         ("hold_max_ms", -1),
         ("digest_rate_bytes_s", None),
         ("copy_workers", 0),
+        ("hot_regions", 15),
+        ("hot_regions", 65536),
+        ("region_bytes", 1 << 19),
+        ("region_bytes", 3 << 20),
+        ("region_bytes", 1 << 27),
     ],
 )
 def test_an_option_that_cant_be_is_refused_before_anything_is_opened(
