@@ -10,6 +10,8 @@
 #include "rep_crc.h"
 
 #define VERSION 1U
+/* No log gets there; further on, sums of sequences would end at 0 again. */
+#define SEQUENCE_END (1ULL << 62)
 #define BLOCK_MAGIC 0x314c4150U /* "PAL1" */
 
 static const char magic[8] = "pyrepAL";
@@ -167,6 +169,7 @@ static bool is_there(const rep_alog *log, uint64_t sequence)
 {
     const block *b = past_block(log, sequence);
     return le32toh(b->magic) == BLOCK_MAGIC && le64toh(b->sequence) == sequence && sequence
+           && sequence < SEQUENCE_END
            && memcmp(b->volume_id, log->shape.volume_id, sizeof b->volume_id) == 0
            && le32toh(b->crc) == rep_crc32c(0, b, REP_ALOG_CRC_OFFSET);
 }
@@ -209,8 +212,9 @@ static int find_tip(rep_alog *log)
 static int check_beyond(const rep_alog *log)
 {
     uint64_t first = 0;
-    for (uint64_t s = log->past_tip + 1; s < log->next; s++) {
-        if (!is_there(log, s))
+    for (uint64_t i = 0; i < log->ring_blocks; i++) {
+        uint64_t s = le64toh(past_block(log, i)->sequence);
+        if (s <= log->past_tip || s % log->ring_blocks != i || !is_there(log, s))
             continue;
         uint64_t its = le64toh(past_block(log, s)->first);
         if (its <= log->past_tip || (first && its != first))

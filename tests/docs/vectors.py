@@ -11,6 +11,8 @@ from pyroaring import BitMap
 
 from pyrep._core import (
     Ack,
+    Alog,
+    AlogShape,
     Bitmap,
     BitmapFile,
     BitmapKey,
@@ -117,6 +119,53 @@ def _page_end(directory: Path) -> bytes:
     return _bitmap_file(directory)[2 * PAGE_BYTES - 16 : 2 * PAGE_BYTES]
 
 
+# --- activity logs -------------------------------------------------------------------------------
+
+
+def _log_file(directory: Path) -> bytes:
+    """Five regions of four slots: the first one leaves with chunks 1 and 100 pending."""
+    shape = AlogShape(
+        system_key=bytes(range(0x10, 0x20)),
+        volume_key=bytes(range(0x20, 0x30)),
+        size_bytes=8 << 20,
+        region_bytes=1 << 20,
+        hot_regions=4,
+    )
+    key = BitmapKey(
+        system_key=shape.system_key,
+        volume_key=shape.volume_key,
+        row_key=bytes(range(0x30, 0x40)),
+        bit_count=1024,
+        chunk_bytes=8192,
+        data_id=1,
+    )
+    path = directory / "log.bitmap"
+    path.unlink(missing_ok=True)
+    with (
+        MemoryIo(shape.file_bytes) as log_io,
+        MemoryIo(shape.size_bytes) as io,
+        Tree(1) as tree,
+        Wake() as wake,
+    ):
+        Alog.format(log_io, shape)
+        log = Alog(log_io, shape)
+        file = BitmapFile.create(path, key, marked_open=True)
+        volume = VolumeCore(io, tree, name="105a", wake=wake)
+        link = LinkCore(volume, chunk_bytes=8192, shares_marks=False)
+        log.begin(volume)
+        link.keep(file, key.row_key)
+        link.mark()
+        for chunk in (1, 100, 128, 256, 384, 512):
+            volume.pwrite(b"pyrep", chunk * 8192, ack_timeout_s=_ACK_TIMEOUT_S)
+        for one in (link, volume, log, file):
+            one.close()
+        return log_io.pread(shape.file_bytes, 0)
+
+
+def _log_block(directory: Path) -> bytes:
+    return _log_file(directory)[8 * PAGE_BYTES : 9 * PAGE_BYTES]
+
+
 # --- digest files --------------------------------------------------------------------------------
 
 
@@ -206,6 +255,10 @@ VECTORS: Mapping[str, Callable[[Path], bytes]] = {
     "bitmap header crc": _header_crc,
     "bitmap page": _page,
     "bitmap page end": _page_end,
+    "activity log header": lambda path: _log_file(path)[:72],
+    "activity log header crc": lambda path: _log_file(path)[PAGE_BYTES - 4 : PAGE_BYTES],
+    "activity log block": lambda path: _log_block(path)[:144],
+    "activity log block crc": lambda path: _log_block(path)[-4:],
     "digest file": _digest_file,
     "frame": lambda _: make_frame(),
     "stream id": lambda _: stream_id_of(SystemId("100a"), GroupId("g")).to_bytes(8, "little"),
