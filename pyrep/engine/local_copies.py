@@ -19,7 +19,16 @@ from pyrep.engine.local_splits import LocalSplits
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
-from pyrep.model import CopyPace, Direction, PairId, PairStatus, Row, SplitCause, WorkflowId
+from pyrep.model import (
+    CopyPace,
+    Direction,
+    PairId,
+    PairStatus,
+    Row,
+    SplitCause,
+    VolumeId,
+    WorkflowId,
+)
 from pyrep.model.situation import Command, Force
 
 __all__ = ["LocalCopies"]
@@ -290,7 +299,19 @@ class LocalCopies:
                 replace(source.row, pending_union=False, **columns),  # type: ignore[arg-type]
                 replace(target.row, **columns),  # type: ignore[arg-type]
                 *self._splits.followers(target.row.volume_id, whole=True),
+                *self._mended(target.row.volume_id),
             )
+
+    def _mended(self, volume_id: VolumeId) -> list[Row]:
+        """Return the remote row of an SPVOL that was inconsistent, and holds a generation now.
+
+        Whatever had torn it (records, a copy that was broken off) is pending in every local row: it
+        was copied over, and may be copied out of again (Fig. 6, 650 and 670).
+        """
+        remote = self._state.remote_mirror(volume_id)
+        if remote is None or remote.row.status is not PairStatus.SPLIT:
+            return []
+        return [] if remote.row.target_consistent else [replace(remote.row, target_consistent=True)]
 
 
 def _resumes_unclean(row: Row) -> bool:

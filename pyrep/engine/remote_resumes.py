@@ -135,8 +135,8 @@ class RemoteResumes:
             self._note_unknown(mirror)
             return
         facts = expect(answer, PairFacts)
-        if facts.cause == SplitCause.REQUESTED and self._would_copy(row):
-            self._note_repaired(mirror)
+        if facts.cause == SplitCause.REQUESTED and self._would_copy(row, facts.direction):
+            self._note_repaired(mirror, facts.direction)
         elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             self._copies.resync_reverse(
                 row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
@@ -155,13 +155,17 @@ class RemoteResumes:
                     self._line.tell_split(mirror, there=PairStatus(facts.status))
 
     @staticmethod
-    def _would_copy(row: Row) -> bool:
-        """A copy back isn't meant: its target is half written, and it may be known here first."""
-        return row.direction is Direction.FORWARD and (
-            row.status is PairStatus.COPY or resumes_forward(row)
-        )
+    def _would_copy(row: Row, peer_direction: str) -> bool:
+        """Whether the pair would copy by itself while the secondary waits for a command.
 
-    def _note_repaired(self, mirror: Mirror) -> None:
+        A copy back is known here first: while the secondary's row says forward it hasn't heard of
+        it, and it goes on.
+        """
+        if row.status is PairStatus.COPY:
+            return row.direction == peer_direction
+        return row.direction is Direction.FORWARD and resumes_forward(row)
+
+    def _note_repaired(self, mirror: Mirror, peer_direction: str) -> None:
         """The secondary waits for a command: its side was repaired, everything is pending there.
 
         A split that was asked for is written down here before the secondary hears of it, so that
@@ -170,7 +174,7 @@ class RemoteResumes:
         pair_id = mirror.row.pair_id
         with self._state.operation("split", [pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S):
             row = mirror.row
-            if not self._would_copy(row) or mirror.job:
+            if not self._would_copy(row, peer_direction) or mirror.job:
                 return
             _log.warning(
                 "pair.repaired pair=%s system %s waits for a resync by command",

@@ -170,6 +170,12 @@ class ProductionSide:
         now = here.status()
         if now.status is PairStatus.DUPLEX:
             return {"copied_bytes": 0}  # done before a stop
+        copies = now.status is PairStatus.COPY and now.direction is Direction.FORWARD
+        if copies or (now.cause is not None and now.cause.resumes_by_itself):
+            # 520 split it on request, which never resumes: this copy had ended, DUPLEX, before the
+            # crash or the path's loss that the pair comes back from by itself.
+            self.forward(workflow, pair)
+            return {"copied_bytes": 0}
         # 630 may have found something pending here: the union reverts it, as the workflow says.
         job = here.resync(
             direction=Direction.REVERSE,

@@ -18,9 +18,10 @@ from pyrep.errors import (
     InUseError,
     InvalidArgumentError,
     NotFoundError,
+    RefusedError,
 )
 from pyrep.meta import Database
-from pyrep.model import GenerationState, PairStatus, SplitCause
+from pyrep.model import Direction, GenerationState, PairStatus, SplitCause
 from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, SIZE, Rig, Site, content, equal, fill
 
@@ -354,3 +355,36 @@ def test_a_repaired_side_of_a_remote_pair_is_copied_by_command_alone(
     job.wait(LONG_S)
     rig.both(pair, PairStatus.DUPLEX)
     assert equal(rig.pvol, rig.spvol)
+
+
+@pytest.mark.parametrize("side", ["100a", "100b"])
+def test_a_copy_back_under_way_waits_for_a_command_once_a_side_was_repaired(
+    rig: Rig, side: str
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.spvol, 5)
+    expected = content(rig.spvol)
+    rig.path.stall()
+    pair.resync(direction=Direction.REVERSE)
+    wait_until(lambda: rig.b.pair(pair.pair_id).row.status is PairStatus.COPY)
+    row = rig.systems[side].pair(pair.pair_id).row
+    rig.systems[side].abort()
+    (rig.root / side / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
+    assert repair_system(rig.root / side).after.severity is Severity.OK
+    rig.open(side)
+    rig.reconnect()
+    wait_quiet(rig.a, rig.b)
+    rig.a._watch.look()
+    wait_quiet(rig.a, rig.b)
+    for system in (rig.a, rig.b):
+        state = system.pair(pair.pair_id).status()
+        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+        assert state.direction is Direction.REVERSE
+    with pytest.raises(RefusedError):  # 105a is half written
+        rig.a.pair(pair.pair_id).resync()
+    job = rig.a.pair(pair.pair_id).resync(direction=Direction.REVERSE, discard="100a")
+    assert job is not None
+    job.wait(LONG_S)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert content(rig.pvol) == content(rig.spvol) == expected

@@ -12,7 +12,7 @@ from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.errors import BusyError, CancelledError, FencedError, PathLostError, RefusedError
 from pyrep.interconnect.messages import BeginForward, BindChannel
 from pyrep.model import Direction, PairStatus, SplitCause, WorkflowId
-from pyrep.testing import wait_until
+from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, Rig, content, equal, fill, refused, row_of
 
 
@@ -49,6 +49,31 @@ def test_a_local_copy_out_of_an_inconsistent_source_ends_inconsistent_until_the_
     resync.wait(LONG_S)
     assert _local_row_consistent(rig, local)
     assert content(rig.pvol) == content(rig.spvol) == content(rig.svol)
+
+
+def test_a_generation_that_is_copied_back_mends_an_inconsistent_svol(rig: Rig) -> None:
+    """Fig. 6 after a power loss between 630 and 650: 670 couldn't copy out of it for ever."""
+    pair, local = rig.remote(), rig.local()
+    local.split()
+    held = content(rig.svol)
+    pair.split()
+    secondary = rig.b.state.mirror(pair.pair_id)
+    rig.b.state.change(secondary, status=PairStatus.DUPLEX, cause=None)  # it hadn't heard of it
+    rig.b.abort()
+    rig.path.cut()
+    rig.open("100b")
+    assert not row_of(rig.b, pair).target_consistent
+    job = rig.b.pair(local.pair_id).resync(direction=Direction.REVERSE)
+    assert job is not None
+    job.wait(LONG_S)
+    assert row_of(rig.b, pair).target_consistent
+    rig.reconnect()
+    wait_quiet(rig.a, rig.b)
+    fill(rig.pvol, 6)
+    back = rig.a.pair(pair.pair_id).resync(direction=Direction.REVERSE, discard="100a")
+    assert back is not None
+    back.wait(LONG_S)
+    assert content(rig.pvol) == content(rig.spvol) == held
 
 
 def test_a_mirror_that_followed_an_inconsistent_source_is_consistent_once_that_is(rig: Rig) -> None:
