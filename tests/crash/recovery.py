@@ -223,20 +223,32 @@ class Recovery:
 
     def _bring_home(self) -> None:
         for pair in [one for one in self.a.pairs() if one.row.is_remote]:
+            here, there = pair.row.volume_id, pair.row.mirror_volume_id
+            if self._at_b(pair) is None:  # the crash was between the two systems' parts of it
+                if here == "105a":
+                    raise LossError(f"100b has lost pair {pair.pair_id}")
+                pair.dissolve()
+                continue
             self._resync(pair)
-            wait_until(lambda: self._remote_at_b().status is PairStatus.DUPLEX)
-            if self._bytes(self.a, "105a") != self._bytes(self.b, "105b"):
-                raise LossError("105a and 105b differ in DUPLEX")
+            wait_until(lambda pair=pair: self._is_duplex_at_b(pair))  # type: ignore[misc]
+            if self._bytes(self.a, here) != self._bytes(self.b, there):
+                raise LossError(f"{here} and {there} differ in DUPLEX")
         held = {m.svol for one in self.b.list_generations() if one.is_complete for m in one.members}
         for pair in [one for one in self.b.pairs() if not one.row.is_remote]:
             if pair.row.mirror_volume_id not in held:
                 self._resync(pair)
-                if self._bytes(self.b, "105b") != self._bytes(self.b, pair.row.mirror_volume_id):
-                    raise LossError(f"105b and {pair.row.mirror_volume_id} differ in DUPLEX")
+                pvol, svol = pair.row.volume_id, pair.row.mirror_volume_id
+                if self._bytes(self.b, pvol) != self._bytes(self.b, svol):
+                    raise LossError(f"{pvol} and {svol} differ in DUPLEX")
         self.a.volume("105a").pwrite(self._bytes(self.a, "105a")[:512], 0)  # no fence is left
 
-    def _remote_at_b(self) -> Row:
-        return next(one.row for one in self.b.pairs() if one.row.is_remote)
+    def _at_b(self, pair: Pair) -> Row | None:
+        found = [one.row for one in self.b.pairs() if one.pair_id == pair.pair_id]
+        return found[0] if found else None
+
+    def _is_duplex_at_b(self, pair: Pair) -> bool:
+        row = self._at_b(pair)
+        return row is not None and row.status is PairStatus.DUPLEX
 
     def _resync(self, pair: Pair) -> None:
         why: list[object] = []

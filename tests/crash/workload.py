@@ -137,6 +137,24 @@ def run_restore(work: Workload) -> None:
     work.flush()
 
 
+def run_create(work: Workload) -> None:
+    """Make volumes and pairs, remote and local, of 108a; write to it; dissolve one again."""
+    work.write(1, 2)
+    work.flush()
+    work.a.create_volume("108a", SIZE)
+    work.a.volume("108a").pwrite(stamp(7), 0)
+    for name in ("108b", "109b"):
+        work.b.create_volume(name, SIZE)
+    remote = work.a.create_remote_pair("108a", "100b", "108b", chunk_bytes=CHUNK)
+    remote.wait(timeout_s=LONG_S)
+    local = work.b.create_local_pair("108b", "109b", chunk_bytes=CHUNK)
+    local.wait(timeout_s=LONG_S)
+    work.a.volume("108a").pwrite(stamp(8), CHUNK)
+    local.dissolve()
+    remote.dissolve()
+    work.write(3)
+
+
 def run_back(work: Workload) -> None:
     """Copy the secondary back to the primary: what hosts wrote there is then the volume's."""
     work.write(1)
@@ -154,6 +172,7 @@ WORKLOADS: dict[str, Callable[[Workload], None]] = {
     "backup": run_backup,
     "restore": run_restore,
     "back": run_back,
+    "create": run_create,
 }
 
 
