@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrep._core.bitmap import Bitmap
+from pyrep._core.io import Io
 from pyrep._core.native import Buffer, Owned, Pointer, check, ffi, lib
 from pyrep.errors import BitmapFileError
 
@@ -59,9 +60,10 @@ _BITMAP_FAULTS = {
 class BitmapFile(Owned):
     """A bitmap on disk. See `csrc/rep_bitmap_file.h` for the format's contract."""
 
-    def __init__(self, pointer: Pointer, path: Path) -> None:
+    def __init__(self, pointer: Pointer, path: Path, io: Io | None = None) -> None:
         self.path = path
-        super().__init__(pointer, lib.rep_bitmap_file_free)
+        self._io = io
+        super().__init__(pointer, lib.rep_bitmap_file_free, needs=[] if io is None else [io])
 
     @classmethod
     def create(cls, path: Path, key: BitmapKey, *, marked_open: bool) -> BitmapFile:
@@ -77,11 +79,41 @@ class BitmapFile(Owned):
         """Open and check against `key`. BitmapFileError says what is wrong with it."""
         out = ffi.new("rep_bitmap_file **")
         code = lib.rep_bitmap_file_open(os.fsencode(path), _native_key(key), out)
+        return cls(cls._opened(code, out, path), path)
+
+    @staticmethod
+    def bytes_of(key: BitmapKey) -> int:
+        """Return how large a file of this geometry is."""
+        return int(lib.rep_bitmap_file_bytes(_native_key(key)))
+
+    @classmethod
+    def create_on(cls, io: Io, path: Path, key: BitmapKey, *, marked_open: bool) -> BitmapFile:
+        """Do `create` on storage that reads as zeros, which is closed with it: a test's double."""
+        out = ffi.new("rep_bitmap_file **")
+        code = lib.rep_bitmap_file_create_on(io.pointer, _native_key(key), int(marked_open), out)
+        check(code, f"creating bitmap file {path}")
+        return cls(out[0], path, io)
+
+    @classmethod
+    def open_on(cls, io: Io, path: Path, key: BitmapKey) -> BitmapFile:
+        """Do `open` on storage, which is closed with it: a test's double."""
+        out = ffi.new("rep_bitmap_file **")
+        code = lib.rep_bitmap_file_open_on(io.pointer, _native_key(key), out)
+        return cls(cls._opened(code, out, path), path, io)
+
+    @staticmethod
+    def _opened(code: int, out: Pointer, path: Path) -> Pointer:
         if -code in _BITMAP_FAULTS:
             what = f"cannot use bitmap file {path}: {_BITMAP_FAULTS[-code]}"
             raise BitmapFileError(what, is_torn=code == -errno.EBADMSG)
         check(code, f"opening bitmap file {path}")
-        return cls(out[0], path)
+        return out[0]
+
+    def close(self) -> None:
+        """Free it, and the storage that was given. Idempotent."""
+        super().close()
+        if self._io is not None:
+            self._io.close()
 
     @property
     def marked_open(self) -> bool:

@@ -123,6 +123,6 @@ def state_of(path: Path, db: Database, options: Options) -> SystemState:
         peer_table=PeerTable(db),
         digests=DigestTable(db),
         policies=PolicyTable(db),
-        store=BitmapStore(path / "bitmaps", record.key),
+        store=BitmapStore(path / "bitmaps", record.key, options.bitmap_storage),
         logs=LogStore(path / "alog", record.key, options),
     )

@@ -92,6 +92,7 @@ class Options:
             65535; after a crash at most these are pending beside what was.
         region_bytes: a region's size, a power of two from 1 MiB to 64 MiB. A log of another shape
             is taken over at open, after what it holds was recovered.
+        bitmap_storage: puts something between a bitmap file and its bytes: a test's double.
         log_storage: puts something between an activity log and its file: a test's double.
         storage: puts something between a volume and its file: a test's double.
     """
@@ -113,6 +114,7 @@ class Options:
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     hot_regions: int = 1237
     region_bytes: int = 4 << 20
+    bitmap_storage: Callable[[Path, Io], Io] | None = None
     log_storage: Callable[[Path, Io], Io] = _plain_log
     storage: Callable[[VolumeId, Io], Io] = _plain
 

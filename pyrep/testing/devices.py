@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pyrep._core import Io, MemoryIo, OverlayIo, VolatileIo
 from pyrep.model import VolumeId
 
@@ -9,17 +11,27 @@ __all__ = ["MemoryIo", "OverlayIo", "PowerLoss", "VolatileIo", "VolatileStorage"
 
 
 class _LosingIo(VolatileIo):
-    """Loses what wasn't flushed when its system ends without a clean close."""
+    """Loses what wasn't flushed when its system ends without a clean close.
 
-    def __init__(self, base: Io, storage: VolatileStorage, volume_id: VolumeId) -> None:
+    Args:
+        name: of what it is, which its draw is made from.
+        owned: closed with it.
+    """
+
+    def __init__(
+        self, base: Io, storage: VolatileStorage, name: str, *, owned: Io | None = None
+    ) -> None:
         super().__init__(base)
         self._storage = storage
-        self._volume_id = volume_id
+        self._name = name
+        self._owned = owned
 
     def close(self) -> None:
         if not self.closed:
-            self._storage.lose(self._volume_id, self)
+            self._storage.lose(self._name, self)
         super().close()
+        if self._owned is not None:
+            self._owned.close()
 
 
 class PowerLoss:
@@ -38,19 +50,32 @@ class PowerLoss:
 
 
 class VolatileStorage:
-    """Puts a `VolatileIo` between every volume of a system and its file.
+    """Puts a `VolatileIo` between every volume of a system and its file; and its other files.
 
-    Writes reach the file when they are flushed. What a system that ends hasn't flushed is lost as
-    `loss` says: after a clean close that is nothing, after `StorageSystem.abort` it is what a power
-    loss takes.
+    Fault model (contract): a write reaches the file when a flush that began after it has ended.
+    What a system that ends hasn't flushed is lost as `loss` says, each write by itself, of the last
+    one kept perhaps only a part, cut at 512 bytes: after a clean close that is nothing, after
+    `StorageSystem.abort` it is what a power loss takes. The same holds for activity logs and bitmap
+    files (`metadata`). Names and the tables are the file system's and SQLite's: for these there are
+    recordings (`pyrep.testing.recording`).
 
         storage = VolatileStorage()
-        system = StorageSystem.open(directory, options=Options(storage=storage))
+        options = Options(
+            storage=storage, log_storage=storage.metadata, bitmap_storage=storage.metadata
+        )
+        system = StorageSystem.open(directory, options=options)
+
+    Attributes:
+        loss: what the next end without a clean close loses.
+        doubles: of the volumes.
+        files: of logs and bitmap files, by path; the newest of each.
+        lost_count: writes lost so far.
     """
 
     def __init__(self) -> None:
         self.loss = PowerLoss()
         self.doubles: dict[VolumeId, VolatileIo] = {}
+        self.files: dict[Path, VolatileIo] = {}
         self.lost_count = 0
 
     def __call__(self, volume_id: VolumeId, base: Io) -> Io:
@@ -58,9 +83,14 @@ class VolatileStorage:
         double = self.doubles[volume_id] = _LosingIo(base, self, volume_id)
         return double
 
-    def lose(self, volume_id: VolumeId, double: VolatileIo) -> None:
-        """Lose one volume's unflushed writes, as `loss` says."""
+    def metadata(self, path: Path, base: Io) -> Io:
+        """Return the double for an activity log or a bitmap file, which closes its file."""
+        double = self.files[path] = _LosingIo(base, self, path.name, owned=base)
+        return double
+
+    def lose(self, name: str, double: VolatileIo) -> None:
+        """Lose the unflushed writes of one volume or file, as `loss` says."""
         self.lost_count += double.unflushed_count
-        # A seed per volume, or all of them would lose the same writes by number.
-        seed = self.loss.seed + sum(volume_id.encode())
+        # A seed for each, or all of them would lose the same writes by number.
+        seed = self.loss.seed + sum(name.encode())
         double.lose(seed=seed, keep_one_in=self.loss.keep_one_in, tear=self.loss.tear)

@@ -21,7 +21,9 @@ class Faulty(Rig):
         self.storage = {"100a": VolatileStorage(), "100b": VolatileStorage()}
         for system_id, storage in self.storage.items():
             storage.loss = PowerLoss(keep_one_in=1)
-            self.options[system_id] = Options(storage=storage)
+            self.options[system_id] = Options(
+                storage=storage, log_storage=storage.metadata, bitmap_storage=storage.metadata
+            )
 
     def device(self, system_id: str, volume_id: str) -> VolatileIo:
         """Return the double of a volume."""
@@ -327,3 +329,23 @@ def test_a_backing_that_fails_at_close_leaves_the_next_open_with_everything_pend
         faulty.b.close()
     faulty.open("100b")
     assert len(faulty.b.pair(pair.pair_id).pending()) == SIZE // CHUNK
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_split_pair_has_pending_survives_a_power_loss_of_volumes_logs_and_bitmaps(
+    faulty: Faulty, seed: int
+) -> None:
+    pair = faulty.b.create_local_pair("105b", "106b")
+    pair.wait(timeout_s=LONG_S)
+    pair.split()
+    fill(faulty.spvol, seed)
+    assert set(faulty.storage["100b"].files) > set(
+        (faulty.root / "100b" / "bitmaps").glob("*.bitmap")
+    )
+    faulty.storage["100b"].loss = PowerLoss(seed=seed, keep_one_in=seed % 3, tear=True)
+    faulty.reopen("100b", crash=True)
+    assert faulty.storage["100b"].lost_count
+    job = faulty.b.pair(pair.pair_id).resync()
+    assert job is not None
+    job.wait(LONG_S)
+    assert equal(faulty.spvol, faulty.svol)
