@@ -83,6 +83,7 @@ class Sites:
         self.images = [self._image(base, number) for number in range(2)]
         for side in reversed(SIDES):
             self.served.start(side)
+        self.seen: set[str] = set()
         self._make()
 
     @staticmethod
@@ -114,6 +115,7 @@ class Sites:
             report = a.finish(a.backup(["105a"], label="wanted"), timeout_s=LONG_S)
             self.wanted = str(report["generations"][0]["generation_id"])
             b.protect(self.wanted)
+        assert self.end("100a", random.Random(SEED)) == "done"
 
     @contextlib.contextmanager
     def client(self, side: str) -> Iterator[Client]:
@@ -155,7 +157,10 @@ class Sites:
                 client.wait_for_path(other, timeout_s=LONG_S)
 
     def end(self, side: str, draw: random.Random) -> str:
-        """Resume or abandon what is stopped; return how the last workflow ended."""
+        """Resume or abandon what is stopped; return how the workflow ended that began last.
+
+        "abandoned" if none did: it was killed before the first thing it writes down.
+        """
         for record in self.workflows(side):
             wait_until(
                 lambda record=record: (
@@ -175,7 +180,10 @@ class Sites:
                 done = self._say(side, ways[1], record["workflow_id"])
             assert done.exit_code == 0, done.output
         with self.client(side) as client:
-            return str(client.workflows()[-1]["state"])
+            began = [one for one in client.workflows() if one["workflow_id"] not in self.seen]
+        self.seen |= {one["workflow_id"] for one in began}
+        assert len(began) <= 1
+        return str(began[0]["state"]) if began else "abandoned"
 
     def _say(self, side: str, *words: str) -> Result:
         """Run `pyrep workflow`."""
@@ -296,6 +304,7 @@ def _effects(sites: Sites, work: Backup | Restore, side: str) -> int:
         work.run(client)
     count = sites.faults[side].hits
     sites.faults[side].clear()
+    assert sites.end(work.leader, random.Random(SEED)) == "done"
     sites.check_at_rest()
     work.check("done")
     return count
