@@ -137,6 +137,8 @@ class RemoteResumes:
         facts = expect(answer, PairFacts)
         if facts.cause == SplitCause.REQUESTED and self._would_copy(row, facts.direction):
             self._note_repaired(mirror, facts.direction)
+        elif self._came_to_its_end(row, facts):
+            self._end_copy_back(mirror)
         elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
             self._copies.resync_reverse(
                 row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
@@ -153,6 +155,39 @@ class RemoteResumes:
             ):
                 if mirror.row.status is PairStatus.SPLIT:
                     self._line.tell_split(mirror, there=PairStatus(facts.status))
+
+    @staticmethod
+    def _came_to_its_end(row: Row, facts: PairFacts) -> bool:
+        """Whether a copy back is over, and the secondary, which knew, ended unclean then.
+
+        The PVOL is whole and durable; the SVOL counts as torn, though no host wrote to the PVOL.
+        """
+        return (
+            row.status is PairStatus.COPY
+            and row.direction is Direction.REVERSE
+            and row.target_consistent
+            and not facts.target_consistent
+            and facts.direction == Direction.FORWARD
+        )
+
+    def _end_copy_back(self, mirror: Mirror) -> None:
+        """Write down what the crash made of the pair, and go on forward: so nothing is lost."""
+        pair_id = mirror.row.pair_id
+        with self._state.operation("split", [pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S):
+            row = mirror.row
+            if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
+                return
+            mirror.link.mark()
+            self._state.change(
+                mirror,
+                status=PairStatus.SPLIT,
+                cause=SplitCause.UNCLEAN,
+                direction=Direction.FORWARD,
+                pending_union=False,
+            )
+        self._copies.resync_forward(
+            pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
+        )
 
     @staticmethod
     def _would_copy(row: Row, peer_direction: str) -> bool:
