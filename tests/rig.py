@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import Options, Pair, StorageSystem, Volume, connect
-from pyrep.errors import PyrepError
+from pyrep.errors import PyrepError, TimedOutError
 from pyrep.interconnect import LoopPath
-from pyrep.model import PairStatus, Row
+from pyrep.model import Direction, PairStatus, Row
 from pyrep.testing import wait_until
 
 MIB = 1 << 20
@@ -66,6 +67,52 @@ def refused(
     if hint:
         assert caught.value.hint
     assert [snapshot(one) for one in systems] == before
+
+
+def bring_home(pair: Pair) -> None:
+    """Resync a pair in the direction that its state allows, until it is DUPLEX."""
+    why: list[object] = []
+
+    def is_duplex() -> bool:
+        try:
+            state = pair.status()
+            if state.status is PairStatus.DUPLEX:
+                return True
+            back = state.direction is Direction.REVERSE and not state.target_consistent
+            # Both sides were written to: the side that isn't copied from is given up by name.
+            discard = None
+            if pair.row.is_remote:
+                discard = pair.row.pair_id.split(".")[0] if back else pair.row.pair_system_id
+            job = pair.resync(
+                direction=Direction.REVERSE if back else Direction.FORWARD, discard=discard
+            )
+            if job is not None:
+                job.wait(LONG_S)
+        except PyrepError as error:
+            why[:] = [error, error.hint, pair.row]
+            return False
+        return pair.status().status is PairStatus.DUPLEX
+
+    try:
+        wait_until(is_duplex, timeout_s=20)
+    except TimedOutError as error:
+        raise AssertionError(why) from error
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, stop: int, *calls: tuple[type, str]) -> None:
+    """Let the `stop`-th call, from 1, of these methods raise InterruptedError instead."""
+    count = itertools.count(1)
+    for owner, name in calls:
+
+        def stopping(
+            *args: object, _original: object = getattr(owner, name), **kwargs: object
+        ) -> object:
+            if next(count) == stop:
+                raise InterruptedError("stopped here")
+            assert callable(_original)
+            return _original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, stopping)
 
 
 def row_of(system: StorageSystem, pair: Pair) -> Row:

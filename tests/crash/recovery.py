@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash.workload import BLOCKS, CHUNK, LONG_S, OPTIONS, SIZE, stamp
+from crash.workload import BLOCKS, CHUNK, OPTIONS, SIZE, stamp
 from pyrep import PairStatus, StorageSystem, abandon, check_system, connect, list_workflows, resume
 from pyrep.engine import Pair, Severity
 from pyrep.errors import PyrepError, RefusedError, WorkflowError
-from pyrep.model import Direction, GenerationId, Row, VolumeId, WorkflowState
+from pyrep.model import GenerationId, Row, VolumeId, WorkflowState
 from pyrep.testing import (
     check_covered,
     check_duplex,
@@ -25,6 +25,7 @@ from pyrep.testing import (
     wait_until,
 )
 from pyrep.testing.recording import Recording
+from rig import bring_home
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENDED = {WorkflowState.DONE, WorkflowState.ABANDONED}
@@ -251,31 +252,10 @@ class Recovery:
         return row is not None and row.status is PairStatus.DUPLEX
 
     def _resync(self, pair: Pair) -> None:
-        why: list[object] = []
-
-        def is_duplex() -> bool:
-            state = pair.status()
-            if state.status is PairStatus.DUPLEX:
-                return True
-            back = state.direction is Direction.REVERSE and not state.target_consistent
-            try:
-                # Both sides may have been written to: the one that isn't copied from is given up.
-                discard = None
-                if pair.row.is_remote:
-                    discard = pair.row.pair_id.split(".")[0] if back else pair.row.pair_system_id
-                job = pair.resync(
-                    direction=Direction.REVERSE if back else Direction.FORWARD, discard=discard
-                )
-                if job is not None:
-                    job.wait(LONG_S)
-            except PyrepError as error:
-                why[:] = [error, error.hint, state]
-            return pair.status().status is PairStatus.DUPLEX
-
         try:
-            wait_until(is_duplex, timeout_s=20)
-        except PyrepError as error:
-            raise LossError(f"{pair.pair_id} doesn't become DUPLEX: {why}") from error
+            bring_home(pair)
+        except AssertionError as error:
+            raise LossError(f"{pair.pair_id} doesn't become DUPLEX: {error}") from error
 
 
 def keep(path: Path, where: Path) -> None:

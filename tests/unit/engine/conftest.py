@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import Rig, Site
+from rig import CHUNK, LONG_S, Rig, Site, fill
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a place of our own is made in it
 
@@ -36,3 +36,19 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     found = Rig(tmp_path).build()
     yield found
     found.close()
+
+
+@pytest.fixture
+def closed(site: Site) -> Site:
+    """100b with a split pair, whose generation 106b holds, and a duplex one, closed cleanly.
+
+    Chunk 3 is pending in 100b.1.
+    """
+    system = site.make("100b", "105b", "106b", "107b")
+    fill(system.volume("105b"), 1)
+    for svol in ("106b", "107b"):
+        system.create_local_pair("105b", svol).wait(timeout_s=LONG_S)
+    system.pair("100b.1").split()
+    system.volume("105b").pwrite(b"x", 3 * CHUNK)
+    system.close()
+    return site

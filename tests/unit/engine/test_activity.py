@@ -12,7 +12,7 @@ from pyrep.engine import Options, StorageSystem
 from pyrep.engine.alogstore import LogStore
 from pyrep.meta import SystemTable
 from pyrep.model import PairStatus, SplitCause, VolumeId
-from rig import LONG_S
+from rig import LONG_S, stop_at
 
 CHUNK = 8192
 REGION_BYTES = Options().region_bytes
@@ -182,8 +182,9 @@ def test_a_recovery_that_is_stopped_anywhere_is_made_again(
     _split(system)
     written = _write(system, *range(25))
     system.abort()
-    steps = 0
-    for owner, name in (
+    stop_at(
+        monkeypatch,
+        stop,
         (SystemTable, "set"),
         (BitmapFile, "save"),
         (BitmapFile, "mark_logged"),
@@ -192,18 +193,7 @@ def test_a_recovery_that_is_stopped_anywhere_is_made_again(
         (LinkCore, "__init__"),
         (LinkCore, "keep"),
         (LinkCore, "mark"),
-    ):
-        original = getattr(owner, name)
-
-        def stopping(*args: object, _original: object = original, **kwargs: object) -> object:
-            nonlocal steps
-            steps += 1
-            if steps == stop:
-                raise InterruptedError("stopped here")
-            assert callable(_original)
-            return _original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, stopping)
+    )
     with pytest.raises(InterruptedError):
         _open(tmp_path)
     monkeypatch.undo()

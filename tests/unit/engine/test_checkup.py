@@ -28,19 +28,6 @@ from rig import CHUNK, LONG_S, SIZE, Rig, Site, content, equal, fill
 ALL = SIZE // CHUNK
 
 
-@pytest.fixture
-def closed(site: Site) -> Site:
-    """100b with a split pair, whose generation 106b holds, and a duplex one, closed cleanly."""
-    system = site.make("100b", "105b", "106b", "107b")
-    fill(system.volume("105b"), 1)
-    for svol in ("106b", "107b"):
-        system.create_local_pair("105b", svol).wait(timeout_s=LONG_S)
-    system.pair("100b.1").split()
-    system.volume("105b").pwrite(b"x", 3 * CHUNK)
-    system.close()
-    return site
-
-
 def _path(site: Site) -> Path:
     return site.root / "100b"
 

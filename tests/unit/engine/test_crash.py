@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import CopyJob, Pair, StorageSystem
-from pyrep.errors import PyrepError, TimedOutError
+from pyrep.errors import PyrepError
 from pyrep.meta import Database
 from pyrep.model import Direction, Generation, PairStatus, SplitCause
 from pyrep.testing import wait_until
-from rig import LONG_S, Rig, content, equal, fill
+from rig import LONG_S, Rig, bring_home, content, equal, fill
 
 _SOON_S = 0.3
 """A copy that the crash has ended would be waited for in vain."""
@@ -262,13 +262,13 @@ def _finish(rig: Rig) -> None:
         if _unknown(rig):
             pair.dissolve()
         else:
-            _bring_home(pair)
+            bring_home(pair)
             wait_until(lambda: _remotes(rig.b)[0].row.status is PairStatus.DUPLEX)
             assert equal(rig.pvol, rig.spvol)
     assert _agree(rig)
     for pair in rig.b.pairs():
         if not pair.row.is_remote:
-            _bring_home(pair)
+            bring_home(pair)
             assert equal(rig.spvol, rig.b.volume(pair.row.mirror_volume_id))
 
 
@@ -291,33 +291,3 @@ def _unknown(rig: Rig) -> bool:
         and not _ids_at_b(rig)
         and all(pair.row.cause is SplitCause.REQUESTED for pair in _remotes(rig.a))
     )
-
-
-def _bring_home(pair: Pair) -> None:
-    """Resync a pair in the direction that its state allows, until it is DUPLEX."""
-    why: list[object] = []
-
-    def is_duplex() -> bool:
-        try:
-            state = pair.status()
-            if state.status is PairStatus.DUPLEX:
-                return True
-            back = state.direction is Direction.REVERSE and not state.target_consistent
-            # Both sides were written to: the side that isn't copied from is given up by name.
-            discard = None
-            if pair.row.is_remote:
-                discard = pair.row.pair_id.split(".")[0] if back else pair.row.pair_system_id
-            job = pair.resync(
-                direction=Direction.REVERSE if back else Direction.FORWARD, discard=discard
-            )
-            if job is not None:
-                job.wait(LONG_S)
-        except PyrepError as error:
-            why[:] = [error, error.hint, pair.row]
-            return False
-        return pair.status().status is PairStatus.DUPLEX
-
-    try:
-        wait_until(is_duplex, timeout_s=20)
-    except TimedOutError as error:
-        raise AssertionError(why) from error

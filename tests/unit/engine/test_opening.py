@@ -21,20 +21,7 @@ from pyrep.errors import (
 )
 from pyrep.meta import CopyTable, Database, EpochTable, SystemTable, VolumeTable
 from pyrep.model import GenerationState, PairStatus, SplitCause
-from rig import CHUNK, LONG_S, SIZE, Rig, Site, content, equal, fill, row_of
-
-
-@pytest.fixture
-def closed(site: Site) -> Site:
-    """100b with a split pair and a duplex one, closed cleanly; chunk 3 is pending in 100b.1."""
-    system = site.make("100b", "105b", "106b", "107b")
-    fill(system.volume("105b"), 1)
-    for svol in ("106b", "107b"):
-        system.create_local_pair("105b", svol).wait(timeout_s=LONG_S)
-    system.pair("100b.1").split()
-    system.volume("105b").pwrite(b"x", 3 * CHUNK)
-    system.close()
-    return site
+from rig import CHUNK, LONG_S, SIZE, Rig, Site, content, equal, fill, row_of, stop_at
 
 
 def _tree(root: Path) -> dict[str, bytes]:
@@ -275,30 +262,16 @@ def test_a_stop_anywhere_in_a_close_loses_no_bit(
     system = closed.open("100b")
     fill(system.volume("105b"), 5)
     expected = set(system.pair("100b.1").pending())
-    steps = 0
-
-    def maybe_stop(*_args: object, **_kwargs: object) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == stop:
-            raise InterruptedError("stopped here")
-
-    for owner, name in (
+    stop_at(
+        monkeypatch,
+        stop,
         (BitmapFile, "save"),
         (BitmapFile, "mark_closed"),
         (CopyTable, "replace"),
         (EpochTable, "replace_all"),
         (VolumeTable, "replace"),
         (SystemTable, "set"),
-    ):
-        original = getattr(owner, name)
-
-        def stopping(*args: object, _original: object = original, **kwargs: object) -> object:
-            maybe_stop()
-            assert callable(_original)
-            return _original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, stopping)
+    )
     with pytest.raises(InterruptedError):
         system.close()
     monkeypatch.undo()
@@ -312,25 +285,14 @@ def test_a_stop_anywhere_in_a_close_loses_no_bit(
 def test_a_stop_anywhere_in_an_open_loses_no_bit_and_the_next_open_succeeds(
     closed: Site, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    steps = 0
-
-    for owner, name in (
+    stop_at(
+        monkeypatch,
+        stop,
         (SystemTable, "set"),
         (BitmapFile, "mark_logged"),
         (LinkCore, "__init__"),
         (BitmapStore, "strays"),
-    ):
-        original = getattr(owner, name)
-
-        def stopping(*args: object, _original: object = original, **kwargs: object) -> object:
-            nonlocal steps
-            steps += 1
-            if steps == stop:
-                raise InterruptedError("stopped here")
-            assert callable(_original)
-            return _original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, stopping)
+    )
     with pytest.raises(InterruptedError):
         StorageSystem.open(closed.root / "100b")
     monkeypatch.undo()
