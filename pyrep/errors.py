@@ -33,6 +33,7 @@ __all__ = [
     "NotFoundError",
     "NotServedError",
     "OutOfRangeError",
+    "PairDiffersError",
     "PathLostError",
     "PathNotInFileSystemError",
     "PyrepError",
@@ -225,6 +226,12 @@ class DamagedGenerationError(PyrepError):
     """A generation's bytes aren't those that its digests were computed of."""
 
     exit_code = 34
+
+
+class PairDiffersError(PyrepError):
+    """The two volumes of a pair differ where nothing says that they may."""
+
+    exit_code = 35
 
 
 class FileSystemError(PyrepError):

@@ -201,6 +201,15 @@ class Client:
         found: Json = self._connections.ask("GET", ("pairs", pair_id, "estimate"), query=query)
         return found
 
+    def verify_pair(self, pair_id: str, **options: str | float | bool | None) -> Job:
+        """Compare both volumes of a pair while hosts write.
+
+        Args:
+            pair_id: the pair.
+            options: percentage, seed, digest, ceiling_bytes_s, repair.
+        """
+        return Job.from_json(self._post("pairs", pair_id, "verify", body=_given(options)))
+
     def set_protect(self, pair_id: str, protect: str) -> Json:
         """Say what copies do first with the target's local mirrors: require, try or off."""
         return self._post("pairs", pair_id, "protect", body={"protect": protect})

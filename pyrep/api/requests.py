@@ -27,6 +27,7 @@ __all__ = [
     "SplitOne",
     "SplitSeveral",
     "VerifyGeneration",
+    "VerifyPair",
     "WaitFor",
     "WaitForJob",
     "WaitForMarker",
@@ -107,6 +108,16 @@ class EstimateResync(Asked, frozen=True, kw_only=True):
 
     direction: Literal["forward", "reverse"] | None = None
     discard: str | None = None
+
+
+class VerifyPair(Asked, frozen=True, kw_only=True):
+    """See `Pair.verify`; `repair`: what differs is made pending, and copied if it was DUPLEX."""
+
+    percentage: float = 100.0
+    seed: int | None = None
+    digest: str = "xxh3"
+    ceiling_bytes_s: int | None = None
+    repair: bool = False
 
 
 class SetProtect(Asked, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from pyrep.cli.following import follow, perform, waiting
 from pyrep.cli.quantities import age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
-from pyrep.errors import PathLostError, PyrepError, RefusedError, TimedOutError
+from pyrep.errors import PairDiffersError, PathLostError, PyrepError, RefusedError, TimedOutError
 from pyrep.model import format_bytes
 
 __all__ = ["PAIR_COLUMNS", "pair", "pair_row"]
@@ -237,6 +237,43 @@ def resync(
         console.print(f"pair {pair_id}: {now.get('status')}", markup=False)
 
     perform(session, job, render, no_wait=no_wait)
+
+
+@command(pair, "verify", example="pair verify 100a.1 --percentage 10")
+@_PAIR
+@click.option("--percentage", type=float, help="Share that is compared, drawn.  [default: 100]")
+@click.option("--seed", type=int, help="Of the draw: the same one compares the same share.")
+@click.option(
+    "--digest",
+    type=click.Choice(["xxh3", "sha256"]),
+    help="What is compared.  [default: xxh3]",
+)
+@click.option(
+    "--rate", "ceiling_bytes_s", type=size, help="Bytes a second read at most, at each side: 100M."
+)
+@click.option("--repair", is_flag=True, help="Copy what differs from the PVOL again.")
+@waiting
+def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **options: Any) -> None:
+    """Compare both volumes of a pair while hosts write.
+
+    Of a pair in DUPLEX everything has to be equal, of one that is SPLIT what is pending on neither
+    side. It tells where they differ, and in which files of an ext file system, and ends with exit
+    status 35. Restless is what hosts wrote to whenever it was looked at. A repair of a pair that is
+    SPLIT only makes pending what differs.
+    """
+    client = session.client
+    job = client.verify_pair(pair_id, repair=repair or None, **options)
+    if no_wait:
+        session.say(job.told, f"job {job.job_id}: {job.what}")
+        return
+    result = follow(session, job)
+    told = {"job": job.job_id, "result": result}
+    session.show(told, lambda console: print_facts(console, result))
+    if not result["is_equal"] and result["repair"] is None:
+        raise PairDiffersError(
+            f"the volumes of pair {pair_id} differ in {len(result['differing'])} places",
+            hint=f"pyrep pair verify {pair_id} --repair copies them from the PVOL again",
+        )
 
 
 @command(pair, "protect", example="pair protect 100a.1 try")

@@ -15,6 +15,7 @@ from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
 from pyrep.engine.pair import Lag, Pair, PairState
+from pyrep.engine.pairverify import PairVerifyResult
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate
 from pyrep.engine.retain import RetentionReport
@@ -38,6 +39,7 @@ __all__ = [
     "Options",
     "Pair",
     "PairState",
+    "PairVerifyResult",
     "Progress",
     "ProgressCallback",
     "RepairReport",

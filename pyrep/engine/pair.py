@@ -10,11 +10,13 @@ from pyroaring import BitMap
 
 from pyrep.engine.arguments import check_timeout, one_of
 from pyrep.engine.bitcodec import to_pyroaring
-from pyrep.engine.cancel import Cancel
+from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import MarkerOutcome
+from pyrep.engine.pairrepair import PairRepairs
+from pyrep.engine.pairverify import PairVerifier, PairVerifyResult
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate, estimate_local, estimate_remote
@@ -25,6 +27,7 @@ from pyrep.model import (
     Compare,
     CopyPace,
     CopyRate,
+    DigestKind,
     Direction,
     Generation,
     GroupId,
@@ -367,6 +370,65 @@ class Pair:
             direction = self._direction(direction, discard)
         will = Will(discard=None if discard is None else SystemId(discard))
         return estimate_remote(self._state, self._remote, self._pair_id, direction, will)
+
+    def verify(
+        self,
+        *,
+        percentage: float = 100.0,
+        seed: int | None = None,
+        kind: DigestKind = DigestKind.XXH3,
+        rate: CopyRate | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> PairVerifyResult:
+        """Compare both volumes by digests while hosts write.
+
+        Of a pair in DUPLEX everything has to be equal but what is on its way; of one that is SPLIT,
+        what is pending on neither side. Nothing changes, and it may be called again. What hosts
+        write meanwhile raises no alarm; it is compared again.
+
+        Args:
+            percentage: of the spans of 1 MiB; the share is drawn.
+            seed: of the draw.
+            kind: the digests to compare by.
+            rate: bounds of how fast each side is read.
+            progress: called about 20 times a second, and once at the end.
+            cancel: ends it.
+
+        Raises:
+            RefusedError: it is in COPY, or became something else meanwhile; or this isn't its
+                primary.
+            PathLostError, DeviceError, CancelledError.
+            InvalidArgumentError: such a share can't be.
+        """
+        if self.row.is_remote:
+            self._check_primary("verify")
+        return PairVerifier(self._state, self._remote.line).verify(
+            self._pair_id,
+            percentage=percentage,
+            seed=seed,
+            kind=kind,
+            rate=rate,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def repair(self, found: PairVerifyResult) -> CopyJob | None:
+        """Make pending what a verification found to differ, and copy it from the PVOL again.
+
+        A pair in DUPLEX becomes SPLIT, unclean, and goes on forward: the job is returned. If that
+        is interrupted, it goes on by itself. The SVOL's DUPLEX local mirrors are split first, as
+        before every copy. In a pair that is SPLIT it is only made pending: which way it is copied
+        is said by the next resync. None: that, or there was no difference.
+
+        Raises:
+            RefusedError: it is in COPY, or this isn't its primary. BusyError.
+            PathLostError: what differs is pending, and is copied when the path is back.
+            InvalidArgumentError: another pair was verified.
+        """
+        if self.row.is_remote:
+            self._check_primary("repair")
+        return PairRepairs(self._state, self._local, self._remote).repair(self._pair_id, found)
 
     def set_protect(self, protect: Protect) -> None:
         """Say what copies into the pair's volumes do first with these volumes' local mirrors.

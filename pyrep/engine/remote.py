@@ -240,14 +240,22 @@ class RemotePairs:
         if duplex:
             self._split_duplex(duplex)
 
-    def _split_duplex(self, mirrors: Sequence[Mirror]) -> None:
+    def set_aside(self, mirror: Mirror) -> None:
+        """Split a pair in DUPLEX whose SVOL turned out not to be equal; the operation is held.
+
+        SPLIT, unclean: its hosts stay off, and a forward resync brings it back, by command or when
+        the path is back.
+        """
+        self._split_duplex([mirror], cause=SplitCause.UNCLEAN)
+
+    def _split_duplex(
+        self, mirrors: Sequence[Mirror], *, cause: SplitCause = SplitCause.REQUESTED
+    ) -> None:
         state = self._state
         for one in mirrors:
             self.line.drain(one)
         before = [one.row for one in mirrors]
-        state.commit(
-            *(replace(one, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED) for one in before)
-        )
+        state.commit(*(replace(one, status=PairStatus.SPLIT, cause=cause) for one in before))
         try:
             group_cut(
                 [CutItem(verb=CutVerb.SPLIT, on=one.link) for one in mirrors],

@@ -9,8 +9,6 @@ write meanwhile is noticed by a `Comparer` and stays pending (docs/adr/0017 has 
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Iterator
 
 from pyrep._core import Ack, Comparer, Runs
@@ -18,30 +16,15 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
+from pyrep.engine.questions import ask_digests, compare_all, halves
 from pyrep.engine.state import SystemState
 from pyrep.engine.sums import WINDOW_BYTES, WINDOW_RUNS, Sums
-from pyrep.errors import WireError
-from pyrep.interconnect.messages import Digests, ReadDigests
+from pyrep.interconnect.messages import ReadDigests
 from pyrep.model import SPAN_BYTES, DigestKind
 
-__all__ = ["Sieve", "ask_digests"]
+__all__ = ["Sieve"]
 
 _log = logging.getLogger(__name__)
-
-QUESTIONS = 2
-"""Windows under way at once: one is read here while the other one is read there."""
-
-
-def ask_digests(peer: Peer, pair_id: str, sums: Sums, runs: Runs) -> bytes:
-    """Return the digests of runs of the other side's volume."""
-    answer = peer.ask(
-        ReadDigests(
-            pair_id=pair_id, kind=sums.kind, group_bytes=sums.group_bytes, runs=runs.to_bytes()
-        )
-    )
-    if not isinstance(answer, Digests):
-        raise WireError(f"the peer answered {type(answer).__name__}, not Digests")
-    return answer.values
 
 
 class Sieve:
@@ -67,8 +50,6 @@ class Sieve:
         self._io = state.volume(row.volume_id).io
         self._spans = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
         self._chunks = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
-        self._dealing = threading.Lock()
-        self._errors: list[Exception] = []
 
     def run(self, job: CopyJob) -> None:
         """Compare all that is pending; clear what is equal.
@@ -79,22 +60,9 @@ class Sieve:
         """
         self._settle_both(job)
         with Comparer(self._mirror.link) as comparer:
-            windows = self._windows(comparer)
-            others = [
-                threading.Thread(
-                    target=self._compare_all,
-                    args=(comparer, windows, job),
-                    name=f"compare {job.what} {number}",
-                )
-                for number in range(1, QUESTIONS)
-            ]
-            for one in others:
-                one.start()
-            self._compare_all(comparer, windows, job)
-            for one in others:
-                one.join()
-        if self._errors:
-            raise self._errors[0]
+            compare_all(
+                self._windows(comparer), lambda runs: self._compare(comparer, runs, job), job
+            )
         _log.info(
             "pair.compared pair=%s compared_bytes=%d equal_bytes=%d",
             self._pair_id,
@@ -136,22 +104,6 @@ class Sieve:
             if len(runs):
                 yield runs
 
-    def _compare_all(self, comparer: Comparer, windows: Iterator[Runs], job: CopyJob) -> None:
-        try:
-            while not self._errors:
-                with self._dealing:
-                    runs = next(windows, None)
-                if runs is None:
-                    return
-                start_s = time.monotonic()
-                compared = self._compare(comparer, runs, job)
-                job.breathe(
-                    took_s=time.monotonic() - start_s, sent_bytes=compared, passes=0, crowded=0
-                )
-                job.check()
-        except Exception as error:  # noqa: BLE001 (raised by run)
-            self._errors.append(error)
-
     def _compare(self, comparer: Comparer, runs: Runs, job: CopyJob) -> int:
         first, last, count = runs.firsts[0], runs.firsts[-1], runs.counts[-1]
         comparer.begin(first, last + count - first, job.wake)
@@ -174,8 +126,4 @@ class Sieve:
     def _split(self, sums: Sums, runs: Runs) -> tuple[Runs, Runs, int]:
         theirs = self._ask(sums, runs)
         mine, read_bytes = sums.read(self._io, runs)
-        if len(theirs) != len(mine):
-            raise WireError(f"the peer answered {len(theirs)} bytes of digests, not {len(mine)}")
-        if mine == theirs:
-            return runs, Runs.of([]), read_bytes
-        return *sums.differing(runs, mine, theirs), read_bytes
+        return *halves(sums, runs, mine, theirs), read_bytes

@@ -7,6 +7,7 @@ from pyrep.workflows.browse import (
     browse,
     changed_files,
     diff,
+    differing_files,
     history,
     pending_files,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "browse",
     "changed_files",
     "diff",
+    "differing_files",
     "dry_run_restore",
     "history",
     "list_workflows",

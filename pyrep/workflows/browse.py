@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyrep._core import OverlayIo
-from pyrep.engine import Cancel, StorageSystem
+from pyrep.engine import Cancel, PairVerifyResult, StorageSystem
 from pyrep.errors import InvalidArgumentError, RefusedError
 from pyrep.fs import (
     ChangedFiles,
@@ -27,7 +27,15 @@ from pyrep.fs.entries import PathLike, normalize
 from pyrep.model import Generation, GenerationId, GenerationMember, VolumeId
 from pyrep.workflows.estimate import open_view
 
-__all__ = ["PathVersion", "browse", "changed_files", "diff", "history", "pending_files"]
+__all__ = [
+    "PathVersion",
+    "browse",
+    "changed_files",
+    "diff",
+    "differing_files",
+    "history",
+    "pending_files",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,10 +327,32 @@ def pending_files(
         FileSystemError: the live file system can't be read.
     """
     pair = system.pair(pair_id)
-    volume = pair.row.volume_id
+    return _live_files(system, pair.row.volume_id, pair.pending_extents(), partition)
+
+
+def differing_files(
+    system: StorageSystem, found: PairVerifyResult, *, partition: int | None = None
+) -> ChangedFiles:
+    """Return the names of the files in which a verification found a pair's volumes to differ.
+
+    They are those of this side's volume; an estimate, as `pending_files`.
+
+    Raises:
+        NotFoundError: there is no such pair any more.
+        FileSystemError: the live file system can't be read.
+    """
+    volume = system.pair(found.pair_id).row.volume_id
+    return _live_files(system, volume, list(found.differing), partition)
+
+
+def _live_files(
+    system: StorageSystem,
+    volume: VolumeId,
+    extents: list[tuple[int, int]],
+    partition: int | None,
+) -> ChangedFiles:
     with system.state.at_work():
         system.state.check_open()
-        extents = pair.pending_extents()
         with (
             OverlayIo(system.state.volume(volume).io) as view,
             open_view(view, f"volume {volume}", partition=partition) as fs,

@@ -27,6 +27,7 @@ from pyrep.errors import (
 )
 from pyrep.model import (
     AckPoint,
+    Compare,
     Direction,
     Generation,
     GenerationId,
@@ -262,12 +263,25 @@ class MirrorMachine(RuleBasedStateMachine):
             for one in self.world.reference.pairs.values()
         )
 
-    @rule(direction=st.sampled_from(Direction), cancels=st.booleans(), pick=picks)
-    def resync(self, direction: Direction, cancels: bool, pick: int) -> None:
+    @rule(pick=picks, planted=st.integers(0, SIZE_BYTES - 1))
+    def verify(self, pick: int, planted: int) -> None:
         one = self.pick_pair(pick)
         if one is None or (one.is_remote and not self.world.path.is_up):
             return
-        job = self.begin_resync(one, direction)
+        event(f"verify {one.here.status}, remote {one.is_remote}")
+        self.world.verify(one, planted)
+
+    @rule(
+        direction=st.sampled_from(Direction),
+        cancels=st.booleans(),
+        pick=picks,
+        compare=st.sampled_from(Compare),
+    )
+    def resync(self, direction: Direction, cancels: bool, pick: int, compare: Compare) -> None:
+        one = self.pick_pair(pick)
+        if one is None or (one.is_remote and not self.world.path.is_up):
+            return
+        job = self.begin_resync(one, direction, compare)
         if job is None:
             return
         if cancels:
@@ -277,11 +291,15 @@ class MirrorMachine(RuleBasedStateMachine):
         except PyrepError:
             assert cancels, "a copy failed that nobody disturbed"
 
-    def begin_resync(self, one: ReferencePair, direction: Direction) -> CopyJob | None:
+    def begin_resync(
+        self, one: ReferencePair, direction: Direction, compare: Compare = Compare.XXH3
+    ) -> CopyJob | None:
         before, whole = one.here, self.is_whole(one)
         free = not one.is_remote and not self.is_guarded(one.pvol)
         try:
-            job = self.pair(one).resync(direction=direction, discard=self.loser(one, direction))
+            job = self.pair(one).resync(
+                direction=direction, discard=self.loser(one, direction), compare=compare
+            )
         except (RefusedError, BusyError, PathLostError):
             forward = direction is Direction.FORWARD
             must = before.status is PairStatus.SPLIT and whole and (forward or free)

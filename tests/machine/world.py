@@ -21,6 +21,7 @@ from pyrep.model import (
     PairStatus,
     Row,
     SystemId,
+    VolumeId,
 )
 from pyrep.testing import (
     Asked,
@@ -256,6 +257,30 @@ class World:
 
     def _stored(self, name: VolumeName) -> bytes:
         return (self.directory / name[0] / "volumes" / f"{name[1]}.img").read_bytes()
+
+    def verify(self, pair: ReferencePair, planted: int) -> None:
+        """Verify a pair in DUPLEX or SPLIT, nobody writing: it is equal; then plant a difference.
+
+        It is flushed away again, or a power loss could bring it back.
+        """
+        if pair.here.status not in {PairStatus.DUPLEX, PairStatus.SPLIT}:
+            return
+        verified = self.systems[pair.pvol[0]].pair(pair.pair_id)
+        found = verified.verify()
+        assert found.is_equal, found
+        assert not found.restless, found
+        if pair.here.status is not PairStatus.DUPLEX:
+            return
+        system_id, volume_id = pair.svol
+        io = self.systems[system_id].state.volume(VolumeId(volume_id)).io
+        (byte,) = io.pread(1, planted)
+        io.pwrite(bytes([byte ^ 1]), planted)
+        found = verified.verify()
+        io.pwrite(bytes([byte]), planted)
+        io.flush()
+        chunk_bytes = verified.row.chunk_bytes
+        first = planted // chunk_bytes * chunk_bytes
+        assert [offset for offset, _ in found.differing] == [first], found
 
     # --- what is so ------------------------------------------------------------------------------
 

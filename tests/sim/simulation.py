@@ -25,6 +25,7 @@ from pyrep.errors import (
 )
 from pyrep.model import (
     AckPoint,
+    Compare,
     Congestion,
     Direction,
     FenceLevel,
@@ -67,6 +68,7 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.draw = random.Random(seed)
+        self.look = random.Random(f"look {seed}")  # of its own: what others draw stays
         ack = self.draw.choice(list(AckPoint))
         second_ack = self.draw.choice([ack, ack, *AckPoint])
         congestion = self.draw.choice(list(Congestion))
@@ -121,6 +123,7 @@ class Simulation:
                 step()
                 self.come_to_rest()
                 self.world.check()
+                self.verify_now_and_then()
             except (AssertionError, PyrepError) as error:
                 lines = "\n  ".join(self.log[:1] + self.log[-40:])
                 raise SimulationError(
@@ -135,6 +138,14 @@ class Simulation:
     def note(self, what: str) -> None:
         """Say what is done."""
         self.log.append(what)
+
+    def verify_now_and_then(self) -> None:
+        """A verification finds a pair equal, and what is planted."""
+        if self.look.random() < 0.8:
+            return
+        one = self.look.choice(list(self.world.reference.pairs.values()))
+        if one.here.status is one.there.status and (not one.is_remote or self.path.is_up):
+            self.world.verify(one, self.look.randrange(SIZE_BYTES))
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -400,7 +411,11 @@ class Simulation:
             job = (
                 self.world.systems[one.pvol[0]]
                 .pair(one.pair_id)
-                .resync(direction=direction, discard=self.loser(one, direction))
+                .resync(
+                    direction=direction,
+                    discard=self.loser(one, direction),
+                    compare=self.look.choice(list(Compare)),
+                )
             )
         except (RefusedError, BusyError, PathLostError):
             return False

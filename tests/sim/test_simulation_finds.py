@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyrep._core import Bitmap, Fence
+from pyrep._core import Bitmap, Fence, Runs
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.local_splits import LocalSplits
 from sim.simulation import Simulation, SimulationError
@@ -39,8 +39,26 @@ def any_connection_will_do(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SystemEndpoint, "_peer_of", peer_of)
 
 
+def whatever_differs_is_equal(patch: pytest.MonkeyPatch) -> None:
+    """A copy that compares digests takes all for equal."""
+    patch.setattr("pyrep.engine.sieve.halves", lambda _sums, runs, *_: (runs, Runs.of([])))
+
+
+def nothing_is_found(patch: pytest.MonkeyPatch) -> None:
+    """A verification takes all for equal."""
+    patch.setattr("pyrep.engine.pairverify.halves", lambda _sums, runs, *_: (runs, Runs.of([])))
+
+
 @pytest.mark.parametrize(
-    "breaks", [union_of_one_side, no_copy_is_kept, nobody_is_fenced, any_connection_will_do]
+    "breaks",
+    [
+        union_of_one_side,
+        no_copy_is_kept,
+        nobody_is_fenced,
+        any_connection_will_do,
+        whatever_differs_is_equal,
+        nothing_is_found,
+    ],
 )
 def test_a_rule_that_is_broken_is_found_out(breaks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SimulationError, match="PYREP_SIM_SEED="):

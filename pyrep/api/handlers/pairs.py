@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -15,19 +16,21 @@ from pyrep.api.requests import (
     SetProtect,
     SplitOne,
     SplitSeveral,
+    VerifyPair,
     WaitFor,
     WaitForMarker,
 )
 from pyrep.api.routes import Answers, Site, route
-from pyrep.api.shapes import generation_json, one_of, pair_json, plain
+from pyrep.api.shapes import changed_json, generation_json, one_of, pair_json, plain
 from pyrep.engine import Cancel, CopyJob, MarkerOutcome, ProgressCallback
-from pyrep.errors import InvalidArgumentError
+from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
     Compare,
     Congestion,
     CopyRate,
+    DigestKind,
     Direction,
     FenceLevel,
     Force,
@@ -35,6 +38,7 @@ from pyrep.model import (
     PairStatus,
     Protect,
 )
+from pyrep.workflows import differing_files
 
 __all__ = [
     "create_pair",
@@ -49,6 +53,7 @@ __all__ = [
     "split_pair",
     "split_pairs",
     "sync_pairs",
+    "verify_pair",
     "wait_for_pair",
 ]
 
@@ -171,6 +176,40 @@ def estimate_resync(site: Site, pair: str, asked: EstimateResync) -> Json:
     direction = None if asked.direction is None else Direction(asked.direction)
     found = site.system.pair(pair).estimate(direction=direction, discard=asked.discard)
     return dict(plain(found))
+
+
+@route("POST", "/pairs/{pair}/verify", VerifyPair, answers=Answers.JOB)
+def verify_pair(site: Site, pair: str, asked: VerifyPair) -> RunningJob:
+    """Compare both volumes while hosts write; a job with where they differ, and in which files."""
+    found = site.system.pair(pair)
+    kind = one_of(DigestKind, asked.digest)
+    ceiling = asked.ceiling_bytes_s
+    rate = None if ceiling is None else CopyRate(ceiling_bytes_s=ceiling)
+
+    def work(progress: ProgressCallback, cancel: Cancel) -> Json:
+        result = found.verify(
+            percentage=asked.percentage,
+            seed=asked.seed,
+            kind=kind,
+            rate=rate,
+            progress=progress,
+            cancel=cancel,
+        )
+        told: Json = {**plain(result), "is_equal": result.is_equal, "files": None, "repair": None}
+        for where in ("differing", "restless"):
+            told[where] = [{"offset": at, "length": n} for at, n in told[where]]
+        if result.is_equal:
+            return told
+        with contextlib.suppress(FileSystemError, MissingLibraryError):
+            told["files"] = changed_json(differing_files(site.system, result))
+        if asked.repair:
+            copy = found.repair(result)
+            told["repair"] = "pending" if copy is None else "copied"
+            if copy is not None:
+                copy.wait(progress=progress, cancel=cancel)
+        return told
+
+    return site.jobs.start(f"verify {found.name}", work)
 
 
 @route("POST", "/pairs/{pair}/protect", SetProtect)

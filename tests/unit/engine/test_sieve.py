@@ -347,7 +347,7 @@ def test_a_comparison_rests_while_its_copy_is_paused(
     rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
     all_pending(rig, pair)
     monkeypatch.setattr("pyrep.engine.sieve.WINDOW_BYTES", 256 * KIB)
-    monkeypatch.setattr("pyrep.engine.sieve.QUESTIONS", 1)
+    monkeypatch.setattr("pyrep.engine.questions.QUESTIONS", 1)
     whole = CopyJob.breathe
 
     def breathe(self: CopyJob, **numbers: object) -> None:

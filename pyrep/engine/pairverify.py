@@ -1,0 +1,343 @@
+"""Verifying a pair: comparing its two volumes by digests while hosts write.
+
+Of a pair in DUPLEX every chunk is the same at both ends, but for what is on its way; of one that is
+SPLIT every chunk that is pending on neither side. What is neither is a difference that no invariant
+allows: a disk that has rotted, a volume that was written to behind pyrep's back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyrep._core import Ack, Bitmap, Comparer, Runs
+from pyrep.engine.cancel import Cancel, ProgressCallback
+from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.decide import name_of
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
+from pyrep.engine.questions import ask_digests, compare_all, halves
+from pyrep.engine.remote_line import RemoteLine
+from pyrep.engine.state import ANY_LEASE, SystemState
+from pyrep.engine.sums import WINDOW_BYTES, Sums
+from pyrep.errors import InvalidArgumentError, PairDiffersError, PathLostError, RefusedError
+from pyrep.model import (
+    SPAN_BYTES,
+    CopyRate,
+    DigestKind,
+    PairId,
+    PairStatus,
+    Row,
+    chunk_count,
+)
+
+__all__ = ["PairVerifier", "PairVerifyResult"]
+
+_ROUNDS = 16
+"""How often a chunk is compared again that hosts wrote to meanwhile; then it is left."""
+_OTHERS_S = 60.0
+
+Extents = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairVerifyResult:
+    """What a verification of a pair found. Extents are (offset, length) in bytes, ascending.
+
+    Attributes:
+        pair_id: the pair.
+        status: what it was throughout.
+        percentage: the share that was asked for.
+        checked_bytes: what was compared.
+        differing: where both sides differ though nothing says that they may; whole chunks.
+        restless: chunks that hosts wrote to whenever they were looked at: nothing is said of them.
+    """
+
+    pair_id: PairId
+    status: PairStatus
+    percentage: float
+    checked_bytes: int
+    differing: Extents
+    restless: Extents
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether no difference was found."""
+        return not self.differing
+
+    def raise_if_differing(self) -> None:
+        """Raise PairDiffersError, with its exit code, if one was."""
+        if self.differing:
+            offset, length = self.differing[0]
+            raise PairDiffersError(
+                f"the volumes of pair {self.pair_id} differ in {len(self.differing)} places, the "
+                f"first at {offset} ({length} bytes)",
+                hint="copy these from the PVOL: pair.repair(result), pyrep pair verify --repair",
+            )
+
+
+class _Far(Protocol):
+    """The other side."""
+
+    def digests(self, sums: Sums, runs: Runs) -> bytes:
+        """Return digests of its volume."""
+        ...
+
+    def await_sent(self) -> None:
+        """What was sent up to now is there."""
+        ...
+
+    def cover(self) -> Bitmap:
+        """Return what is pending or unsettled on either side."""
+        ...
+
+
+class _LocalFar:
+    def __init__(self, state: SystemState, pvol: Mirror, svol: Mirror) -> None:
+        self._sides = (pvol, svol)
+        self._io = state.volume(svol.row.volume_id).io
+
+    def digests(self, sums: Sums, runs: Runs) -> bytes:
+        return sums.read(self._io, runs)[0]
+
+    def await_sent(self) -> None:
+        """A write is forwarded in its own pass."""
+
+    def cover(self) -> Bitmap:
+        pvol, svol = self._sides
+        both = pvol.pending()
+        both.update(svol.pending())
+        return both
+
+
+class _RemoteFar:
+    def __init__(
+        self, state: SystemState, line: RemoteLine, mirror: Mirror, outlet: Outlet | None
+    ) -> None:
+        self._state = state
+        self._line = line
+        self._mirror = mirror
+        self._outlet = outlet
+        self._peer: Peer = line.peer(mirror)
+
+    def digests(self, sums: Sums, runs: Runs) -> bytes:
+        return ask_digests(self._peer, self._mirror.row.pair_id, sums, runs)
+
+    def await_sent(self) -> None:
+        if self._outlet is not None:
+            timeout_s = self._state.options.ack_timeout_s
+            last = self._outlet.stream.info().last
+            self._outlet.await_answer(
+                last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake
+            )
+
+    def cover(self) -> Bitmap:
+        return self._line.peek(self._mirror)
+
+
+class PairVerifier:
+    """Verifies pairs of one system; of remote ones those whose PVOL is here."""
+
+    def __init__(self, state: SystemState, line: RemoteLine) -> None:
+        self._state = state
+        self._line = line
+
+    def verify(
+        self,
+        pair_id: PairId,
+        *,
+        percentage: float = 100.0,
+        seed: int | None = None,
+        kind: DigestKind = DigestKind.XXH3,
+        rate: CopyRate | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> PairVerifyResult:
+        """Do `Pair.verify`."""
+        asked: object = percentage
+        if not isinstance(asked, int | float) or not 0 < asked <= 100:
+            raise InvalidArgumentError(
+                f"cannot verify {percentage!r} % of a pair", hint="above 0, at most 100"
+            )
+        state = self._state
+        with state.at_work():
+            mirror = state.mirror(pair_id)
+            status = mirror.row.status
+            name = name_of(mirror.row, state.system_id)
+            if status not in {PairStatus.DUPLEX, PairStatus.SPLIT}:
+                raise RefusedError(
+                    f"cannot verify {name}: it is {status}", hint="wait until it is DUPLEX"
+                )
+            check = _Check(state, mirror, self._far(mirror, status), kind, status)
+            size = state.volume(mirror.row.volume_id).record.size_bytes
+            spans = chunk_count(size, SPAN_BYTES)
+            chosen = random.Random(seed).sample(  # noqa: S311 (a sample, no secret)
+                range(spans), math.ceil(spans * percentage / 100)
+            )
+            job = CopyJob(
+                what=f"verify {name}",
+                work=lambda job: check.run(sorted(chosen), job),
+                ended=lambda _: None,
+                rate=rate,
+            )
+            try:
+                job.start()
+                job.wait(progress=progress, cancel=cancel)
+            except PathLostError as error:
+                if mirror.row.status is status:
+                    raise
+                raise _changed(mirror.row, state) from error
+            finally:
+                job.close()
+            return check.result(percentage, job.compared_bytes)
+
+    def _far(self, mirror: Mirror, status: PairStatus) -> _Far:
+        state, row = self._state, mirror.row
+        if not row.is_remote:
+            return _LocalFar(state, *state.sides(row.pair_id))
+        outlet = None
+        if status is PairStatus.DUPLEX and row.group_id is not None:
+            outlet = self._line.peer(mirror).known_outlet(row.group_id)
+        return _RemoteFar(state, self._line, mirror, outlet)
+
+
+def _changed(now: Row, state: SystemState) -> RefusedError:
+    cause = f" ({now.cause})" if now.cause else ""
+    return RefusedError(
+        f"cannot go on verifying {name_of(now, state.system_id)}: it became {now.status}{cause}",
+        hint="verify it again when it is DUPLEX",
+    )
+
+
+class _Check:
+    """One verification."""
+
+    def __init__(
+        self,
+        state: SystemState,
+        mirror: Mirror,
+        far: _Far,
+        kind: DigestKind,
+        status: PairStatus,
+    ) -> None:
+        self._state = state
+        self._mirror = mirror
+        self._far = far
+        self._status = status
+        row = mirror.row
+        self._chunk_bytes = row.chunk_bytes
+        live = state.volume(row.volume_id)
+        self._io, self._size = live.io, live.record.size_bytes
+        self._spans = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
+        self._chunks = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
+        self._lock = threading.Lock()
+        self._differing: list[int] = []
+        self._restless: list[int] = []
+
+    def run(self, spans: Sequence[int], job: CopyJob) -> None:
+        """Compare these spans."""
+        job.total_bytes = sum(min(SPAN_BYTES, self._size - one * SPAN_BYTES) for one in spans)
+        with contextlib.ExitStack() as stack:
+            comparer = None
+            if self._status is PairStatus.DUPLEX:
+                comparer = stack.enter_context(Comparer(self._mirror.link))
+
+            def compare(runs: Runs) -> int:
+                self._state.check_open()
+                if comparer is None:
+                    compared = self._compare_split(runs)
+                else:
+                    compared = self._compare_duplex(comparer, runs, job)
+                job.note_compared(compared, equal_bytes=compared)
+                return compared
+
+            compare_all(self._windows(spans), compare, job)
+
+    def _windows(self, spans: Sequence[int]) -> Iterator[Runs]:
+        each = SPAN_BYTES // self._chunk_bytes
+        chunks = chunk_count(self._size, self._chunk_bytes)
+        step = WINDOW_BYTES // SPAN_BYTES
+        for at in range(0, len(spans), step):
+            firsts = [span * each for span in spans[at : at + step]]
+            yield Runs.of([(first, min(each, chunks - first)) for first in firsts])
+
+    def _split(self, sums: Sums, runs: Runs) -> tuple[list[int], int]:
+        """Return the chunks of those runs that differ, and how many bytes were read here."""
+        theirs = self._far.digests(sums, runs)
+        mine, read_bytes = sums.read(self._io, runs)
+        _, others = halves(sums, runs, mine, theirs)
+        return [one for first, count in others for one in range(first, first + count)], read_bytes
+
+    # --- DUPLEX ----------------------------------------------------------------------------------
+
+    def _compare_duplex(self, comparer: Comparer, runs: Runs, job: CopyJob) -> int:
+        """Compare while hosts write.
+
+        A chunk that wasn't written since the begin, and of which nothing was on its way then, had
+        the bytes that were read at both ends at one moment (docs/adr/0017).
+        """
+        first, last, count = runs.firsts[0], runs.firsts[-1], runs.counts[-1]
+        comparer.begin(first, last + count - first, job.wake)
+        self._far.await_sent()
+        suspects, compared = self._split(self._spans, runs)
+        for _ in range(_ROUNDS):
+            if not suspects:
+                break
+            suspects, _ = self._split(self._chunks, Runs.of([(one, 1) for one in suspects]))
+            each = Runs.of([(one, 1) for one in suspects])
+            written = comparer.written(each, job.wake) if suspects else b""
+            self._note(self._differing, suspects, written, 0)
+            suspects = [one for one, was in zip(suspects, written, strict=True) if was]
+            for one in suspects:
+                comparer.begin(one, 1, job.wake)
+            if suspects:
+                self._far.await_sent()
+        self._note(self._restless, suspects, bytes(len(suspects)), 0)
+        return compared
+
+    def _note(self, where: list[int], chunks: Sequence[int], flags: bytes, wanted: int) -> None:
+        with self._lock:
+            where += [one for one, flag in zip(chunks, flags, strict=True) if flag == wanted]
+
+    # --- SPLIT -----------------------------------------------------------------------------------
+
+    def _compare_split(self, runs: Runs) -> int:
+        """Compare what is pending on neither side: marks are made before what they are for.
+
+        The pair is held for a moment, so that no copy makes equal and unmarks between.
+        """
+        pair_id = self._mirror.row.pair_id
+        with self._state.operation("verify", [pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S):
+            if self._mirror.row.status is not self._status:
+                raise _changed(self._mirror.row, self._state)
+            suspects, compared = self._split(self._spans, runs)
+            if suspects:
+                suspects, _ = self._split(self._chunks, Runs.of([(one, 1) for one in suspects]))
+            if suspects:
+                cover = self._far.cover()
+                flags = bytes(cover.test(one) for one in suspects)
+                self._note(self._differing, suspects, flags, 0)
+        return compared
+
+    def result(self, percentage: float, compared_bytes: int) -> PairVerifyResult:
+        """Return what was found."""
+        return PairVerifyResult(
+            pair_id=self._mirror.row.pair_id,
+            status=self._status,
+            percentage=percentage,
+            checked_bytes=compared_bytes,
+            differing=self._extents(self._differing),
+            restless=self._extents(self._restless),
+        )
+
+    def _extents(self, chunks: list[int]) -> Extents:
+        bitmap = Bitmap(chunk_count(self._size, self._chunk_bytes))
+        for one in chunks:
+            bitmap.set(one)
+        return tuple(bitmap.extents(chunk_bytes=self._chunk_bytes, size_bytes=self._size))

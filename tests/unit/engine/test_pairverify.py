@@ -1,0 +1,280 @@
+"""Verifying pairs while hosts write, and repairing what differs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from pyrep._core import Comparer
+from pyrep.engine import Cancel, Pair, Volume
+from pyrep.engine.pairverify import _RemoteFar
+from pyrep.engine.sums import Sums
+from pyrep.errors import (
+    CancelledError,
+    InvalidArgumentError,
+    PairDiffersError,
+    PathLostError,
+    RefusedError,
+)
+from pyrep.model import AckPoint, CopyRate, DigestKind, PairStatus, SplitCause
+from pyrep.testing import check_covered, check_duplex
+from rig import CHUNK, KIB, LONG_S, SIZE, Rig, content, equal
+
+REMOTE_CHUNKS = [3, 4, 200]
+FOUND = ((3 * CHUNK, 2 * CHUNK), (200 * CHUNK, CHUNK))
+
+
+def rot(volume: Volume, *chunks: int) -> None:
+    """Change a byte of each chunk behind the system's back."""
+    io = volume._state.volume(volume.volume_id).io
+    for one in chunks:
+        (byte,) = io.pread(1, one * CHUNK + 17)
+        io.pwrite(bytes([byte ^ 1]), one * CHUNK + 17)
+
+
+@pytest.fixture(params=["remote", "local"])
+def sides(request: pytest.FixtureRequest, rig: Rig) -> tuple[Pair, Volume, Volume]:
+    """A pair in DUPLEX full of data, its PVOL and its SVOL."""
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    if request.param == "remote":
+        return pair, rig.pvol, rig.spvol
+    return rig.local(), rig.spvol, rig.svol
+
+
+@pytest.mark.parametrize("kind", DigestKind)
+def test_volumes_that_are_equal_are_found_equal(
+    sides: tuple[Pair, Volume, Volume], kind: DigestKind
+) -> None:
+    pair, _, _ = sides
+    told: list[int] = []
+    found = pair.verify(kind=kind, progress=lambda one: told.append(one.done_bytes))
+    assert found.is_equal
+    assert (found.checked_bytes, found.differing, found.restless) == (SIZE, (), ())
+    assert found.status is PairStatus.DUPLEX
+    assert told[-1] == SIZE
+    found.raise_if_differing()
+
+
+@pytest.mark.parametrize("rotten", ["pvol", "svol"])
+def test_what_differs_at_either_side_is_told_to_the_chunk(
+    sides: tuple[Pair, Volume, Volume], rotten: str
+) -> None:
+    pair, pvol, svol = sides
+    rot(pvol if rotten == "pvol" else svol, *REMOTE_CHUNKS)
+    found = pair.verify()
+    assert found.differing == FOUND
+    with pytest.raises(PairDiffersError, match="differ in 2 places") as caught:
+        found.raise_if_differing()
+    assert caught.value.exit_code == 35
+    assert pair.status().status is PairStatus.DUPLEX
+
+
+def test_a_share_of_the_spans_is_verified(sides: tuple[Pair, Volume, Volume]) -> None:
+    pair, _, _ = sides
+    assert pair.verify(percentage=50, seed=1).checked_bytes == SIZE // 2
+    for wrong in (0, 101, float("nan"), "50"):
+        with pytest.raises(InvalidArgumentError):
+            pair.verify(percentage=wrong)  # type: ignore[arg-type]
+
+
+def disturb(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type,
+    name: str,
+    doing: Callable[[], None],
+    *,
+    before: bool,
+) -> None:
+    whole = getattr(kind, name)
+
+    def disturbed(self: object, *args: object) -> object:
+        if before:
+            doing()
+        answer = whole(self, *args)
+        if not before:
+            doing()
+        return answer
+
+    monkeypatch.setattr(kind, name, disturbed)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        (kind, name, before)
+        for kind, name in ((Comparer, "begin"), (Sums, "read"), (Comparer, "written"))
+        for before in (True, False)
+    ],
+)
+def test_hosts_that_write_meanwhile_raise_no_alarm(
+    sides: tuple[Pair, Volume, Volume],
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: tuple[type, str, bool],
+) -> None:
+    pair, _, svol = sides
+    rot(svol, 100)
+    random_ = random.Random(5)
+
+    def write() -> None:
+        for chunk in (20, 21, 150):
+            rig.pvol.pwrite(random_.randbytes(CHUNK), chunk * CHUNK + 5)
+
+    kind, name, before = moment
+    disturb(monkeypatch, kind, name, write, before=before)
+    found = pair.verify()
+    assert found.differing == ((100 * CHUNK, CHUNK),)
+
+
+def test_a_record_on_its_way_raises_no_alarm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = rig.remote(ack=AckPoint.QUEUED)
+
+    def write() -> None:
+        rig.path.stall()
+        rig.pvol.pwrite(random.Random(5).randbytes(CHUNK), 7 * CHUNK)
+
+    disturb(monkeypatch, Comparer, "begin", write, before=True)
+    disturb(monkeypatch, _RemoteFar, "await_sent", rig.path.resume, before=True)
+    assert pair.verify().is_equal
+
+
+def test_a_chunk_that_is_always_written_to_is_told_apart(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote()
+    random_ = random.Random(5)
+
+    def write() -> None:
+        rig.pvol.pwrite(random_.randbytes(CHUNK), 7 * CHUNK)
+
+    disturb(monkeypatch, _RemoteFar, "digests", write, before=False)
+    found = pair.verify()
+    assert (found.differing, found.restless) == ((), ((7 * CHUNK, CHUNK),))
+
+
+def test_of_a_pair_that_is_split_only_what_is_pending_on_neither_side_differs(
+    sides: tuple[Pair, Volume, Volume], rig: Rig
+) -> None:
+    pair, pvol, svol = sides
+    pair.split()
+    rig.pvol.pwrite(b"here", 50 * CHUNK)
+    if pair.row.is_remote:
+        svol.pwrite(b"there", 60 * CHUNK)
+    found = pair.verify()
+    assert (found.status, found.differing) == (PairStatus.SPLIT, ())
+    rot(svol, *REMOTE_CHUNKS, 50)
+    found = pair.verify()
+    assert found.differing == FOUND
+    assert pair.repair(found) is None
+    assert pair.verify().is_equal
+    job = pair.resync(discard="100b" if pair.row.is_remote else None)
+    assert job is not None
+    job.wait(LONG_S)
+    assert equal(pvol, svol)
+
+
+def test_a_repair_copies_what_differs_and_no_more(
+    sides: tuple[Pair, Volume, Volume], rig: Rig
+) -> None:
+    pair, pvol, svol = sides
+    good = content(pvol)
+    rot(svol, *REMOTE_CHUNKS)
+    before = rig.path.frame_bytes
+    job = pair.repair(pair.verify())
+    assert job is not None
+    job.wait(LONG_S)
+    assert pair.status().status is PairStatus.DUPLEX
+    assert content(svol) == content(pvol) == good
+    assert job.total_bytes == 3 * CHUNK
+    if pair.row.is_remote:
+        assert rig.path.frame_bytes - before < 3 * CHUNK + 16 * KIB
+        rig.both(pair, PairStatus.DUPLEX)
+    assert pair.verify().is_equal
+    check_covered(rig.a, rig.b)
+    check_duplex(rig.a, rig.b)
+    assert pair.repair(pair.verify()) is None
+
+
+@pytest.mark.parametrize("ended", ["100a", "100b"])
+def test_a_repair_that_a_crash_interrupts_goes_on_by_itself(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    rig.path.cut()
+    for system_id in ("100a", "100b"):
+        rig.reopen(system_id)  # no region is hot any more
+    rig.reconnect()
+    pair = rig.a.pair(pair.pair_id)
+    pair.wait(timeout_s=LONG_S)
+    rot(rig.spvol, *REMOTE_CHUNKS)
+    found = pair.verify()
+    copies = rig.a.remote_pairs.copies
+    monkeypatch.setattr(copies, "resync_forward", lambda *_: rig.path.cut())
+    pair.repair(found)
+    row = rig.a.state.mirror(pair.pair_id).row
+    assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.UNCLEAN)
+    monkeypatch.undo()
+    rig.reopen(ended, crash=True)
+    rig.reconnect()
+    rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_pair_in_copy_is_neither_verified_nor_repaired(rig: Rig) -> None:
+    pair = rig.remote()
+    rot(rig.spvol, 3)
+    found = pair.verify()
+    pair.split()
+    rig.a.state.mirror(pair.pair_id).mark_all()
+    job = pair.resync(rate=CopyRate(ceiling_bytes_s=1))
+    assert job is not None
+    with pytest.raises(RefusedError, match="it is COPY"):
+        pair.verify()
+    with pytest.raises(RefusedError, match="it is COPY"):
+        pair.repair(found)
+    job.close()
+
+
+def test_a_pair_that_is_split_meanwhile_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = rig.remote()
+
+    def split() -> None:
+        pair.split()
+
+    disturb(monkeypatch, Comparer, "begin", split, before=True)
+    with pytest.raises(RefusedError, match="it became SPLIT"):
+        pair.verify()
+
+
+def test_a_path_that_is_lost_meanwhile_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = rig.remote()
+    disturb(monkeypatch, Comparer, "begin", rig.path.cut, before=True)
+    with pytest.raises((RefusedError, PathLostError), match="path"):
+        pair.verify()
+
+
+def test_a_verification_is_cancelled(rig: Rig) -> None:
+    pair = rig.remote()
+    cancel = Cancel()
+    cancel.cancel()
+    with pytest.raises(CancelledError):
+        pair.verify(cancel=cancel, rate=CopyRate(ceiling_bytes_s=1))
+    assert pair.verify().is_equal
+
+
+def test_only_the_primary_verifies_and_only_by_the_pair_s_own_result(rig: Rig) -> None:
+    pair = rig.remote()
+    local = rig.local()
+    rot(rig.spvol, 3)
+    found = pair.verify()
+    assert not found.is_equal
+    with pytest.raises(RefusedError, match="primary"):
+        rig.b.pair(pair.pair_id).verify()
+    with pytest.raises(RefusedError, match="primary"):
+        rig.b.pair(pair.pair_id).repair(found)
+    with pytest.raises(InvalidArgumentError):
+        local.repair(found)
