@@ -32,6 +32,7 @@ class Sites:
     far: FarEnd
     pair: Pair
     source: Volume
+    system: StorageSystem
     fills: Iterator[int] = field(default_factory=lambda: count(1))
 
     def settle(self) -> None:
@@ -131,7 +132,7 @@ def two_sites(
             time.sleep(0.01)
         pair = system.create_remote_pair("105", "100b", far.volume, ack=ack)
         pair.wait()
-        yield Sites(far, pair, source)
+        yield Sites(far, pair, source, system)
         near = Path(source.path)
     near.unlink()
     far.target.unlink()
