@@ -23,6 +23,7 @@ struct rep_apply {
     _Atomic uint64_t begun; /* the record that is being applied, or the last applied */
     _Atomic uint64_t applied;
     _Atomic uint64_t durable;
+    _Atomic uint32_t failed; /* channels with an error */
 };
 
 int rep_apply_new(uint64_t stream_id, rep_apply **out)
@@ -93,11 +94,31 @@ int rep_apply_bind(rep_apply *apply, uint32_t number, rep_link *link)
     return rc;
 }
 
+/* `mutex` held. */
+static void note_error(rep_apply *apply, channel *c, int rc)
+{
+    if (!rc || c->error)
+        return;
+    c->error = rc;
+    atomic_fetch_add(&apply->failed, 1);
+}
+
+static int take_error(rep_apply *apply, uint32_t number)
+{
+    int error = apply->channels[number].error;
+    apply->channels[number].error = 0;
+    if (error)
+        atomic_fetch_sub(&apply->failed, 1);
+    return error;
+}
+
 void rep_apply_unbind(rep_apply *apply, uint32_t number)
 {
     pthread_mutex_lock(&apply->mutex);
-    if (number < apply->channel_count)
+    if (number < apply->channel_count) {
+        (void)take_error(apply, number);
         apply->channels[number] = (channel){0};
+    }
     pthread_mutex_unlock(&apply->mutex);
 }
 
@@ -155,8 +176,7 @@ static int apply_record(rep_apply *apply, const rep_record *record, rep_wake *wa
     if (rc == -ECANCELED)
         return rc;
     /* The range is pending in every row of the volume, this one included (rep_volume). */
-    if (rc && !to->error)
-        to->error = rc;
+    note_error(apply, to, rc);
     return 0;
 }
 
@@ -184,7 +204,7 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
     return rc;
 }
 
-static void settle(channel *c)
+static void settle(rep_apply *apply, channel *c)
 {
     int rc = rep_volume_make_durable(c->link->volume);
     c->written = false;
@@ -194,8 +214,7 @@ static void settle(channel *c)
             rep_link_give_up_unsettled(c->link);
         rep_link_drop_epoch(c->link, 0);
     }
-    if (rc && !c->error)
-        c->error = rc;
+    note_error(apply, c, rc);
 }
 
 int rep_apply_settle(rep_apply *apply)
@@ -203,7 +222,7 @@ int rep_apply_settle(rep_apply *apply)
     pthread_mutex_lock(&apply->mutex);
     for (uint32_t i = 0; i < apply->channel_count; i++)
         if (apply->channels[i].link && apply->channels[i].written)
-            settle(&apply->channels[i]);
+            settle(apply, &apply->channels[i]);
     atomic_store(&apply->durable, atomic_load(&apply->applied));
     pthread_mutex_unlock(&apply->mutex);
     return 0;
@@ -218,6 +237,16 @@ void rep_apply_info_get(rep_apply *apply, rep_apply_info *out)
     };
 }
 
+uint64_t rep_apply_stream_id(const rep_apply *apply)
+{
+    return apply->stream_id;
+}
+
+int rep_apply_has_error(rep_apply *apply)
+{
+    return atomic_load(&apply->failed) != 0;
+}
+
 bool rep_apply_stands_at(rep_apply *apply, uint64_t number)
 {
     return atomic_load(&apply->begun) == number && atomic_load(&apply->applied) == number;
@@ -227,10 +256,8 @@ int rep_apply_take_error(rep_apply *apply, uint32_t number)
 {
     int error = 0;
     pthread_mutex_lock(&apply->mutex);
-    if (number < apply->channel_count) {
-        error = apply->channels[number].error;
-        apply->channels[number].error = 0;
-    }
+    if (number < apply->channel_count)
+        error = take_error(apply, number);
     pthread_mutex_unlock(&apply->mutex);
     return error;
 }

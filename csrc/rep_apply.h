@@ -45,6 +45,9 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
  * goes on: it answers 0. */
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
+uint64_t rep_apply_stream_id(const rep_apply *apply);
+/* 1 when a channel has an error that nobody has taken. */
+int rep_apply_has_error(rep_apply *apply);
 /* The first error of a channel (negative errno) or 0; reading it clears it. */
 int rep_apply_take_error(rep_apply *apply, uint32_t number);
 /* cdef:end */

@@ -41,6 +41,17 @@ uint32_t rep_crc32c_by_table(uint32_t crc, const void *data, size_t length)
     return ~crc;
 }
 
+uint64_t rep_crc32c_lanes_by_table(const void *data, size_t length)
+{
+    const uint8_t *at = data;
+    uint32_t lanes[2] = {0, 0};
+    unsigned turn = 0;
+    for (; length >= 8; at += 8, length -= 8, turn ^= 1)
+        lanes[turn] = rep_crc32c_by_table(lanes[turn], at, 8);
+    lanes[turn] = rep_crc32c_by_table(lanes[turn], at, length);
+    return (uint64_t)lanes[1] << 32 | lanes[0];
+}
+
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 
@@ -65,7 +76,41 @@ uint32_t rep_crc32c(uint32_t crc, const void *data, size_t length)
     return __builtin_cpu_supports("sse4.2") ? by_instruction(crc, data, length)
                                             : rep_crc32c_by_table(crc, data, length);
 }
+
+__attribute__((target("sse4.2"))) static uint64_t lanes_by_instruction(const void *data,
+                                                                       size_t length)
+{
+    const uint8_t *at = data;
+    uint64_t low = UINT32_MAX;
+    uint64_t high = UINT32_MAX;
+    for (; length >= 16; at += 16, length -= 16) {
+        uint64_t words[2];
+        memcpy(words, at, sizeof words);
+        low = _mm_crc32_u64(low, words[0]);
+        high = _mm_crc32_u64(high, words[1]);
+    }
+    uint32_t first = ~(uint32_t)low;
+    uint32_t second = ~(uint32_t)high;
+    if (length >= 8) {
+        first = by_instruction(first, at, 8);
+        second = by_instruction(second, at + 8, length - 8);
+    } else {
+        first = by_instruction(first, at, length);
+    }
+    return (uint64_t)second << 32 | first;
+}
+
+uint64_t rep_crc32c_lanes(const void *data, size_t length)
+{
+    return __builtin_cpu_supports("sse4.2") ? lanes_by_instruction(data, length)
+                                            : rep_crc32c_lanes_by_table(data, length);
+}
 #else
+uint64_t rep_crc32c_lanes(const void *data, size_t length)
+{
+    return rep_crc32c_lanes_by_table(data, length);
+}
+
 uint32_t rep_crc32c(uint32_t crc, const void *data, size_t length)
 {
     return rep_crc32c_by_table(crc, data, length);

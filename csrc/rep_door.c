@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "parts.h"
+#include "rep_ship.h"
 
 /* `state`: who is inside, in steps of INSIDE, and whether it is shut. In one word, so that whoever
  * leaves knows, as he is counted out, whether somebody may be waiting to free the door. */
@@ -103,6 +104,31 @@ int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_
     if (rc)
         return rc;
     rc = rep_volume_pwrite_at_once(door->volume, buffer, length, offset, token);
+    rep_door_leave(door);
+    return rc;
+}
+
+static int await_answers(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
+{
+    for (int i = 0; i < ticket->count; i++)
+        if (!rep_stream_is_carried(ticket->entries[i].stream))
+            return 0;
+    int rc = rep_ticket_wait(ticket, deadline_ns, wake);
+    return ticket->count ? 0 : rc; /* else whoever goes on waiting is told again */
+}
+
+int rep_door_pwrite_on(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
+                       uint64_t *done)
+{
+    int rc = rep_door_enter(door);
+    *done = 0;
+    if (rc)
+        return rc;
+    rc = rep_volume_pwrite(door->volume, buffer, length, offset, token, deadline_ns, wake, ticket,
+                           done);
+    if (!rc && ticket->count)
+        rc = await_answers(ticket, deadline_ns, wake);
     rep_door_leave(door);
     return rc;
 }

@@ -40,6 +40,12 @@ int rep_door_pread(rep_door *door, void *buffer, uint64_t length, uint64_t offse
  * written, and rep_volume_pwrite does it. Else as rep_volume_pwrite. */
 int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
                     uint64_t token);
+/* In, rep_volume_pwrite, then, if the core sends all of its streams, rep_ticket_wait up to the same
+ * deadline; out. 0 with an empty ticket: done. 0 with a ticket: who waits for it is the caller. Else
+ * as rep_volume_pwrite. -ECANCELED: shut, or woken. */
+int rep_door_pwrite_on(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                       uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
+                       uint64_t *done);
 /* cdef:end */
 
 REP_API_END

@@ -22,6 +22,11 @@ int rep_stream_new(uint64_t stream_id, uint64_t capacity_bytes, rep_stream **out
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     int rc = ring == MAP_FAILED ? -ENOMEM : -pthread_mutex_init(&stream->mutex, NULL);
     if (!rc) {
+        rc = -pthread_mutex_init(&stream->turn, NULL);
+        if (rc)
+            pthread_mutex_destroy(&stream->mutex);
+    }
+    if (!rc) {
         stream->ring = ring;
         rc = rep_wait_cond_init(&stream->changed);
         if (!rc) {
@@ -29,8 +34,10 @@ int rep_stream_new(uint64_t stream_id, uint64_t capacity_bytes, rep_stream **out
             if (rc)
                 pthread_cond_destroy(&stream->changed);
         }
-        if (rc)
+        if (rc) {
             pthread_mutex_destroy(&stream->mutex);
+            pthread_mutex_destroy(&stream->turn);
+        }
     }
     if (rc) {
         if (ring != MAP_FAILED)
@@ -50,7 +57,14 @@ void rep_stream_free(rep_stream *stream)
     pthread_cond_destroy(&stream->takable);
     pthread_cond_destroy(&stream->changed);
     pthread_mutex_destroy(&stream->mutex);
+    pthread_mutex_destroy(&stream->turn);
+    free(stream->small);
     free(stream);
+}
+
+uint64_t rep_stream_id(const rep_stream *stream)
+{
+    return stream->stream_id;
 }
 
 int rep_stream_open(rep_stream *stream, uint64_t attempt, uint64_t *next_number)

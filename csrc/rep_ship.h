@@ -13,6 +13,9 @@
  * Cork: from the cut on, nothing past the point is taken (Fig. 4, 420); uncork at 470.
  * When the path is lost rep_stream_break gives up everything unsettled: P |= U in each of its links.
  *
+ * Carried by a line, it is sent by its pump and by writers that wait (rep_stream_help), each with the
+ * turn, which is taken before the line's and the stream's own mutex.
+ *
  * Threads: every call may run beside every other, take by one thread at a time: the sender of an
  * attempt has ended before the next one begins.
  */
@@ -23,6 +26,7 @@
 #include <stdint.h>
 
 #include "rep_api.h"
+#include "rep_line.h"
 #include "rep_link.h"
 #include "rep_wait.h"
 #include "rep_wire.h"
@@ -81,7 +85,20 @@ int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadl
 /* Lets go what a cut has corked. Harmless when it isn't corked. */
 void rep_stream_uncork(rep_stream *stream);
 void rep_stream_info_get(rep_stream *stream, rep_stream_info *out);
+uint64_t rep_stream_id(const rep_stream *stream);
+/* Lets the stream be sent over `line` (NULL: by whoever takes frames), which stays there until
+ * another one, or the stream's end. Waits for who has the turn. -ENOMEM. */
+int rep_stream_carry(rep_stream *stream, rep_line *line);
+/* Sends what is appended over the line, until -ECANCELED (`wake`), -EPIPE (not open, or not carried)
+ * or the socket's error, after which the stream is the caller's to break. */
+int rep_stream_pump(rep_stream *stream, rep_wake *wake);
 /* cdef:end */
+
+/* For who is going to wait for the answer: sends what is queued, if it is little and goes at once.
+ * Waking the pump's thread costs more than sending does (ADR 18). Breaks the stream if the socket
+ * fails. Harmless when it isn't carried. */
+void rep_stream_help(rep_stream *stream);
+bool rep_stream_is_carried(rep_stream *stream);
 
 /* What a writer puts in: one piece of a write, cut into records of REP_RECORD_DATA_BYTES. */
 typedef struct rep_shipment {

@@ -5,8 +5,9 @@
  * which they were asked for, so neither hosts nor the copier can starve the other.
  * A closed gate lets nobody in; closing waits only for those that are inside.
  *
- * Lock order of the whole core, outermost first: a pass, or closed gates in tree-id order; then one
- * stream mutex (rep_ship.c); then one link mutex (rep_link.c). Nobody waits for queue room or for an
+ * Lock order of the whole core, outermost first: a pass, or closed gates in tree-id order; a stream's
+ * turn and then its line (rep_ship_send.c), which nobody takes in a pass; then one stream mutex
+ * (rep_ship.c); then one link mutex (rep_link.c). Nobody waits for queue room or for an
  * acknowledgement while holding a pass, and the thread that reads acknowledgements takes none.
  *
  * Threads: everything here may run beside everything else, except rep_tree_free.

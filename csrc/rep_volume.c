@@ -123,6 +123,7 @@ static rep_ticket_entry *entry_of(rep_ticket *ticket, rep_stream *stream)
         return NULL;
     rep_ticket_entry *entry = &ticket->entries[ticket->count++];
     *entry = (rep_ticket_entry){.stream = stream};
+    ticket->awaited = 1;
     return entry;
 }
 
@@ -144,9 +145,13 @@ bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, 
 
 int rep_ticket_wait(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
 {
-    for (int i = 0; i + 1 < ticket->count; i++) /* the last one is waited for first */
-        rep_stream_see_sent(ticket->entries[i].stream);
-    while (ticket->count) {
+    const int count = ticket->count;
+    for (int i = 0; i < count; i++) {
+        rep_stream_help(ticket->entries[i].stream);
+        if (i + 1 < count) /* the last one is waited for first */
+            rep_stream_see_sent(ticket->entries[i].stream);
+    }
+    while (ticket->count > 0) {
         const rep_ticket_entry *entry = &ticket->entries[ticket->count - 1];
         int rc = rep_stream_wait_answer(entry->stream, entry, deadline_ns, wake);
         if (rc && rc != -EPIPE)

@@ -62,6 +62,7 @@ typedef struct rep_ticket {
     int unmirrored;   /* a guarded entry's stream broke before it was answered */
     rep_stream *full; /* where the last call waited for room when its time was over, or NULL */
     uint64_t full_attempt;
+    int awaited; /* there ever was an entry */
 } rep_ticket;
 
 /* `io` and `tree` stay the caller's and outlive the volume. -ENOMEM. */

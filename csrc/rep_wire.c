@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "rep_crc.h"
+
 #define VERSION 1
 static const uint8_t MAGIC[8] = {'p', 'y', 'r', 'e', 'p', 'F', 'R', 0};
 
@@ -122,4 +124,22 @@ int rep_frame_check(const void *frame, uint64_t length, rep_frame_info *out)
         return -EBADMSG;
     *out = info;
     return 0;
+}
+
+static uint64_t digest_of(const uint8_t *at, uint64_t length)
+{
+    return rep_crc32c_lanes(at + REP_FRAME_DIGEST_FROM, length - REP_FRAME_DIGEST_FROM);
+}
+
+void rep_frame_seal(void *frame, uint64_t length)
+{
+    uint8_t *at = frame;
+    put_le(at + REP_FRAME_DIGEST_OFFSET, digest_of(at, length), 8);
+}
+
+int rep_frame_is_sealed(const void *frame, uint64_t length)
+{
+    const uint8_t *at = frame;
+    return length >= REP_FRAME_DIGEST_FROM
+           && get_le(at + REP_FRAME_DIGEST_OFFSET, 8) == digest_of(at, length);
 }

@@ -2,8 +2,8 @@
  *
  * A frame is a header of 64 bytes and a body of whole records, at most REP_FRAME_BYTES in all.
  * Little endian:
- *   0 magic "pyrepFR\0" · 8 digest u64 (XXH3-64 of all bytes from 16 on; set and checked by the
- *   caller) · 16 version u16 = 1 · 18 flags u16 = 0 · 20 record_count u32 · 24 stream_id u64 ·
+ *   0 magic "pyrepFR\0" · 8 digest u64 (rep_crc32c_lanes of all bytes from 16 on; set and checked
+ *   by the caller, rep_frame_seal and rep_frame_is_sealed) · 16 version u16 = 1 · 18 flags u16 = 0 · 20 record_count u32 · 24 stream_id u64 ·
  *   32 attempt u64 · 40 first_number u64 · 48 body_bytes u32 · 52 reserved (12 bytes, zero)
  * A record is a header of 32 bytes, then (DATA only) `length` bytes:
  *   0 type u8 · 1 flags u8 (bit 0: sent by a resync) · 2 reserved u16 = 0 · 4 channel u32 ·
@@ -48,6 +48,10 @@ typedef struct rep_frame_info {
 /* Checks the structure of a whole frame, every record included, but not its digest. 0; -EBADMSG:
  * not a frame or malformed; -EPROTO: a version that this code doesn't speak. */
 int rep_frame_check(const void *frame, uint64_t length, rep_frame_info *out);
+/* Writes the digest into a frame that stands there whole, at least its header. */
+void rep_frame_seal(void *frame, uint64_t length);
+/* 1 when its digest matches. Of any bytes. */
+int rep_frame_is_sealed(const void *frame, uint64_t length);
 /* cdef:end */
 
 #define REP_RECORD_FLAG_RESYNC 1

@@ -4,6 +4,7 @@
 #define REP_SHIP_PARTS_H
 
 #include "parts.h"
+#include "rep_line.h"
 
 /* Frames sent and not yet received; beyond that the sender waits. */
 #define IN_FLIGHT 4096U
@@ -31,10 +32,15 @@ typedef struct flight {
 
 struct rep_stream {
     uint64_t stream_id;
+    /* Held from taking a frame to having sent it: frames go in order (rep_ship_send.c). */
+    pthread_mutex_t turn;
+    rep_line *line;         /* `turn` held */
+    uint8_t *small;         /* `turn` held: what a writer sends itself */
     pthread_mutex_t mutex;  /* all below; see rep_tree.h for the order of locks */
     pthread_cond_t changed; /* who waits for answers, for room */
     pthread_cond_t takable; /* the sender: a write mustn't wake all who wait for answers */
     bool open;
+    atomic_bool carried; /* `line` is set: read without a mutex */
     uint64_t attempt;
     /* The ring. Positions only grow until nothing is queued; a byte stands at position % ring_bytes. A barrier needs no
      * reserved room, so the ring is a little larger than the capacity. */

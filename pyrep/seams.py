@@ -52,6 +52,9 @@ class Connection(Protocol):
 
     attempt: int
 
+    pump: object | None = None
+    """What carries frames and numbers without Python (the core's `Pump`); None: nothing does."""
+
     def send_frame(self, frame: Buffer) -> None:
         """Send one sealed frame of a stream; its memory is the caller's again on return."""
         ...
@@ -114,6 +117,21 @@ class Endpoint(Protocol):
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:
         """Take the other side's numbers. Takes no gate and waits for no queue room."""
+        ...
+
+    def pump_frames(self, connection: Connection) -> bytes:
+        """Take frames by the connection's pump; return an envelope that is no frame's.
+
+        Raises as `take_frame`.
+        """
+        ...
+
+    def pump_numbers(self, connection: Connection) -> bytes:
+        """Take numbers by the connection's pump; return another envelope. Raises as `take_ack`."""
+        ...
+
+    def take_numbers(self, connection: Connection, body: bytes) -> None:
+        """Take the other side's numbers of one stream, as the core sends them."""
         ...
 
     def answer(self, connection: Connection, message: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyrep._core import Line
 from pyrep.errors import PathLostError
 from pyrep.model import SystemId
 from pyrep.seams import Buffer
@@ -13,6 +14,7 @@ class Tape:
     """A channel that plays bytes, a few at a time, then ends."""
 
     peer_id: SystemId | None = None
+    line: Line | None = None
 
     def __init__(self, data: bytes, *, at_once: int = 7) -> None:
         self.left = data

@@ -35,6 +35,9 @@ from pyrep._core.frame import (
     FRAME_DIGEST_OFFSET,
     FrameInfo,
     check_frame,
+    crc32c_lanes,
+    is_sealed,
+    seal_frame,
 )
 from pyrep._core.io import (
     DeviceIdentity,
@@ -52,6 +55,9 @@ from pyrep._core.journal import (
     JournalReport,
     replay_journal,
 )
+from pyrep._core.line import (
+    Line,
+)
 from pyrep._core.link import (
     LinkCore,
     LinkInfo,
@@ -60,6 +66,13 @@ from pyrep._core.link import (
 from pyrep._core.native import (
     SLICE_S,
     Buffer,
+)
+from pyrep._core.pump import (
+    Left,
+    Numbers,
+    Pump,
+    decode_numbers,
+    encode_numbers,
 )
 from pyrep._core.stream import (
     Ack,
@@ -112,11 +125,15 @@ __all__ = [
     "Io",
     "JournalRefusal",
     "JournalReport",
+    "Left",
+    "Line",
     "LinkCore",
     "LinkInfo",
     "LinkMode",
     "MemoryIo",
+    "Numbers",
     "OverlayIo",
+    "Pump",
     "Runs",
     "SliceIo",
     "Storage",
@@ -129,10 +146,15 @@ __all__ = [
     "Wake",
     "check_frame",
     "crc32c",
+    "crc32c_lanes",
+    "decode_numbers",
+    "encode_numbers",
     "group_cut",
+    "is_sealed",
     "move_volumes",
     "new_frame_buffer",
     "pwrite_at_once",
     "read_runs",
     "replay_journal",
+    "seal_frame",
 ]

@@ -14,6 +14,9 @@ __all__ = [
     "FRAME_DIGEST_OFFSET",
     "FrameInfo",
     "check_frame",
+    "crc32c_lanes",
+    "is_sealed",
+    "seal_frame",
 ]
 
 FRAME_BYTES: int = lib.REP_FRAME_BYTES
@@ -50,3 +53,18 @@ def check_frame(frame: Buffer) -> FrameInfo:
         record_count=out.record_count,
         body_bytes=out.body_bytes,
     )
+
+
+def seal_frame(frame: bytearray | memoryview) -> None:
+    """Write the digest into a frame that stands there whole."""
+    lib.rep_frame_seal(ffi.from_buffer(frame, require_writable=True), len(frame))
+
+
+def is_sealed(frame: Buffer) -> bool:
+    """Return whether a frame's digest matches."""
+    return bool(lib.rep_frame_is_sealed(ffi.from_buffer(frame), len(frame)))
+
+
+def crc32c_lanes(data: Buffer) -> int:
+    """Return CRC-32C in two lanes: of every other word of 8 bytes, and of the words between."""
+    return int(lib.rep_crc32c_lanes(ffi.from_buffer(data), len(data)))

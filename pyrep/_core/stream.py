@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 import errno
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pyrep._core.frame import FRAME_BYTES
-from pyrep._core.native import Owned, Pointer, check, deadline_of, ffi, in_slices, lib
+from pyrep._core.line import Line, check_line
+from pyrep._core.native import Owned, Pointer, check, deadline_of, error_of, ffi, in_slices, lib
 from pyrep._core.wake import Wake, pointer_of
 from pyrep.errors import InvalidArgumentError, WireError
 
@@ -101,6 +103,25 @@ class Stream(Owned):
         out = ffi.new("uint64_t *")
         code = lib.rep_stream_take_small(self.pointer, most_bytes, frame, out)
         return 0 if code else int(out[0])
+
+    def carry(self, line: Line | None) -> None:
+        """Let the core send the stream over a line, by `pump` and by writers that wait."""
+        code = lib.rep_stream_carry(self.pointer, ffi.NULL if line is None else line.pointer)
+        check(code, "opening a stream")
+        self.handle.keep("line", None if line is None else line.handle)
+
+    def pump(self, wake: Wake) -> NoReturn:
+        """Send what is appended over the line, until it ends.
+
+        Raises:
+            PathLostError: the stream isn't open any more, or the line ended.
+            CancelledError: `wake` was raised.
+        """
+        code = lib.rep_stream_pump(self.pointer, wake.pointer)
+        if code == -errno.ECANCELED:
+            raise error_of(code, "sending frames")
+        check_line(code)
+        raise AssertionError(code)
 
     def ack(self, attempt: int, received: int, durable: int) -> None:
         """Take the peer's two numbers; those of an older attempt are ignored."""

@@ -65,7 +65,7 @@ _scratch = _Scratch()
 def _new_ticket() -> Pointer:
     """Return this thread's ticket, with nothing in it."""
     ticket = _scratch.ticket
-    ticket.count = ticket.unmirrored = 0
+    ticket.count = ticket.unmirrored = ticket.awaited = 0
     return ticket
 
 
@@ -96,6 +96,8 @@ class VolumeCore(Owned):
         self.wake = wake
         # Kept when the volume is closed: whoever comes too late finds it shut.
         self.door = ffi.gc(door[0], lib.rep_door_free)
+        self.at_once = True
+        """Whether `pwrite_at_once` is worth a try: the last write waited for no peer."""
         self._inside: Pointer = None
         self.helpers: tuple[Callable[[], None], ...] = ()
         """Called before a write waits for its mirror: who waits may as well send it."""
@@ -146,7 +148,9 @@ class VolumeCore(Owned):
         # Bytes go to C as they are; making a buffer object of them first costs a quarter of the
         # call.
         source = data if type(data) is bytes else ffi.from_buffer(data)
-        code = pwrite_at_once(self.door, source, len(source), offset, token)
+        code = -errno.EAGAIN
+        if self.at_once:
+            code = pwrite_at_once(self.door, source, len(source), offset, token)
         if code:
             self.pwrite_on(code, data, offset, token=token, ack_timeout_s=ack_timeout_s)
 
@@ -160,8 +164,8 @@ class VolumeCore(Owned):
 
         def call(done: int, deadline: int, out: Pointer) -> int:
             return int(
-                lib.rep_volume_pwrite(
-                    self.pointer,
+                lib.rep_door_pwrite_on(
+                    self.door,
                     source + done,
                     len(source) - done,
                     offset + done,
@@ -173,7 +177,12 @@ class VolumeCore(Owned):
                 )
             )
 
-        self._write("writing", call, len(source), offset, ack_timeout_s)
+        # One call does most of them, its wait for the mirror included.
+        ticket = _new_ticket()
+        code = call(0, time.monotonic_ns() + SLICE_NS, _scratch.done)
+        self.at_once = not ticket.awaited
+        if code or ticket.count:
+            self._write("writing", call, len(source), offset, ack_timeout_s, begun=code)
 
     def zero(self, length: int, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
         """Make the range read as zeros."""
@@ -217,21 +226,28 @@ class VolumeCore(Owned):
         length: int,
         offset: int,
         ack_timeout_s: float,
+        *,
+        begun: int | None = None,
     ) -> None:
+        """Write, or go on with what was `begun`: what a first call has answered."""
         self.enter()
         try:
-            code = self._write_inside(call, ack_timeout_s)
+            code = self._write_inside(call, ack_timeout_s, begun)
         finally:
             self.leave()
         if code:
             raise self._refusal(code, verb, offset, length)
 
-    def _write_inside(self, call: Callable[[int, int, Pointer], int], ack_timeout_s: float) -> int:
-        ticket, out = _new_ticket(), _scratch.done
+    def _write_inside(
+        self, call: Callable[[int, int, Pointer], int], ack_timeout_s: float, begun: int | None
+    ) -> int:
+        out = _scratch.done
+        ticket = _new_ticket() if begun is None else _scratch.ticket
         done = 0
         end_s = time.monotonic() + ack_timeout_s
         while True:
-            code = call(done, time.monotonic_ns() + SLICE_NS, out)
+            code = call(done, time.monotonic_ns() + SLICE_NS, out) if begun is None else begun
+            begun = None
             done += out[0]
             if code == -lib.REP_FENCED_FIRST and self.note_first is not None:
                 self.note_first()

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from pyrep._core import LinkCore
+from pyrep._core import LinkCore, decode_numbers
 from pyrep.engine.digestdesk import DigestDesk
 from pyrep.engine.outlet import stream_id_of
 from pyrep.engine.peer import Peer
@@ -250,6 +250,28 @@ class SystemEndpoint:
                 _log.warning("pair.peer_failed pair=%s errno=%d", pair_id, code)
                 self._remote.failures.note_peer_failed(pair_id)
                 self._state.background(f"split {pair_id}", self._remote.failures.refresh)
+
+    def pump_frames(self, connection: Connection) -> bytes:
+        """Take frames by the connection's pump until something else comes."""
+        while True:
+            with self._state.at_work():
+                peer = self._peer_of(connection)
+                envelope = peer.pump_frames(connection, self._volume_failed)
+            if envelope is not None:
+                return envelope
+
+    def pump_numbers(self, connection: Connection) -> bytes:
+        """Take numbers by the connection's pump until something else comes."""
+        while True:
+            with self._state.at_work():
+                envelope = self._peer_of(connection).pump_numbers(connection)
+            if envelope is not None:
+                return envelope
+
+    def take_numbers(self, connection: Connection, body: bytes) -> None:
+        """Take the peer's numbers, as the core sends them."""
+        with self._state.at_work():
+            self._peer_of(connection).take_numbers(decode_numbers(body))
 
     # --- commands --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import xxhash
 
-from pyrep._core import Ack, LinkCore, Stream, Wake, new_frame_buffer
+from pyrep._core import Ack, LinkCore, Pump, Stream, Wake, new_frame_buffer
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
 from pyrep.interconnect.frames import seal
@@ -72,6 +72,8 @@ class Outlet:
         """Held from taking a frame to having sent it: frames go in order."""
         self._connection: Connection | None = None
         self._unanswered: tuple[tuple[int, int], float] | None = None
+        self._is_carried = False
+        """Whether the core sends: its writers send what they wait for by themselves."""
         self._small, self._small_memory = new_frame_buffer()
         self._channels: dict[PairId, int] = {}
         self._links: dict[int, tuple[PairId, LinkCore]] = {}
@@ -85,6 +87,9 @@ class Outlet:
         with self._turn:
             next_number = self.stream.open(connection.attempt)
             self._connection = connection
+            pump = connection.pump
+            self._is_carried = isinstance(pump, Pump)
+            self.stream.carry(pump.data if isinstance(pump, Pump) else None)
         self._thread = threading.Thread(
             target=self._send, args=(connection,), name=f"send {self.group_id}", daemon=True
         )
@@ -92,8 +97,10 @@ class Outlet:
         return next_number
 
     def _send(self, connection: Connection) -> None:
-        buffer, memory = new_frame_buffer()
         try:
+            if self._is_carried:
+                self.stream.pump(self._wake)
+            buffer, memory = new_frame_buffer()
             while True:
                 if not self.stream.wait_takable(_IDLE_S, self._wake):
                     continue
@@ -118,7 +125,7 @@ class Outlet:
         Waking the sending thread costs a writer more than sending does (40 to 60 µs where that is
         another core). What doesn't go, the sending thread is woken for by the writer's wait.
         """
-        if not self._turn.acquire(blocking=False):
+        if self._is_carried or not self._turn.acquire(blocking=False):
             return
         try:
             connection = self._connection

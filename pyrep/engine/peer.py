@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from pyrep._core import Apply, LinkCore, Wake, check_frame
+from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decode_numbers
 from pyrep.engine.outlet import Outlet, stream_id_of
 from pyrep.errors import PathLostError, WireError
 from pyrep.interconnect.frames import check_digest
@@ -26,6 +26,14 @@ from pyrep.seams import Buffer, Connection
 __all__ = ["Peer"]
 
 _log = logging.getLogger(__name__)
+
+
+def _pump_of(connection: Connection) -> Pump:
+    """Return the pump of a connection that has one."""
+    pump = connection.pump
+    if isinstance(pump, Pump):
+        return pump
+    raise TypeError(f"{connection} has no pump")
 
 
 class Peer:
@@ -219,6 +227,26 @@ class Peer:
             found = [one for one in self._outlets.values() if one.stream_id == ack.stream_id]
         return found[0].take_ack(ack) if found else []
 
+    def take_numbers(self, numbers: Numbers) -> None:
+        """Take numbers for one of the outlets. WireError: of records that were never sent."""
+        with self._lock:
+            found = [one for one in self._outlets.values() if one.stream_id == numbers.stream_id]
+        for one in found:
+            one.stream.ack(numbers.attempt, numbers.received, numbers.durable)
+
+    def pump_numbers(self, connection: Connection) -> bytes | None:
+        """Take numbers of all streams there are now; return an envelope that is none of them.
+
+        None: there is more to take, perhaps of a stream that has been made meanwhile.
+        """
+        pump = _pump_of(connection)
+        with self._lock:
+            streams = [one.stream for one in self._outlets.values()]
+        left = pump.numbers(streams)
+        if left.numbers is not None:
+            self.take_numbers(decode_numbers(left.numbers))
+        return left.envelope
+
     # --- receiving -------------------------------------------------------------------------------
 
     def _check_current(self, connection: Connection, attempt: int) -> None:
@@ -306,6 +334,28 @@ class Peer:
         apply = self.incoming(check_frame(frame).stream_id)
         if apply.frame(frame, self._wake):
             apply.settle()
+        self._acknowledge(connection, apply, failed)
+
+    def pump_frames(
+        self, connection: Connection, failed: Callable[[LinkCore, int], None]
+    ) -> bytes | None:
+        """Take frames as `take_frame` does, by the core; return an envelope that is no frame's.
+
+        None: there is more to take, perhaps of a stream that has been opened meanwhile.
+        """
+        pump = _pump_of(connection)
+        with self._lock:
+            applies = list(self._applies.values())
+        left = pump.frames(applies, self._wake)
+        if left.failed is not None:
+            self._acknowledge(connection, left.failed, failed)
+        elif left.frame is not None:
+            self.take_frame(connection, left.frame, failed)
+        return left.envelope
+
+    def _acknowledge(
+        self, connection: Connection, apply: Apply, failed: Callable[[LinkCore, int], None]
+    ) -> None:
         errors = apply.take_errors()
         for link, code in errors.values():
             failed(link, code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
 from pyrep.engine.activityinfo import ActivityInfo, activity_of
 from pyrep.engine.state import SystemState
@@ -95,14 +97,19 @@ class Volume:
             if live is None or type(data) is not bytes or offset < 0:
                 self._pwrite(data, offset)
                 return
-            code = pwrite_at_once(live.core.door, data, len(data), offset, 0)
+            core = live.core
+            code = -errno.EAGAIN
+            if core.at_once:
+                code = pwrite_at_once(core.door, data, len(data), offset, 0)
+            else:
+                self._check_range(len(data), offset)
         except (TypeError, OverflowError):
             self._check_range(len(data), offset)  # costs nothing where nothing is wrong
             raise
         else:
             if code:
                 timeout_s = self._state.options.ack_timeout_s
-                live.core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
+                core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
 
     def _pwrite(self, data: Buffer, offset: int) -> None:
         self._check_range(_length_of(data), offset)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from pyrep._core import Line
 from pyrep.errors import PathLostError
 from pyrep.model.ids import SystemId
 from pyrep.seams import Buffer
@@ -21,6 +22,9 @@ class Channel(Protocol):
 
     peer_id: SystemId | None
     """The identity that the transport itself has proved, by a certificate; None: it proves none."""
+
+    line: Line | None
+    """By which the core sends and receives the very bytes; None: it can't, they are secured."""
 
     def recv_into(self, view: memoryview) -> int:
         """Wait for bytes and put them at the view's begin; return how many, at least 1.
@@ -103,63 +107,27 @@ class PlainChannel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._sending = threading.Lock()
         self._life = threading.Lock()  # none shuts down a descriptor that is somebody else's by now
         sock.settimeout(None)
+        self._line = Line(sock.fileno())
+        self.line: Line | None = self._line
 
     def recv_into(self, view: memoryview) -> int:
         """See `Channel`."""
-        try:
-            count = self._sock.recv_into(view)
-        except OSError as error:
-            raise lost(error) from error
-        if not count:
-            raise ended()
-        return count
+        return self._line.recv_into(view)
 
     def fill(self, view: memoryview) -> None:
         """See `Channel`. One call of the kernel, whatever pieces it comes in."""
-        at = 0
-        while at < len(view):
-            try:
-                count = self._sock.recv_into(view[at:], 0, socket.MSG_WAITALL)
-            except OSError as error:
-                raise lost(error) from error
-            if not count:
-                raise ended()
-            at += count
+        self._line.fill(view)
 
     def send_all(self, *buffers: Buffer) -> None:
         """See `Channel`."""
-        try:
-            with self._sending:
-                if len(buffers) == 1:
-                    self._sock.sendall(buffers[0])
-                else:
-                    self._send_several(buffers)
-        except OSError as error:
-            raise lost(error) from error
+        head, body = buffers if len(buffers) == 2 else (b"".join(buffers), b"")
+        self._line.send(head, body)
 
     def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
-        """See `Channel`. A socket that is writable has a third of its buffer free."""
-        if not self._sending.acquire(blocking=False):
-            return
-        try:
-            if is_writable(self._sock):
-                buffers = make()
-                if buffers:
-                    self._send_several(buffers)
-        except OSError as error:
-            raise lost(error) from error
-        finally:
-            self._sending.release()
-
-    def _send_several(self, buffers: tuple[Buffer, ...]) -> None:
-        sent = self._sock.sendmsg(buffers)
-        for one in buffers:
-            if sent < len(one):
-                self._sock.sendall(memoryview(one)[sent:])
-            sent = max(sent - len(one), 0)
+        """See `Channel`. Never: what would go at once, the core sends over the line itself."""
+        del make
 
     def close(self) -> None:
         """See `Channel`."""
@@ -169,7 +137,8 @@ class PlainChannel:
     def free(self) -> None:
         """See `Channel`."""
         self.close()
-        with self._sending, self._life:
+        self._line.end()
+        with self._life:
             self._sock.close()
 
 

@@ -13,9 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 
+from pyrep._core import Pump
 from pyrep.errors import PathLostError, PyrepError, WireError
 from pyrep.interconnect.channel import Channel
-from pyrep.interconnect.envelope import Envelope, Kind, receive, seal_envelope
+from pyrep.interconnect.envelope import (
+    Envelope,
+    Kind,
+    open_envelope,
+    receive,
+    receive_body,
+    seal_envelope,
+)
 from pyrep.interconnect.framereader import read_frames
 from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import PeerFailed, encode
@@ -23,7 +31,7 @@ from pyrep.interconnect.timing import PathTiming
 from pyrep.model.ids import SystemId
 from pyrep.seams import Buffer, Connection, Endpoint
 
-__all__ = ["TcpConnection"]
+__all__ = ["TcpConnection", "pump_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +41,13 @@ _COMMANDS_MOST = 256
 
 _COMMAND_BYTES_MOST = 1 << 30
 """Bytes of commands of the other system under way at once, but for one that is longer."""
+
+
+def pump_of(control: Channel, data: Channel) -> Pump | None:
+    """Return what carries frames and numbers without Python, if the core can use both sockets."""
+    if control.line is None or data.line is None:
+        return None
+    return Pump(data.line, control.line)
 
 
 class _Question:
@@ -69,6 +84,8 @@ class TcpConnection(Connection):
         self._control = control
         self._data = data
         self._timing = timing
+        self._pump = pump_of(control, data)
+        self.pump: object | None = self._pump
         self._lock = threading.Lock()
         self._tags = itertools.count(1)
         self._questions: dict[int, _Question] = {}
@@ -191,17 +208,26 @@ class TcpConnection(Connection):
             self.ended.set()
 
     def _read_data(self) -> None:
+        if self._pump is not None:
+            envelope = open_envelope(self._endpoint.pump_frames(self))
+            raise WireError(f"cannot take {envelope.kind.name} where frames come")
         for frame in read_frames(self._data):
             self._heard_s = time.monotonic()
             self._endpoint.take_frame(self, frame)
 
     def _read_control(self) -> None:
         while True:
-            envelope, body = receive(self._control, self._admit)
+            if self._pump is None:
+                envelope, body = receive(self._control, self._admit)
+            else:
+                head = self._endpoint.pump_numbers(self)
+                envelope, body = receive_body(self._control, head, self._admit)
             self._heard_s = time.monotonic()
             match envelope.kind:
                 case Kind.ACK:
                     self._endpoint.take_ack(self, body)
+                case Kind.NUMBERS:
+                    self._endpoint.take_numbers(self, body)
                 case Kind.ANSWER:
                     self._take_answer(envelope.tag, body)
                 case Kind.COMMAND:
@@ -227,7 +253,7 @@ class TcpConnection(Connection):
                     under_way = self._command_bytes
                 if under_way and under_way + envelope.body_bytes > _COMMAND_BYTES_MOST:
                     raise WireError(f"cannot take more than {under_way} bytes of commands at once")
-            case Kind.ACK | Kind.PING | Kind.PONG:
+            case Kind.ACK | Kind.NUMBERS | Kind.PING | Kind.PONG:
                 pass
             case _:
                 raise WireError(f"cannot take {envelope.kind.name} from a system that is known")
@@ -283,6 +309,8 @@ class TcpConnection(Connection):
         pinged_s = 0.0
         while not self._over.wait(min(timing.ping_s, timing.ping_timeout_s) / 4):
             now_s = time.monotonic()
+            if self._pump is not None:
+                self._heard_s = max(self._heard_s, self._pump.heard_s)
             silent_s = now_s - self._heard_s
             if silent_s < timing.ping_s:
                 continue

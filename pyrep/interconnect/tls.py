@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pyrep._core import Line
 from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
 from pyrep.interconnect.channel import Channel, ended, is_writable, lost
 from pyrep.model.ids import SystemId, check_id
@@ -37,6 +38,7 @@ class TlsChannel:
 
     def __init__(self, sock: ssl.SSLSocket, peer_id: SystemId) -> None:
         self.peer_id: SystemId | None = peer_id
+        self.line: Line | None = None
         self._sock = sock
         self._sending = threading.Lock()
         self._use = threading.Lock()

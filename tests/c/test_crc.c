@@ -49,8 +49,28 @@ static void pieces_give_what_the_whole_gives(void)
         CHECK_EQ(rep_crc32c(rep_crc32c(0, bytes, cut), bytes + cut, sizeof bytes - cut), whole);
 }
 
+static void two_lanes_are_the_crcs_of_every_other_word(void)
+{
+    unsigned char bytes[300];
+    unsigned char lanes[2][300];
+    uint64_t random = 3;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)check_random(&random);
+    for (size_t start = 0; start < 9; start++)
+        for (size_t length = 0; start + length <= sizeof bytes; length++) {
+            size_t used[2] = {0, 0};
+            for (size_t i = 0; i < length; i++)
+                lanes[i / 8 % 2][used[i / 8 % 2]++] = bytes[start + i];
+            uint64_t expected = (uint64_t)rep_crc32c_by_table(0, lanes[1], used[1]) << 32
+                                | rep_crc32c_by_table(0, lanes[0], used[0]);
+            CHECK_EQ(rep_crc32c_lanes(bytes + start, length), expected);
+            CHECK_EQ(rep_crc32c_lanes_by_table(bytes + start, length), expected);
+        }
+}
+
 int main(void)
 {
+    RUN(two_lanes_are_the_crcs_of_every_other_word);
     RUN(the_test_vector_is_met);
     RUN(the_vectors_of_iscsi_are_met);
     RUN(nothing_changes_nothing);

@@ -18,11 +18,13 @@ from pyrep._core import (
     BitmapKey,
     LinkCore,
     MemoryIo,
+    Numbers,
     Stream,
     Tree,
     VolumeCore,
     Wake,
     crc32c,
+    encode_numbers,
     new_frame_buffer,
 )
 from pyrep.engine.digests import DigestStore, SpanDigests, span_digest
@@ -241,6 +243,12 @@ def _ack() -> bytes:
     )
 
 
+def _numbers() -> bytes:
+    stream_id = stream_id_of(SystemId("100a"), GroupId("g"))
+    body = encode_numbers(Numbers(stream_id=stream_id, attempt=7, received=3, durable=3))
+    return seal_envelope(Kind.NUMBERS, 0, len(body)) + body
+
+
 def _split_pair() -> bytes:
     return messages.encode(messages.SplitPair(pair_id="100a.1", cause="requested"))
 
@@ -269,6 +277,7 @@ VECTORS: Mapping[str, Callable[[Path], bytes]] = {
     "open data": lambda _: _sealed(Kind.OPEN_DATA, OpenData(token=bytes(range(0x30, 0x40)))),
     "refuse": lambda _: _refuse(),
     "stream ack": lambda _: _ack(),
+    "numbers": lambda _: _numbers(),
     "split_pair": lambda _: _split_pair(),
     "done": lambda _: _done(),
     "pending bits": lambda _: _roaring(),

@@ -14,6 +14,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pyrep.interconnect import tcp
 from pyrep.interconnect.channel import PlainChannel
 from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
 from pyrep.interconnect.messages import PROTOCOL_VERSION
@@ -44,6 +45,7 @@ def record() -> list[str]:
         real(self, *buffers)
 
     PlainChannel.send_all = send_all  # type: ignore[method-assign]
+    tcp.pump_of = lambda control, data: None  # noqa: ARG005 (what the core sends, nobody here sees)
     with tempfile.TemporaryDirectory() as scratch:
         rig = TcpRig(Path(scratch)).build_tcp()
         pair = rig.remote()

@@ -16,6 +16,7 @@ class Far:
     """A connection to a system that asks whether anybody else could go on already."""
 
     attempt = 1
+    pump: object | None = None
 
     def __init__(self) -> None:
         self.peer: Peer | None = None

@@ -55,6 +55,15 @@ class End:
         self.heard.append(("frame", bytes(frame)))
         connection.send_ack(b"ack of " + bytes(frame))
 
+    def pump_frames(self, connection: Connection) -> bytes:
+        raise AssertionError(connection)
+
+    def pump_numbers(self, connection: Connection) -> bytes:
+        raise AssertionError(connection)
+
+    def take_numbers(self, connection: Connection, body: bytes) -> None:
+        raise AssertionError((connection, body))
+
     def take_ack(self, connection: Connection, ack: bytes) -> None:
         assert connection is self.connection
         self.heard.append(("ack", ack))
