@@ -69,7 +69,7 @@ wheel:  ## build sdist and wheel into dist/, test them in a fresh environment, a
 	@scripts/setup.sh test
 	@scripts/wheel.sh $(ARGS)
 
-soak:  ## machine test, simulation, power losses and kills, many more and longer runs; the fuzz targets for 15 minutes each
+soak:  ## machine test, simulation, power losses, kills and flipped bits, many more and longer runs; the fuzz targets for 15 minutes each
 	@scripts/setup.sh test fuzz
 	@$(BIN)/pytest tests/machine --hypothesis-profile=soak --timeout=0 $(ARGS)
 	@PYREP_SIM_RUNS=$${SIM_RUNS:-1000} PYREP_SIM_STEPS=$${SIM_STEPS:-300} $(BIN)/pytest -q $(PARALLEL) tests/sim/test_simulation.py --timeout=0
@@ -77,6 +77,7 @@ soak:  ## machine test, simulation, power losses and kills, many more and longer
 	@PYREP_KILLS=$${KILLS:-200} $(BIN)/pytest -q tests/system/test_kill.py --timeout=0
 	@PYREP_STEP_KILLS=$${STEP_KILLS:-0} $(BIN)/pytest -q tests/system/test_step_kills.py --timeout=0
 	@PYREP_KILL_ROUNDS=$${KILL_ROUNDS:-200} $(BIN)/pytest -q tests/system/test_kills.py
+	@PYREP_FLIPS=$${FLIPS:-all} $(BIN)/pytest -q $(PARALLEL) tests/property/test_live_peer.py
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 
 clean:  ## remove what was built, .venv included

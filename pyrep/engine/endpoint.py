@@ -24,6 +24,7 @@ from pyrep.errors import (
     PyrepError,
     WireError,
 )
+from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import (
     AbandonPair,
     Answer,
@@ -276,11 +277,16 @@ class SystemEndpoint:
     # --- commands --------------------------------------------------------------------------------
 
     def answer(self, connection: Connection, message: bytes) -> bytes:
-        """Perform a command; what it raises travels back."""
+        """Perform a command; what it raises travels back.
+
+        Raises:
+            WireError: it is damaged, or no command: who sends such a thing is cut off.
+        """
+        command = decode_message(message)
         try:
             with self._state.at_work():
                 peer = self._peer_of(connection)
-                return encode(self._perform(peer, connection, decode_message(message)))
+                return encode(self._perform(peer, connection, command))
         except (PathLostError, CancelledError):
             raise
         except PyrepError as error:
@@ -297,9 +303,9 @@ class SystemEndpoint:
             case Pending():
                 return side.pending(peer, message)
             case BeginForward():
-                return side.begin_forward(peer, message)
+                return side.begin_forward(peer, connection, message)
             case BeginReverse():
-                return side.begin_reverse(peer, message)
+                return side.begin_reverse(peer, connection, message)
             case ReverseProgress():
                 return side.reverse_progress(peer, message)
             case CreatePair():
@@ -325,9 +331,9 @@ class SystemEndpoint:
             case KnownPairs():
                 side.forget_others(peer, order)
             case FinishPair():
-                side.finish(peer, order)
+                side.finish(peer, connection, order)
             case SplitPair():
-                side.split(peer, order)
+                side.split(peer, connection, order)
             case ReverseRun():
                 side.run_reverse(peer, order)
             case ReverseEnd():
@@ -350,4 +356,19 @@ class SystemEndpoint:
         handler = self.calls.get(message.verb)
         if handler is None:
             raise NotFoundError(f"system {self.system_id} has no command {message.verb!r}")
-        return Result(body=msgspec.to_builtins(handler(peer, message.body)))
+        try:
+            return Result(body=msgspec.to_builtins(handler(peer, message.body)))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # A body that says something else than its verb wants. Whoever looks for a bug of this
+            # side's finds the traceback at level debug.
+            why = f"{type(error).__name__}: {error}"
+            _log.warning(
+                "path.garbled_call peer=%s verb=%s why=%s",
+                peer.system_id,
+                shown(message.verb),
+                shown(why),
+            )
+            _log.debug("path.garbled_call verb=%s", shown(message.verb), exc_info=True)
+            raise WireError(
+                f"system {self.system_id} can't take this {message.verb!r}: {shown(why)}"
+            ) from error

@@ -10,6 +10,7 @@ from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decod
 from pyrep.engine.outlet import Outlet, stream_id_of
 from pyrep.errors import PathLostError, WireError
 from pyrep.interconnect.frames import check_digest
+from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import (
     Answer,
     Message,
@@ -116,6 +117,18 @@ class Peer:
         broken = any(one.attempt == connection.attempt and not one.open for one in infos)
         return connection if broken else None
 
+    def check_in_use(self, connection: Connection) -> None:
+        """Refuse what has come over a connection that was given up: a later one has other orders.
+
+        Held by `SystemState.control` until the order has had its effect, no order of a later
+        connection comes between.
+
+        Raises:
+            PathLostError: a later connection has superseded this one, or none has yet.
+        """
+        if self._connection is not connection:
+            raise PathLostError(f"this connection of system {self.system_id} was given up")
+
     def break_silent(self, now_s: float, patience_s: float) -> None:
         """Break streams of which nothing was answered for so long; see `Outlet.is_silent`."""
         with self._lock:
@@ -156,10 +169,18 @@ class Peer:
         """Send a command and return its answer; what it raised there is raised here.
 
         Raises:
-            WireError: the other system doesn't know the command; nothing was sent.
+            WireError: the other system doesn't know the command; nothing was sent. Or its answer is
+                damaged: then the connection ends.
         """
         self.terms.check(message, f"system {self.system_id}")
-        answer = decode_answer(self.connection().request(encode(message)))
+        connection = self.connection()
+        told = connection.request(encode(message))
+        try:
+            answer = decode_answer(told)
+        except WireError as error:
+            _log.warning("path.garbage peer=%s cut off: %s", self.system_id, shown(error))
+            connection.close()
+            raise
         if isinstance(answer, PeerFailed):
             raise answer.to_error()
         return answer
@@ -251,8 +272,7 @@ class Peer:
 
     def _check_current(self, connection: Connection, attempt: int) -> None:
         """Refuse what a connection that was superseded has asked for, or another's attempt."""
-        if self._connection is not connection:
-            raise PathLostError(f"this connection of system {self.system_id} was given up")
+        self.check_in_use(connection)
         if attempt != connection.attempt:
             raise WireError(
                 f"cannot open a stream of attempt {attempt} over attempt {connection.attempt}"

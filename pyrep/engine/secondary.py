@@ -244,7 +244,7 @@ class SecondarySide:
 
     # --- forward ---------------------------------------------------------------------------------
 
-    def begin_forward(self, peer: Peer, asked: BeginForward) -> PendingBits:
+    def begin_forward(self, peer: Peer, connection: Connection, asked: BeginForward) -> PendingBits:
         """Become the target; before the first byte, keep one consistent copy.
 
         With nothing to copy the volume stays consistent, and its mirrors go on; should anything
@@ -264,6 +264,7 @@ class SecondarySide:
         with state.control:
             # Again: a local pair may have begun to copy back while the others were split, and a
             # host may have written for the first time.
+            peer.check_in_use(connection)
             self._check_may_copy_into(mirror)
             _check_seen(mirror.row, asked.seen, asked.current)
             whole = row.target_consistent and not asked.pending_count
@@ -282,10 +283,15 @@ class SecondarySide:
         mirror.link.idle()
         return PendingBits(bits=mirror.pending().to_roaring())
 
-    def finish(self, peer: Peer, asked: FinishPair) -> None:
-        """Equal and durable on both sides."""
+    def finish(self, peer: Peer, connection: Connection, asked: FinishPair) -> None:
+        """Equal and durable on both sides.
+
+        Raises:
+            PathLostError: the order is late: it belongs to a copy of an earlier connection.
+        """
         mirror = self.mirror(peer, asked.pair_id)
         with self._state.control:
+            peer.check_in_use(connection)
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
                 raise RefusedError(  # its volume failed, or the path was lost, just now
@@ -304,26 +310,37 @@ class SecondarySide:
             )
             self._state.commit(whole, *followers)
 
-    def split(self, peer: Peer, asked: SplitPair) -> None:
-        """Mark from now on; hosts may write if somebody asked for the split."""
+    def split(self, peer: Peer, connection: Connection, asked: SplitPair) -> None:
+        """Mark from now on; hosts may write if somebody asked for the split.
+
+        Raises:
+            PathLostError: the order is late: a later connection may have begun a copy.
+        """
         mirror = self.mirror(peer, asked.pair_id)
+        peer.check_in_use(connection)
         self._end_job(mirror)
         peer.unbind_link(mirror.link)
         mirror.link.mark()
-        self._state.change(
-            mirror, status=PairStatus.SPLIT, cause=SplitCause(asked.cause), pending_union=False
-        )
+        with self._state.control:
+            peer.check_in_use(connection)
+            self._state.change(
+                mirror, status=PairStatus.SPLIT, cause=SplitCause(asked.cause), pending_union=False
+            )
 
     # --- reverse ---------------------------------------------------------------------------------
 
-    def begin_reverse(self, peer: Peer, asked: BeginReverse) -> ReverseReady:
+    def begin_reverse(
+        self, peer: Peer, connection: Connection, asked: BeginReverse
+    ) -> ReverseReady:
         """Hold the union, durably, and get the stream ready."""
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
+        peer.check_in_use(connection)
         self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
         self._end_job(mirror)
         peer.unbind_link(mirror.link)
         with state.control:
+            peer.check_in_use(connection)
             self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
             _check_seen(mirror.row, asked.seen)
             mirror.link.mark()

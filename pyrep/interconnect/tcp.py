@@ -284,6 +284,10 @@ class TcpConnection(Connection):
             self._control.send_all(seal_envelope(Kind.ANSWER, tag, len(answer)), answer)
         except PathLostError:
             pass  # who asked knows
+        except WireError as error:
+            if self._why is None:
+                _log.warning("path.garbage peer=%s cut off: %s", self.peer_id, shown(error))
+            self.end(error)
         finally:
             with self._lock:
                 self._command_bytes -= len(body)
@@ -292,6 +296,8 @@ class TcpConnection(Connection):
     def _answer(self, body: bytes) -> bytes:
         try:
             return self._endpoint.answer(self, body)
+        except WireError:
+            raise  # it is no command
         except PyrepError as error:
             return encode(PeerFailed.of(error))
         except Exception as error:  # noqa: BLE001 (told to who waits)

@@ -237,3 +237,33 @@ def test_a_known_system_that_sends_garbage_is_cut_off_and_comes_back(
     fill(tcp.pvol, 9)
     tcp.pvol.flush()
     assert equal(tcp.pvol, tcp.spvol)
+
+
+def test_a_handshake_that_drips_in_byte_by_byte_is_cut_off_and_keeps_nobody_out(
+    tmp_path: Path,
+) -> None:
+    rig = TcpRig(tmp_path)
+    rig.make("100a", "105a", "106a")
+    rig.make("100b", "105b", "106b", "107b")
+    hasty = PathTiming(connect_s=0.5, retry_first_s=0.01, retry_most_s=0.05)
+    rig.listener = rig.b.listen("127.0.0.1:0", security=Plain(), timing=hasty)
+    address = rig.listener.address
+    head = seal_envelope(Kind.OPEN_CONTROL, 0, 1 << 16)
+    sent = 0
+    pause = threading.Event()
+    with socket.create_connection((address.host, address.port), 10) as sock:
+        sock.settimeout(0.02)
+        with contextlib.suppress(ConnectionError):  # it is reset while bytes are on their way
+            while True:
+                sock.sendall(head[sent : sent + 1] or b"x")
+                sent += 1
+                with contextlib.suppress(TimeoutError):
+                    if not sock.recv(1000):
+                        break
+                if sent == 5:  # meanwhile another one comes in
+                    rig.dial()
+                    rig.await_path()
+                pause.wait(0.005)
+    assert 5 < sent < len(head) + (1 << 16)  # each byte came in time; all of them didn't
+    rig.remote()
+    rig.close()
