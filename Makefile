@@ -76,7 +76,6 @@ soak:  ## machine test, simulation, power losses, kills and flipped bits, many m
 	@PYREP_CRASH_STATES=$${CRASH_STATES:-2000} PYREP_MEDIA_RUNS=$${MEDIA_RUNS:-40} $(BIN)/pytest -q $(PARALLEL) tests/crash --timeout=0
 	@PYREP_KILLS=$${KILLS:-200} $(BIN)/pytest -q tests/system/test_kill.py --timeout=0
 	@PYREP_STEP_KILLS=$${STEP_KILLS:-0} $(BIN)/pytest -q tests/system/test_step_kills.py --timeout=0
-	@PYREP_KILL_ROUNDS=$${KILL_ROUNDS:-200} $(BIN)/pytest -q tests/system/test_kills.py
 	@PYREP_FLIPS=$${FLIPS:-all} $(BIN)/pytest -q $(PARALLEL) tests/property/test_live_peer.py
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from pyrep import StorageSystem
 from pyrep.api import Client
 from pyrep.errors import PyrepError
+from pyrep.interconnect.pki import issue_certificate, make_authority
 from pyrep.testing import wait_until
 
 BLOCK = 4096
@@ -71,7 +72,7 @@ class Served:
         command = [sys.executable, "-m", "pyrep", "serve", str(self.base / side), where]
         with (self.base / f"{side}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, "--insecure-plain-tcp", "--json"],
+                [*command, *self.security(side), "--json"],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -120,6 +121,27 @@ class Served:
             return True
 
         wait_until(is_so, timeout_s=LONG_S)
+
+
+    def security(self, _side: str) -> list[str]:
+        """Return what a side's command says of its paths."""
+        return ["--insecure-plain-tcp"]
+
+
+class TlsServed(Served):
+    """The same over mutual TLS."""
+
+    def __init__(self, base: Path, volumes: dict[str, dict[str, int]]) -> None:
+        super().__init__(base, volumes)
+        self._pki = base / "pki"
+        make_authority(self._pki, name="test")
+        for side in SIDES:
+            issue_certificate(self._pki, side)
+
+    def security(self, side: str) -> list[str]:
+        """Return what a side's command says of its paths."""
+        own = [f"--certificate={self._pki / side}.pem", f"--key={self._pki / side}.key"]
+        return [*own, f"--authority={self._pki / 'authority.pem'}"]
 
 
 @dataclass(slots=True)
