@@ -38,10 +38,17 @@ def _copies_anew(rig: Rig, pair: Pair) -> None:
     """Cut the path, and come back with a copy that is under way at both sides."""
     rig.path.cut()
     fill(rig.pvol, 8)
+    before = row_of(rig.b, pair).lineage.current
     rig.path.stall()
     rig.path.connect()
-    for system in (rig.a, rig.b):
-        wait_until(lambda system=system: row_of(system, pair).status is PairStatus.COPY)  # type: ignore[misc]
+
+    def is_begun() -> bool:
+        here, there = row_of(rig.a, pair), row_of(rig.b, pair)
+        begun = {here.status, there.status} == {PairStatus.COPY}
+        # Another copy than the one that was cut: its source has confirmed that it has begun.
+        return begun and there.lineage.current != before and not there.lineage.common
+
+    wait_until(is_begun)
 
 
 @pytest.mark.parametrize("name", ["finish", "split", "begin_forward"])
@@ -62,10 +69,13 @@ def test_an_order_that_comes_late_is_refused_and_the_copy_of_the_later_connectio
     if name != "finish":
         job = pair.resync()  # it is to go on by itself
     _copies_anew(rig, pair)
-    before = rig.b.table()
+    before = row_of(rig.b, pair)
     with pytest.raises(PathLostError, match="given up"):
         real(*kept[0])
-    assert rig.b.table() == before
+    now = row_of(rig.b, pair)
+    for name_ in ("status", "cause", "direction", "target_consistent"):
+        assert getattr(now, name_) == getattr(before, name_)
+    assert now.lineage.current == before.lineage.current
     rig.path.resume()
     rig.both(pair, PairStatus.DUPLEX)
     assert equal(rig.pvol, rig.spvol)

@@ -191,9 +191,10 @@ def test_strangers_that_say_nothing_do_not_keep_a_system_out(tcp: TcpRig) -> Non
         for _ in range(80):
             strangers.enter_context(_raw(tcp))
         peer = tcp.a.state.peer(tcp.b.system_id)
-        peer.connection().close()
+        before = peer.connection()
+        before.close()
         fill(tcp.pvol, 8)
-        wait_until(lambda: peer.is_connected)
+        wait_until(lambda: peer.in_use() not in {None, before})
         pair.wait(timeout_s=LONG_S)
         assert equal(tcp.pvol, tcp.spvol)
 
