@@ -122,7 +122,6 @@ class Served:
 
         wait_until(is_so, timeout_s=LONG_S)
 
-
     def security(self, _side: str) -> list[str]:
         """Return what a side's command says of its paths."""
         return ["--insecure-plain-tcp"]
