@@ -10,6 +10,7 @@ import functools
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from pyrep.engine import CopyJob, Pair, Volume
 from pyrep.errors import (
     BusyError,
     FencedError,
+    MirrorLostError,
     PathLostError,
     PyrepError,
     RefusedError,
@@ -28,7 +30,9 @@ from pyrep.errors import (
 from pyrep.model import (
     AckPoint,
     Compare,
+    Congestion,
     Direction,
+    FenceLevel,
     Generation,
     GenerationId,
     PairStatus,
@@ -88,7 +92,10 @@ shapes = st.builds(
     size_bytes=st.just(SIZE_BYTES),
     remote_chunk_bytes=st.sampled_from([4096, 8192, 65536]),
     local_chunk_bytes=st.sampled_from([4096, 16384]),
-    ack=st.sampled_from([AckPoint.RECEIVED, AckPoint.DURABLE]),
+    ack=st.sampled_from(AckPoint),
+    second_ack=st.sampled_from([None, *AckPoint]),
+    congestion=st.sampled_from(Congestion),
+    fence_level=st.sampled_from(FenceLevel),
     volatile=st.booleans(),
 )
 
@@ -113,6 +120,11 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @initialize(shape=shapes)
     def begin(self, shape: Shape) -> None:
+        if shape.congestion is not Congestion.BLOCK or AckPoint.QUEUED in {
+            shape.ack,
+            shape.second_ack,
+        }:
+            shape = replace(shape, fence_level=FenceLevel.NEVER)  # it needs an answer
         self.world = World(shape)
 
     def teardown(self) -> None:
@@ -143,6 +155,16 @@ class MirrorMachine(RuleBasedStateMachine):
         ]
         return pairs[pick % len(pairs)] if pairs else None
 
+    def takes(self, name: VolumeName) -> bool:
+        """Whether a volume takes host writes: with fence level data, while its mirror does."""
+        reference = self.world.reference
+        remote = [one for one in reference.pairs.values() if one.is_remote and one.pvol == name]
+        down = not self.world.path.is_up and self.world.shape.fence_level is FenceLevel.DATA
+        is_fenced = any(
+            one.is_fenced or (down and one.here.status is not PairStatus.SPLIT) for one in remote
+        )
+        return reference.takes_host_writes(name) and not is_fenced
+
     def is_disturbed(self, one: ReferencePair) -> bool:
         """Whether a copy of this or a neighbouring pair is unfinished."""
         mine = {one.pvol, one.svol}
@@ -161,26 +183,26 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule(name=volumes, write=writes)
     def write(self, name: VolumeName, write: HostWrite) -> None:
-        if self.world.reference.takes_host_writes(name):
+        if self.takes(name):
             self.world.write(name, write)
             return
         try:
             self.world.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
-        except FencedError:
+        except (FencedError, MirrorLostError):
             return
         raise AssertionError(f"{name} took a host write")
 
     @rule(name=volumes, offset=st.integers(0, SIZE_BYTES - 1), trims=st.booleans())
     def wipe(self, name: VolumeName, offset: int, trims: bool) -> None:
         length = min(100_000, SIZE_BYTES - offset)
-        if self.world.reference.takes_host_writes(name):
+        if self.takes(name):
             volume = self.world.systems[name[0]].volume(name[1])
             (volume.trim if trims else volume.zero)(length, offset)
             self.world.reference.write(name, HostWrite(offset=offset, data=bytes(length)))
 
     @rule(name=volumes, many=st.lists(writes, min_size=2, max_size=4))
     def write_at_once(self, name: VolumeName, many: list[HostWrite]) -> None:
-        if not self.world.reference.takes_host_writes(name):
+        if not self.takes(name):
             return
         volume = self.world.systems[name[0]].volume(name[1])
         for thread in in_threads(writers(volume, many)):
@@ -230,7 +252,7 @@ class MirrorMachine(RuleBasedStateMachine):
         if (
             not chosen
             or any(self.is_disturbed(one) or not reference.is_known(one.svol) for one in chosen)
-            or not all(reference.takes_host_writes(name) for name in sources)
+            or not all(self.takes(name) for name in sources)
         ):
             return
         before = {name: reference.content(name).copy() for name in sources}
@@ -508,7 +530,9 @@ class MirrorMachine(RuleBasedStateMachine):
         """Writers wait for the stalled peer; if it is lost, it has none of what it didn't take."""
         reference, world = self.world.reference, self.world
         name = PVOLS[0]
-        if not world.path.is_up or not reference.takes_host_writes(name):
+        if cuts and self.world.shape.fence_level is FenceLevel.DATA:
+            return  # some of them fail, written or not: the simulation's part
+        if not world.path.is_up or not self.takes(name):
             return
         is_shipped = any(
             one.pvol == name and one.is_remote and one.here.status is PairStatus.DUPLEX
