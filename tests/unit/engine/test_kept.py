@@ -42,7 +42,9 @@ def differing(site: Site, first: Generation, second: Generation) -> set[int]:
     """Return the chunks in which two generations differ, byte by byte."""
     here, there = (content(site.volume("100b", one.members[0].svol)) for one in (first, second))
     return {
-        at // CHUNK for at in range(0, len(here), CHUNK) if here[at:][:CHUNK] != there[at:][:CHUNK]
+        at // CHUNK
+        for at in range(0, len(here), CHUNK)
+        if here[at : at + CHUNK] != there[at : at + CHUNK]
     }
 
 
