@@ -245,15 +245,35 @@ int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const r
     return rc;
 }
 
+/* Whether no bit of these pages is set, as a hole says. Of most of a large volume's pages none is:
+ * they aren't even encoded. */
+static bool mean_holes(const rep_bitmap_file *file, const rep_page_source *source, uint64_t first,
+                       uint64_t end)
+{
+    uint64_t bit;
+    uint64_t count;
+    if (is_filled(file))
+        return false;
+    for (int s = 0; s < source->count; s++)
+        if (rep_bitmap_next_run(source->bitmaps[s], NULL, REP_BITMAP_UNION, first * REP_PAGE_BITS,
+                                1, &bit, &count)
+                == 1
+            && bit < end * REP_PAGE_BITS)
+            return false;
+    return true;
+}
+
 /* Mutex held: pages [first, end), at most a batch. Those that mean what a hole does are punched if
  * there is nothing else, and else are zeros among the others. */
 static int put_batch(rep_bitmap_file *file, const rep_page_source *source, uint64_t first,
                      uint64_t end, page *batch)
 {
     bool any = false;
+    uint64_t length = (end - first) * REP_PAGE_BYTES;
+    if (mean_holes(file, source, first, end))
+        return rep_io_zero(file->io, page_offset(first), length);
     for (uint64_t i = first; i < end; i++)
         any |= encode_page(file, i, source, &batch[i - first]);
-    uint64_t length = (end - first) * REP_PAGE_BYTES;
     return any ? rep_io_pwrite(file->io, batch, length, page_offset(first))
                : rep_io_zero(file->io, page_offset(first), length);
 }
