@@ -2,10 +2,14 @@
 
 One line a message: kind of envelope, then the body in hex. One of each command, answer and message
 of the handshake, and a few frames. Recordings of released versions stay as they are.
+
+`protocol-N-session.txt` is a whole session in its order, as two systems had it: who sends, lane,
+kind and tag of the envelope, the body; its first line has what 105b holds at the end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +24,9 @@ from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
 from pyrep.interconnect.messages import PROTOCOL_VERSION
 from pyrep.model import Compare, Direction
 from pyrep.seams import Buffer
+from pyrep.testing import wait_until
 from pyrep.workflows import backup
+from rig import LONG_S, content
 from unit.engine.test_tcp import TcpRig
 
 HERE = Path(__file__).parent
@@ -66,5 +72,62 @@ def record() -> list[str]:
     return sorted(line for line in found.values() if line)
 
 
+SESSION_BYTES = 1 << 18
+
+
+def record_session() -> list[str]:
+    """Return the lines of a whole session of a remote pair, led by 100a."""
+    lines: list[str] = []
+    lanes: dict[int, str] = {}
+    real = PlainChannel._send_several  # what a writer sends itself goes there, too
+
+    def send_several(self: PlainChannel, buffers: tuple[Buffer, ...]) -> None:
+        data = b"".join(bytes(one) for one in buffers)
+        envelope = open_envelope(data[:ENVELOPE_BYTES])
+        here, there = self._sock.getsockname()[1], self._sock.getpeername()[1]
+        is_dialler = there == rig.listener.address.port
+        port = here if is_dialler else there
+        if envelope.kind in {Kind.OPEN_CONTROL, Kind.OPEN_DATA}:
+            lanes[port] = "control" if envelope.kind is Kind.OPEN_CONTROL else "data"
+        who = "100a" if is_dialler else "100b"
+        body = data[ENVELOPE_BYTES:].hex()
+        lines.append(f"{who} {lanes[port]} {envelope.kind.name} {envelope.tag} {body}")
+        real(self, buffers)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        rig = TcpRig(Path(scratch))
+        rig.make("100a", "105a", size=SESSION_BYTES)
+        rig.make("100b", "105b", size=SESSION_BYTES)
+        for system in rig.systems.values():
+            system._watch.close()
+        rig.pvol.pwrite(b"first" * 1000, 4096)
+        PlainChannel._send_several = send_several  # type: ignore[method-assign]
+        try:
+            rig.listen()
+            rig.dial()
+            rig.await_path()
+            wait_until(lambda: sum(" ANSWER " in one for one in lines) == 2)  # known pairs
+            pair = rig.a.create_remote_pair("105a", "100b", "105b")
+            pair.wait(timeout_s=LONG_S)
+            rig.pvol.pwrite(b"second" * 500, 20_000)
+            rig.pvol.zero(5000, 4096)
+            rig.pvol.flush()
+            pair.wait_marker(timeout_s=LONG_S)
+            pair.split()
+            rig.pvol.pwrite(b"third" * 100, 100_000)
+            job = pair.resync()
+            if job is not None:
+                job.wait(LONG_S)
+            pair.split()
+        finally:
+            PlainChannel._send_several = real  # type: ignore[method-assign]
+        held = hashlib.sha256(content(rig.spvol)).hexdigest()
+        rig.close()
+    return [f"{SESSION_BYTES} {held}", *lines]
+
+
 if __name__ == "__main__":
     (HERE / f"protocol-{PROTOCOL_VERSION}.txt").write_text("\n".join(record()) + "\n")
+    (HERE / f"protocol-{PROTOCOL_VERSION}-session.txt").write_text(
+        "\n".join(record_session()) + "\n"
+    )
