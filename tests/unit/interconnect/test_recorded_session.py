@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from pyrep._core.pump import Numbers, decode_numbers
 from pyrep.engine import StorageSystem
 from pyrep.interconnect import Plain
 from pyrep.interconnect.channel import PlainChannel
@@ -28,6 +29,21 @@ RECORDED = Path(__file__).resolve().parents[2] / "recorded"
 VERSIONS = range(PROTOCOL_OLDEST, PROTOCOL_VERSION + 1)
 OWN = {"current", "common", "history"}
 """What an answer has of the peer's own: its data identifiers are random."""
+
+
+_NUMBERED = (Kind.ACK, Kind.NUMBERS)
+"""Which of both a system sends is its own choice, where no volume has failed."""
+
+
+def numbers_of(kind: Kind, body: bytes) -> Numbers:
+    """Return what an acknowledgement says, of either kind."""
+    if kind is Kind.NUMBERS:
+        return decode_numbers(body)
+    ack = decode_plain(body, StreamAck)
+    assert not ack.errors
+    return Numbers(
+        stream_id=ack.stream_id, attempt=ack.attempt, received=ack.received, durable=ack.durable
+    )
 
 
 class Line(NamedTuple):
@@ -80,8 +96,8 @@ class Player:
             envelope, body = receive(self.lanes[line.lane])
             assert envelope.kind is Kind.ACCEPT, body
             self.token = decode_plain(body, Accept).token or self.token
-        elif line.kind is Kind.ACK:
-            self._await_ack(decode_plain(line.body, StreamAck))
+        elif line.kind in _NUMBERED:
+            self._await_numbers(numbers_of(line.kind, line.body))
         elif line.kind is Kind.ANSWER:
             self._await_answer(line)
         elif line.kind is Kind.COMMAND:
@@ -98,22 +114,21 @@ class Player:
         self.heard.append(receive(self.lanes["control"]))
         return self.heard[-1]
 
-    def _messages(self, kind: Kind) -> Iterator[tuple[Envelope, bytes]]:
-        """Yield what came of a kind, then what comes."""
+    def _messages(self, *kinds: Kind) -> Iterator[tuple[Envelope, bytes]]:
+        """Yield what came of some kinds, then what comes."""
         at = 0
         while True:
             while at >= len(self.heard):
                 self._hear()
-            if self.heard[at][0].kind is kind:
+            if self.heard[at][0].kind in kinds:
                 yield self.heard[at]
             at += 1
 
-    def _await_ack(self, recorded: StreamAck) -> None:
-        for _, body in self._messages(Kind.ACK):
-            ack = decode_plain(body, StreamAck)
-            same = (ack.stream_id, ack.attempt) == (recorded.stream_id, recorded.attempt)
-            if same and ack.received >= recorded.received and ack.durable >= recorded.durable:
-                assert ack.errors == recorded.errors
+    def _await_numbers(self, recorded: Numbers) -> None:
+        for envelope, body in self._messages(*_NUMBERED):
+            told = numbers_of(envelope.kind, body)
+            same = (told.stream_id, told.attempt) == (recorded.stream_id, recorded.attempt)
+            if same and told.received >= recorded.received and told.durable >= recorded.durable:
                 return
 
     def _await_answer(self, line: Line) -> None:
