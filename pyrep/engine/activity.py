@@ -8,6 +8,7 @@ import logging
 import time
 
 from pyrep._core import Alog, AlogState
+from pyrep.engine.backoff import Backoff
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import LiveVolume, SystemState
 from pyrep.errors import DeviceError, PyrepError
@@ -81,6 +82,7 @@ class Activity:
 
     def __init__(self, state: SystemState) -> None:
         self._state = state
+        self.backoff = Backoff()
         self._next_save: dict[bytes, float] = {}
 
     def tend(self) -> None:
@@ -98,11 +100,16 @@ class Activity:
 
     def _tend_log(self, live: LiveVolume, log: Alog) -> None:
         info = log.info()
+        volume_id = live.record.volume_id
         if info.state is AlogState.WORKING:
+            self.backoff.forget(volume_id)
             with contextlib.suppress(DeviceError):  # it is tried again, by who needs room at last
                 log.checkpoint(info.ring_blocks // 2)
             return
-        _log.warning("alog.again volume=%s errno=%d", live.record.volume_id, info.error)
+        if not self.backoff.may(volume_id):
+            return
+        self.backoff.refused(volume_id)  # until it is seen at work
+        _log.warning("alog.again volume=%s errno=%d", volume_id, info.error)
         log.begin(live.core)
 
     def _tend_row(self, mirror: Mirror) -> None:

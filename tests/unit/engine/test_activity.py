@@ -260,6 +260,36 @@ def test_a_log_that_fails_leaves_the_open_mark_and_begins_again_when_it_can(
     system.close()
 
 
+def test_a_log_that_goes_on_failing_is_tried_less_and_less_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken()
+    system = _open(tmp_path, log_storage=broken.wrap)
+    _split(system)
+    system._watch.close()
+    now_s = [0.0]
+    activity = system._activity
+    activity.backoff.clock = lambda: now_s[0]
+    broken.fail(errno.EIO)
+    _write(system, 5)
+
+    tried = []
+    for second in range(40):
+        now_s[0] = float(second)
+        caplog.clear()
+        system._watch.look()
+        if any("alog.again" in one.getMessage() for one in caplog.records):
+            tried.append(second)
+    assert tried == [0, 1, 3, 7, 15, 31]
+    broken.fail(0)
+    now_s[0] = 100.0
+    system._watch.look()
+    system._watch.look()
+    assert system.state.mirror(system.pair("100b.1").pair_id).file.marked_logged
+    assert activity.backoff.may(system.volume("105b").volume_id)
+    system.close()
+
+
 def test_a_volume_that_is_deleted_takes_its_log_along(tmp_path: Path) -> None:
     with _open(tmp_path) as system:
         _split(system)
