@@ -5,8 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -25,7 +24,6 @@ __all__ = [
     "generation_json",
     "name_from",
     "name_json",
-    "one_of",
     "pair_json",
     "plain",
     "policy_json",
@@ -39,17 +37,6 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
-
-E = TypeVar("E", bound=StrEnum)
-
-
-def one_of(kind: type[E], value: str) -> E:
-    """Return the member of an enum. InvalidArgumentError names those there are."""
-    try:
-        return kind(value)
-    except ValueError as error:
-        known = ", ".join(one.value for one in kind)
-        raise InvalidArgumentError(f"{value!r} is none of: {known}") from error
 
 
 def plain(noun: Any) -> Any:

@@ -22,13 +22,13 @@ def check_timeout(timeout_s: object) -> None:
         raise InvalidArgumentError(f"a time-out of {timeout_s!r} s can't be")
 
 
-def one_of(kind: type[E], name: str, value: object) -> E:
-    """Return the member that a value is, or spells. InvalidArgumentError names those there are."""
-    if isinstance(value, str) and value in kind.__members__.values():
+def one_of(kind: type[E], value: str) -> E:
+    """Return the member of an enum. InvalidArgumentError names those there are."""
+    try:
         return kind(value)
-    raise InvalidArgumentError(
-        f"{name} can't be {value!r}", hint=f"one of {', '.join(kind.__members__.values())}"
-    )
+    except ValueError as error:
+        known = ", ".join(one.value for one in kind)
+        raise InvalidArgumentError(f"{value!r} is none of: {known}") from error
 
 
 def several(what: str, values: Iterable[T]) -> list[T]:

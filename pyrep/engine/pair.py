@@ -519,7 +519,7 @@ class Pair:
             TimedOutError: it hasn't yet.
             RefusedError: it won't.
         """
-        wanted = [one_of(PairStatus, "status", one) for one in statuses] or [PairStatus.DUPLEX]
+        wanted = [one_of(PairStatus, one) for one in statuses] or [PairStatus.DUPLEX]
         check_timeout(timeout_s)
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:

@@ -546,7 +546,7 @@ class StorageSystem:
             NotFoundError: there is no such volume.
         """
         if next_svol is not None:
-            next_svol = one_of(NextSvol, "next_svol", next_svol)
+            next_svol = one_of(NextSvol, next_svol)
         kept: object = retention
         if kept is not None and not isinstance(kept, RetentionPolicy):
             raise InvalidArgumentError(f"{retention!r} isn't a RetentionPolicy")

@@ -299,7 +299,8 @@ class Backup:
         """Free the leases and report."""
         self._end_there(run, WorkflowState.DONE)
         run.end(WorkflowState.DONE)
-        refresh_generations(self._system)  # this backup may have taken an older one's place
+        if self._mirrors:  # this backup may have taken an older one's place there
+            refresh_generations(self._system, home=self._secondary())
         facts = run.facts
         return BackupReport(
             workflow_id=run.workflow_id,

@@ -25,13 +25,16 @@ _AT_ONCE = 200
 """Rows in one question: its answer stays far below the bound of a command."""
 
 
-def refresh_generations(system: StorageSystem) -> tuple[SystemId, ...]:
+def refresh_generations(
+    system: StorageSystem, *, home: SystemId | None = None
+) -> tuple[SystemId, ...]:
     """Ask the systems that hold generations of this one's volumes what became of them.
 
     Rows that a holder has forgotten are forgotten here, too.
 
     Args:
         system: the one whose copies are brought up to date.
+        home: ask this holder alone; None: all of them.
 
     Returns:
         The holders that couldn't be asked, since the path to them is down or they refused: of
@@ -39,16 +42,16 @@ def refresh_generations(system: StorageSystem) -> tuple[SystemId, ...]:
     """
     by_home: dict[SystemId, list[GenerationId]] = {}
     for one in system.list_generations():
-        if one.home != system.system_id:
+        if one.home != system.system_id and home in {None, one.home}:
             by_home.setdefault(one.home, []).append(one.generation_id)
     unheard = []
-    for home, ids in by_home.items():
+    for holder, ids in by_home.items():
         try:
             for at in range(0, len(ids), _AT_ONCE):
-                _refresh(system, home, ids[at : at + _AT_ONCE])
+                _refresh(system, holder, ids[at : at + _AT_ONCE])
         except PyrepError as error:
-            _log.info("generation.copies home=%s not asked: %s", home, error)
-            unheard.append(home)
+            _log.info("generation.copies home=%s not asked: %s", holder, error)
+            unheard.append(holder)
     return tuple(unheard)
 
 

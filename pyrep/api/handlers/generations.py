@@ -21,13 +21,13 @@ from pyrep.api.shapes import (
     diff_json,
     generation_json,
     name_from,
-    one_of,
     plain,
     policy_json,
     retention_json,
     stat_json,
 )
 from pyrep.engine import Cancel, ProgressCallback
+from pyrep.engine.arguments import one_of
 from pyrep.errors import InvalidArgumentError
 from pyrep.model import MIB, NextSvol, RetentionPolicy, VolumeId, format_bytes
 from pyrep.workflows import browse, changed_files, diff, refresh_generations
@@ -65,7 +65,8 @@ def list_generations(site: Site, _: Nothing) -> list[Json]:
 @route("GET", "/generations/{generation}")
 def get_generation(site: Site, generation: str, _: Nothing) -> Json:
     """Return a generation; who holds it is asked, if the path is up."""
-    refresh_generations(site.system)
+    if site.system.generation(generation).home != site.system.system_id:
+        refresh_generations(site.system)
     return generation_json(site.system.generation(generation))
 
 

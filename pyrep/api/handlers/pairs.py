@@ -21,8 +21,9 @@ from pyrep.api.requests import (
     WaitForMarker,
 )
 from pyrep.api.routes import Answers, Site, route
-from pyrep.api.shapes import changed_json, generation_json, one_of, pair_json, plain
+from pyrep.api.shapes import changed_json, generation_json, pair_json, plain
 from pyrep.engine import Cancel, CopyJob, MarkerOutcome, ProgressCallback
+from pyrep.engine.arguments import one_of
 from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,

@@ -7,8 +7,9 @@ from typing import Any
 from pyrep.api.jobtable import RunningJob
 from pyrep.api.requests import Abandon, BackupAsked, Nothing, RestoreAsked
 from pyrep.api.routes import Answers, Site, route
-from pyrep.api.shapes import estimate_json, name_from, one_of, report_json, workflow_json
+from pyrep.api.shapes import estimate_json, name_from, report_json, workflow_json
 from pyrep.engine import Cancel, ProgressCallback
+from pyrep.engine.arguments import one_of
 from pyrep.workflows import (
     BackupSides,
     HoldAck,

@@ -9,7 +9,7 @@ import pytest
 
 from pyrep import NextSvol, RetentionPolicy, refresh_generations
 from pyrep.errors import InvalidArgumentError, NotFoundError
-from pyrep.model import GenerationState
+from pyrep.model import GenerationState, SystemId
 from unit.workflows.sites import Sites
 
 Build = Callable[..., Sites]
@@ -92,3 +92,12 @@ def test_a_peer_is_told_only_of_generations_of_its_own_volumes(raw: Sites) -> No
 def test_a_question_of_another_shape_is_refused(raw: Sites, ids: object) -> None:
     with pytest.raises(InvalidArgumentError, match="list of ids"):
         raw.a.ask("100b", "generations.read", {"ids": ids})
+
+
+def test_one_holder_alone_can_be_asked(raw: Sites) -> None:
+    taken = raw.take("one").generation_id
+    raw.b.kept(taken).protect()
+    assert refresh_generations(raw.a, home=SystemId("100c")) == ()
+    assert not raw.a.generation(taken).protected
+    assert refresh_generations(raw.a, home=SystemId("100b")) == ()
+    assert raw.a.generation(taken).protected
