@@ -35,5 +35,7 @@ def several(what: str, values: Iterable[T]) -> list[T]:
     """Return what was given as several. InvalidArgumentError: it is one, or none of them."""
     asked: object = values
     if isinstance(asked, str | bytes) or not isinstance(asked, Iterable):
-        raise InvalidArgumentError(f"{what} are named as a list, not by {values!r}")
+        raise InvalidArgumentError(
+            f"{what} are named as a list, not by {values!r}", hint=f"a list: [{values!r}]"
+        )
     return list(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from pyrep._core import Fence, LinkMode
 from pyrep.engine.closing import close_rows
@@ -39,7 +39,7 @@ class Ending:
         remote: RemotePairs,
         watch: Watch,
         *,
-        paths: Sequence[OwnedPath],
+        paths: Iterable[OwnedPath],
         lock: int,
     ) -> None:
         self._state = state

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from pyrep.engine.activity import Activity
-from pyrep.engine.arguments import one_of, several
+from pyrep.engine.arguments import several
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
@@ -26,13 +26,11 @@ from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import MarkerOutcome, require_pairs
 from pyrep.engine.nextsvol import NextSvols
-from pyrep.engine.opening import (
-    copies_to_resume,
-    lock_directory,
-    open_rows,
-)
+from pyrep.engine.opening import copies_to_resume, lock_directory, open_rows
 from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
+from pyrep.engine.paths import Paths
+from pyrep.engine.policies import effective_policy, set_policy
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.resync_estimate import ResyncEstimate, estimate_path
 from pyrep.engine.retain import Retention, RetentionReport
@@ -43,11 +41,7 @@ from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
 from pyrep.engine.volumes import Volumes
 from pyrep.engine.watch import Watch
-from pyrep.errors import (
-    InvalidArgumentError,
-    PyrepError,
-)
-from pyrep.interconnect.address import Address
+from pyrep.errors import InvalidArgumentError, PyrepError
 from pyrep.interconnect.channel import Security
 from pyrep.interconnect.dialer import PathState, TcpPath
 from pyrep.interconnect.listener import Listener
@@ -78,8 +72,6 @@ from pyrep.model import (
 from pyrep.seams import OwnedPath
 
 __all__ = ["StorageSystem", "connect"]
-
-Owned = TypeVar("Owned", Listener, TcpPath)
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +105,7 @@ class StorageSystem:
         self._watch = Watch(
             self._endpoint, self._local, self._remote, self.next_svols, self._activity
         )
-        self._paths: list[OwnedPath] = []
+        self._paths = Paths(state, self._endpoint)
         self._volumes = Volumes(state)
         self._ending = Ending(
             state, self._local, self._remote, self._watch, paths=self._paths, lock=lock
@@ -427,9 +419,7 @@ class StorageSystem:
 
     def add_path(self, path: OwnedPath) -> None:
         """Own a path: it is closed when the system closes."""
-        with self._state.control:
-            self._state.check_open()
-            self._paths.append(path)
+        self._paths.add(path)
 
     def listen(
         self, address: str, *, security: Security, timing: PathTiming | None = None
@@ -445,10 +435,7 @@ class StorageSystem:
             InvalidArgumentError: that isn't an address.
             DeviceError: nobody can listen there.
         """
-        where = Address.parse(address)
-        timing = timing or PathTiming()
-        listener = Listener(self._endpoint, where, security=security, timing=timing)
-        return self._own(listener)
+        return self._paths.listen(address, security=security, timing=timing)
 
     def dial(
         self,
@@ -470,26 +457,11 @@ class StorageSystem:
         Raises:
             InvalidArgumentError: that isn't an address, or a system's id.
         """
-        path = TcpPath(
-            self._endpoint,
-            SystemId(check_id("system", system_id)),
-            Address.parse(address),
-            security=security,
-            timing=timing or PathTiming(),
-        )
-        return self._own(path)
-
-    def _own(self, path: Owned) -> Owned:
-        try:
-            self.add_path(path)
-        except BaseException:
-            path.close()
-            raise
-        return path
+        return self._paths.dial(system_id, address, security=security, timing=timing)
 
     def paths(self) -> tuple[PathState, ...]:
         """Return the state of each path that this system dials."""
-        return tuple(one.state() for one in self._paths if isinstance(one, TcpPath))
+        return self._paths.states()
 
     def estimate_path(self, system_id: str) -> tuple[ResyncEstimate, ...]:
         """Tell what resyncs of all pairs with a secondary would copy: a dry connect.
@@ -545,26 +517,12 @@ class StorageSystem:
         Raises:
             NotFoundError: there is no such volume.
         """
-        if next_svol is not None:
-            next_svol = one_of(NextSvol, next_svol)
-        kept: object = retention
-        if kept is not None and not isinstance(kept, RetentionPolicy):
-            raise InvalidArgumentError(f"{retention!r} isn't a RetentionPolicy")
-        with self._state.control:
-            checked = None
-            if volume is not None:
-                checked = self._state.volume(VolumeId(volume)).record.volume_id
-            now = self._state.policies.get(checked)
-            new = PolicyRecord(
-                next_svol=next_svol or now.next_svol, retention=retention or now.retention
-            )
-            self._state.policies.set(checked, new)
+        set_policy(self._state, volume, next_svol=next_svol, retention=retention)
         self.next_svols.want_all()
 
     def policy(self, volume: str) -> PolicyRecord:
         """Return what holds for a volume: its own policies, where unset the system's."""
-        self._state.volume(VolumeId(volume))
-        return self._state.policies.effective(VolumeId(volume))
+        return effective_policy(self._state, volume)
 
     def apply_retention(
         self, *volumes: str, dry_run: bool = False, now: datetime | None = None

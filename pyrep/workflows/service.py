@@ -6,9 +6,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
+from pyrep.engine.arguments import several
 from pyrep.engine.peer import Peer
 from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import (
@@ -45,7 +46,6 @@ __all__ = [
 ]
 
 PathLike = str | bytes
-_Named = TypeVar("_Named", str, PathLike)
 
 
 # --- backup --------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def backup(
             f"a backup can't hold writes for {longest_ms} ms at most", hint="hold_max_ms: above 0"
         )
     request = BackupRequest(
-        volumes=_several("volumes", volumes),
+        volumes=tuple(several("volumes", volumes)),
         label=label,
         sides=sides,
         hold_ack=hold_ack,
@@ -110,15 +110,6 @@ def backup(
     with _inside(system):
         made, run = begin_backup(system, request, progress=progress, cancel=cancel)
         return _lead_backup(made, run)
-
-
-def _several(name: str, values: Sequence[_Named]) -> tuple[_Named, ...]:
-    """Return what was named; one text alone would be its letters, and "/" of a path all files."""
-    if isinstance(values, (str, bytes)):
-        raise InvalidArgumentError(
-            f"{name} can't be {values!r} alone", hint=f"a list: [{values!r}]"
-        )
-    return tuple(values)
 
 
 @contextlib.contextmanager
@@ -171,7 +162,7 @@ def _request(
     partition: int | None,
     discard_pending: bool,
 ) -> RestoreRequest:
-    chosen = _several("paths", paths)
+    chosen = several("paths", paths)
     if whole and partition is not None:
         raise InvalidArgumentError(
             "a whole volume is restored with all of its partitions",
