@@ -52,10 +52,11 @@ class LocalBreaks:
         """
         state = self._state
         halves = self._half_taken(target) if source.failed else []
-        consistent = source.row.target_consistent and source.link.info().source_failed
-        source.link.mark()
-        target.link.mark()
-        with state.control:
+        spared = source.link.info().source_failed or (source.failed and source.spared)
+        consistent = source.row.target_consistent and spared
+        with state.control, source.noting_its_end(spared=consistent):
+            source.link.mark()  # forgets why it broke
+            target.link.mark()
             columns = {
                 "status": PairStatus.SPLIT,
                 "cause": SplitCause.DEVICE_ERROR,
@@ -66,7 +67,6 @@ class LocalBreaks:
                 replace(target.row, **columns),  # type: ignore[arg-type]
                 first=lambda: self._fail(halves),
             )
-            source.failed = False
 
     def _fail(self, generations: list[Generation]) -> None:
         for one in generations:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyrep._core import Bitmap, BitmapFile, LinkCore
@@ -24,7 +26,9 @@ class Mirror:
         file: the pending bitmap's file: true together with the volume's activity log, unless it is
             marked open.
         job: the copy that runs out of this side, if one does.
-        failed: whether storage failed under the last one, and the row doesn't say so yet.
+        failed: whether the copy or the link ended because storage failed, and the row doesn't say
+            so yet: the watch writes it down when the tables can be written.
+        spared: whether the target is whole all the same, if it `failed`.
         overmarked: whether more may be pending than differs, until it is in sync: it was found open
             after an unclean end, or everything was made pending for an old copy. Not durable: after
             a clean end in between, a copy sends it all.
@@ -36,6 +40,7 @@ class Mirror:
     file: BitmapFile
     job: CopyJob | None = None
     failed: bool = False
+    spared: bool = False
     overmarked: bool = False
     convergence: Convergence | None = None
 
@@ -48,6 +53,17 @@ class Mirror:
     def is_overmarked(self) -> bool:
         """Whether more may be pending than differs."""
         return self.overmarked or self.row.cause is SplitCause.UNCLEAN
+
+    @contextmanager
+    def noting_its_end(self, *, spared: bool = False) -> Iterator[None]:
+        """Write down in the block that the link's work is over; what raises leaves that to be done.
+
+        Without this a row that the tables didn't take would say DUPLEX for ever, over a link that
+        only marks.
+        """
+        self.failed, self.spared = True, spared
+        yield
+        self.failed = self.spared = False
 
     def pending(self) -> Bitmap:
         """Return a new bitmap of all of the cover."""

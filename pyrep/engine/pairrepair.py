@@ -60,9 +60,9 @@ class PairRepairs:
     def _set_aside_local(self, pair_id: PairId) -> None:
         """SPLIT, unclean, no generation: what the SVOL holds is nothing that its PVOL ever held."""
         pvol, svol = self._state.sides(pair_id)
-        pvol.link.mark()
-        svol.link.mark()
-        with self._state.control:
+        with self._state.control, pvol.noting_its_end():
+            pvol.link.mark()
+            svol.link.mark()
             self._state.commit(
                 *(
                     replace(

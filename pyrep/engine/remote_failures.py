@@ -67,16 +67,17 @@ class RemoteFailures:
         The secondary notes its own failure by itself; of this side's it is told.
         """
         row = mirror.row
-        whole = row.status is PairStatus.DUPLEX and mirror.link.info().source_failed
-        mirror.failed = False
-        mirror.link.mark()
-        self._state.change(
-            mirror,
-            status=PairStatus.SPLIT,
-            cause=SplitCause.DEVICE_ERROR,
-            target_consistent=whole,
-            pending_union=False,
-        )
+        spared = mirror.link.info().source_failed or (mirror.failed and mirror.spared)
+        whole = row.status is PairStatus.DUPLEX and spared
+        with mirror.noting_its_end(spared=whole):
+            mirror.link.mark()  # forgets why it broke
+            self._state.change(
+                mirror,
+                status=PairStatus.SPLIT,
+                cause=SplitCause.DEVICE_ERROR,
+                target_consistent=whole,
+                pending_union=False,
+            )
         if row.is_primary:
             self._line.drain_or_break(mirror)
             self._line.tell_split(mirror)

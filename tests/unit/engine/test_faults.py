@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyrep.engine import Options
 from pyrep.errors import DeviceError, FencedError, NoSpaceError, PyrepError, RefusedError
-from pyrep.model import Direction, GenerationState, PairStatus, SplitCause, VolumeId
+from pyrep.meta import CopyTable
+from pyrep.model import Direction, GenerationState, PairStatus, Row, SplitCause, VolumeId
 from pyrep.testing import PowerLoss, VolatileIo, VolatileStorage, wait_until
 from rig import CHUNK, LONG_S, SIZE, Rig, content, equal, fill, row_of
 
@@ -142,6 +145,54 @@ def test_a_failure_in_one_pair_leaves_the_others_of_its_group_alone(faulty: Faul
     assert faulty.path.is_up
     assert other.status().status is PairStatus.DUPLEX
     assert equal(faulty.a.volume("106a"), faulty.b.volume("106b"))
+
+
+@contextlib.contextmanager
+def tables_failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no row be written, in either system, from when that was tried once until the end."""
+    tried = threading.Event()
+
+    def replace(_table: CopyTable, row: Row) -> None:
+        tried.set()
+        raise DeviceError(f"cannot write the row of pair {row.pair_id}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CopyTable, "replace", replace)
+        yield
+        assert tried.wait(LONG_S)
+
+
+@pytest.mark.parametrize("fails", ["105b", "106b"])
+def test_a_broken_mirror_that_the_tables_did_not_take_is_not_duplex_for_ever(
+    faulty: Faulty, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = faulty.b.create_local_pair("105b", "106b")
+    pair.wait(timeout_s=LONG_S)
+    with tables_failing(monkeypatch):
+        faulty.device("100b", fails).fail_after(0, errno.EIO)
+        with contextlib.suppress(DeviceError):
+            faulty.spvol.pwrite(b"x", 3 * CHUNK)
+    faulty.device("100b", fails).fail_after(0, 0)
+    wait_until(lambda: pair.row.cause is SplitCause.DEVICE_ERROR)
+    assert pair.row.target_consistent == (fails == "105b")
+    assert 3 in pair.pending()
+
+
+@pytest.mark.parametrize("fails", ["105a", "105b"])
+def test_a_broken_remote_pair_that_the_tables_did_not_take_is_not_duplex_for_ever(
+    faulty: Faulty, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = faulty.remote()
+    device = faulty.device(f"100{fails[-1]}", fails)
+    with tables_failing(monkeypatch):
+        device.fail_after(0, errno.EIO)
+        with contextlib.suppress(DeviceError):
+            faulty.pvol.pwrite(b"x", 3 * CHUNK)
+        wait_until(lambda: faulty.a.state.mirror(pair.pair_id).failed)
+    device.fail_after(0, 0)
+    wait_until(lambda: row_of(faulty.a, pair).cause is SplitCause.DEVICE_ERROR)
+    assert row_of(faulty.a, pair).target_consistent == (fails == "105a")
+    assert 3 in pair.pending()
 
 
 def test_a_flush_that_fails_at_the_split_fails_the_generation(faulty: Faulty) -> None:
