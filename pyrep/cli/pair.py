@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pyrep.api import Json
 from pyrep.cli.following import follow, perform, waiting
+from pyrep.cli.names import text_of_name
 from pyrep.cli.quantities import age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
@@ -268,12 +269,24 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
         return
     result = follow(session, job)
     told = {"job": job.job_id, "result": result}
-    session.show(told, lambda console: print_facts(console, result))
+    session.show(told, lambda console: print_facts(console, _named(result)))
     if not result["is_equal"] and result["repair"] is None:
         raise PairDiffersError(
             f"the volumes of pair {pair_id} differ in {len(result['differing'])} places",
             hint=f"pyrep pair verify {pair_id} --repair copies them from the PVOL again",
         )
+
+
+def _named(result: Json) -> Json:
+    """Return a verification for people: what no terminal should get in names is escaped."""
+    files = result["files"]
+    if files is None:
+        return result
+    names = {
+        kind: [{"path": text_of_name(one)} for one in files[kind]]
+        for kind in ("files", "directories")
+    }
+    return {**result, "files": {**files, **names}}
 
 
 @command(pair, "protect", example="pair protect 100a.1 try")

@@ -34,6 +34,7 @@ from pyrep.interconnect.messages import (
     Call,
     CreatePair,
     Done,
+    FindData,
     FinishPair,
     Hello,
     KnownPairs,
@@ -312,6 +313,8 @@ class SystemEndpoint:
                 return side.create(peer, message)
             case ReadDigests():
                 return self._desk.read(peer, message)
+            case FindData():
+                return self._desk.find_data(peer, message)
             case Call():
                 return self._call(peer, message)
             case _:

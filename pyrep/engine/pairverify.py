@@ -8,8 +8,6 @@ allows: a disk that has rotted, a volume that was written to behind pyrep's back
 from __future__ import annotations
 
 import contextlib
-import math
-import random
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +16,18 @@ from typing import Protocol
 from pyrep._core import Ack, Bitmap, Comparer, Runs
 from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.datamap import RunList, data_runs, united_data
 from pyrep.engine.decide import name_of
+from pyrep.engine.draw import Draw
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
-from pyrep.engine.questions import ask_digests, compare_all, halves
+from pyrep.engine.questions import ask_data, ask_digests, compare_all, halves
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.engine.sums import WINDOW_BYTES, Sums
-from pyrep.errors import InvalidArgumentError, PairDiffersError, PathLostError, RefusedError
+from pyrep.engine.sums import Sums
+from pyrep.engine.window import Window
+from pyrep.errors import PairDiffersError, PathLostError, RefusedError
 from pyrep.model import (
     SPAN_BYTES,
     CopyRate,
@@ -55,6 +56,7 @@ class PairVerifyResult:
         status: what it was throughout.
         percentage: the share that was asked for.
         checked_bytes: what was compared.
+        hole_bytes: of these, what is a hole at both ends: known equal without being read.
         differing: where both sides differ though nothing says that they may; whole chunks.
         restless: chunks that hosts wrote to whenever they were looked at: nothing is said of them.
     """
@@ -63,6 +65,7 @@ class PairVerifyResult:
     status: PairStatus
     percentage: float
     checked_bytes: int
+    hole_bytes: int
     differing: Extents
     restless: Extents
 
@@ -89,6 +92,10 @@ class _Far(Protocol):
         """Return digests of its volume."""
         ...
 
+    def data(self, first: int, past: int) -> tuple[RunList, int]:
+        """Return where its volume has data, as `data_runs`."""
+        ...
+
     def await_sent(self) -> None:
         """What was sent up to now is there."""
         ...
@@ -105,6 +112,9 @@ class _LocalFar:
 
     def digests(self, sums: Sums, runs: Runs) -> bytes:
         return sums.read(self._io, runs)[0]
+
+    def data(self, first: int, past: int) -> tuple[RunList, int]:
+        return data_runs(self._io, first, past, chunk_bytes=self._sides[0].row.chunk_bytes)
 
     def await_sent(self) -> None:
         """A write is forwarded in its own pass."""
@@ -128,6 +138,9 @@ class _RemoteFar:
 
     def digests(self, sums: Sums, runs: Runs) -> bytes:
         return ask_digests(self._peer, self._mirror.row.pair_id, sums, runs)
+
+    def data(self, first: int, past: int) -> tuple[RunList, int]:
+        return ask_data(self._peer, self._mirror.row.pair_id, first, past)
 
     def await_sent(self) -> None:
         if self._outlet is not None:
@@ -160,11 +173,6 @@ class PairVerifier:
         cancel: Cancel | None = None,
     ) -> PairVerifyResult:
         """Do `Pair.verify`."""
-        asked: object = percentage
-        if not isinstance(asked, int | float) or not 0 < asked <= 100:
-            raise InvalidArgumentError(
-                f"cannot verify {percentage!r} % of a pair", hint="above 0, at most 100"
-            )
         state = self._state
         with state.at_work():
             mirror = state.mirror(pair_id)
@@ -176,13 +184,10 @@ class PairVerifier:
                 )
             check = _Check(state, mirror, self._far(mirror, status), kind, status)
             size = state.volume(mirror.row.volume_id).record.size_bytes
-            spans = chunk_count(size, SPAN_BYTES)
-            chosen = random.Random(seed).sample(  # noqa: S311 (a sample, no secret)
-                range(spans), math.ceil(spans * percentage / 100)
-            )
+            draw = Draw(size, percentage, seed)
             job = CopyJob(
                 what=f"verify {name}",
-                work=lambda job: check.run(sorted(chosen), job),
+                work=lambda job: check.run(draw, job),
                 ended=lambda _: None,
                 rate=rate,
             )
@@ -239,10 +244,11 @@ class _Check:
         self._lock = threading.Lock()
         self._differing: list[int] = []
         self._restless: list[int] = []
+        self._hole_bytes = 0
 
-    def run(self, spans: Sequence[int], job: CopyJob) -> None:
-        """Compare these spans."""
-        job.total_bytes = sum(min(SPAN_BYTES, self._size - one * SPAN_BYTES) for one in spans)
+    def run(self, draw: Draw, job: CopyJob) -> None:
+        """Compare what is drawn."""
+        job.total_bytes = draw.bytes_before(self._size)
         with contextlib.ExitStack() as stack:
             comparer = None
             if self._status is PairStatus.DUPLEX:
@@ -257,15 +263,47 @@ class _Check:
                 job.note_compared(compared, equal_bytes=compared)
                 return compared
 
-            compare_all(self._windows(spans), compare, job)
+            compare_all(self._windows(draw, job), compare, job)
 
-    def _windows(self, spans: Sequence[int]) -> Iterator[Runs]:
+    def _windows(self, draw: Draw, job: CopyJob) -> Iterator[Runs]:
+        """Yield what is read together; note what is a hole at both ends as it is passed over."""
+        window = Window(self._chunk_bytes)
+        past = chunk_count(self._size, self._chunk_bytes)
+        told = 0  # up to here
+
+        def note(upto: int, read_bytes: int) -> None:
+            nonlocal told
+            offset = min(upto * self._chunk_bytes, self._size)
+            holes = draw.bytes_before(offset) - draw.bytes_before(told) - read_bytes
+            told = offset
+            self._hole_bytes += holes
+            job.note_compared(holes, equal_bytes=holes)
+
+        for runs, end in united_data(self._here, self._far.data, 0, past):
+            for run in self._drawn(runs, draw):
+                if not window.takes(run):
+                    note(window.past, window.bytes(self._size))
+                    yield window.close()
+                window.add(run)
+            if window.runs:
+                note(window.past, window.bytes(self._size))
+                yield window.close()
+            note(end, 0)
+            job.check()
+
+    def _here(self, first: int, past: int) -> tuple[RunList, int]:
+        return data_runs(self._io, first, past, chunk_bytes=self._chunk_bytes)
+
+    def _drawn(self, runs: RunList, draw: Draw) -> Iterator[tuple[int, int]]:
+        """Yield the runs in spans that are drawn, cut where spans end."""
         each = SPAN_BYTES // self._chunk_bytes
-        chunks = chunk_count(self._size, self._chunk_bytes)
-        step = WINDOW_BYTES // SPAN_BYTES
-        for at in range(0, len(spans), step):
-            firsts = [span * each for span in spans[at : at + step]]
-            yield Runs.of([(first, min(each, chunks - first)) for first in firsts])
+        for first, count in runs:
+            at, past = first, first + count
+            while at < past:
+                border = min(past, at - at % each + each)
+                if draw.has(at // each):
+                    yield at, border - at
+                at = border
 
     def _split(self, sums: Sums, runs: Runs) -> tuple[list[int], int]:
         """Return the chunks of those runs that differ, and how many bytes were read here."""
@@ -332,6 +370,7 @@ class _Check:
             status=self._status,
             percentage=percentage,
             checked_bytes=compared_bytes,
+            hole_bytes=self._hole_bytes,
             differing=self._extents(self._differing),
             restless=self._extents(self._restless),
         )

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 
 from pyrep._core import Runs
 from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.datamap import RunList
 from pyrep.engine.peer import Peer
 from pyrep.engine.sums import Sums
 from pyrep.errors import WireError
-from pyrep.interconnect.messages import Digests, ReadDigests
+from pyrep.interconnect.messages import Digests, FindData, FoundData, ReadDigests
 
-__all__ = ["QUESTIONS", "ask_digests", "compare_all", "halves"]
+__all__ = ["QUESTIONS", "ask_data", "ask_digests", "compare_all", "halves"]
 
 QUESTIONS = 2
 """Windows under way at once."""
@@ -29,6 +30,26 @@ def ask_digests(peer: Peer, pair_id: str, sums: Sums, runs: Runs) -> bytes:
     if not isinstance(answer, Digests):
         raise WireError(f"the peer answered {type(answer).__name__}, not Digests")
     return answer.values
+
+
+def ask_data(peer: Peer, pair_id: str, first: int, past: int) -> tuple[RunList, int]:
+    """Return where the other system's volume has data, as `data_runs`.
+
+    Raises:
+        WireError: it answered what can't be.
+    """
+    answer = peer.ask(FindData(pair_id=pair_id, first=first, count=past - first))
+    if not isinstance(answer, FoundData):
+        raise WireError(f"the peer answered {type(answer).__name__}, not FoundData")
+    runs = list(Runs.from_bytes(answer.runs))
+    at = first
+    for one, count in runs:
+        if one < at or not count:
+            raise WireError("the peer answered runs of data that aren't in order")
+        at = one + count
+    if not max(at, first + 1) <= answer.past <= past:
+        raise WireError(f"the peer answered for chunks up to {answer.past}")
+    return runs, answer.past
 
 
 def halves(sums: Sums, runs: Runs, mine: bytes, theirs: bytes) -> tuple[Runs, Runs]:

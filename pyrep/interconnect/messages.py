@@ -30,7 +30,9 @@ __all__ = [
     "CreatePair",
     "Digests",
     "Done",
+    "FindData",
     "FinishPair",
+    "FoundData",
     "Hello",
     "KnownPairs",
     "Message",
@@ -240,6 +242,14 @@ class ReadDigests(msgspec.Struct, frozen=True, kw_only=True, tag="read_digests")
     flush: bool = False
 
 
+class FindData(msgspec.Struct, frozen=True, kw_only=True, tag="find_data"):
+    """Tell which of these chunks of your volume of this pair aren't wholly holes."""
+
+    pair_id: str
+    first: int
+    count: int
+
+
 class ReverseProgress(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_progress"):
     """Wait a moment for the reverse copy, and tell how far it is; how it is to go on."""
 
@@ -297,6 +307,7 @@ Message = (
     | BeginReverse
     | ReverseProgress
     | ReadDigests
+    | FindData
     | Call
 )
 
@@ -339,6 +350,13 @@ class Digests(msgspec.Struct, frozen=True, kw_only=True, tag="digests"):
     """The digests that were asked for, one behind the other."""
 
     values: bytes
+
+
+class FoundData(msgspec.Struct, frozen=True, kw_only=True, tag="found_data"):
+    """Runs of chunks that hold data, as in `ReadDigests`, and the chunk they are told up to."""
+
+    runs: bytes
+    past: int
 
 
 class CopyFacts(msgspec.Struct, frozen=True, kw_only=True, tag="copy_facts"):
@@ -402,6 +420,7 @@ Answer = (
     | CopyFacts
     | ReverseReady
     | Digests
+    | FoundData
     | Result
     | PeerFailed
 )

@@ -31,6 +31,8 @@ from pyrep.interconnect.messages import (
     CopyFacts,
     CreatePair,
     Digests,
+    FindData,
+    FoundData,
     Hello,
     KnownPairs,
     OpenStream,
@@ -89,6 +91,7 @@ _MESSAGES = st.one_of(
         runs=st.binary(max_size=48),
         flush=st.booleans(),
     ),
+    st.builds(FindData, pair_id=_IDS, first=_U64, count=_U64),
     st.builds(SplitPair, pair_id=_IDS, cause=_IDS),
     st.builds(Call, verb=_IDS, body=st.dictionaries(st.text(max_size=5), _VALUES, max_size=3)),
 )
@@ -114,6 +117,7 @@ _ANSWERS = st.one_of(
         compared_bytes=_U64,
         sent_bytes=_U64,
     ),
+    st.builds(FoundData, runs=st.binary(max_size=48), past=_U64),
     st.builds(Digests, values=st.binary(max_size=64)),
     st.builds(
         ReverseReady,

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
 from cli_served import Served
+from pyrep.api import SOCKET_NAME, Client
 from pyrep.errors import InvalidArgumentError, NotFoundError, PairDiffersError
+from pyrep.fs import Access, ExtFileSystem
+from pyrep.model import MIB
+
+ODD = b"/odd \xff\n"
+"""A name that isn't UTF-8, with a control character."""
 
 
 def test_it_tells_where_a_pair_differs_and_repairs_it(mirrored: Served) -> None:
@@ -24,3 +37,61 @@ def test_what_can_not_be_verified_is_refused(mirrored: Served) -> None:
     mirrored.run("a", "pair", "verify", "100a.77", code=NotFoundError.exit_code)
     code = InvalidArgumentError.exit_code
     mirrored.run("a", "pair", "verify", "100a.1", "--percentage", "0", code=code)
+
+
+@pytest.fixture
+def rotten(mirrored: Served, ext_image: Path) -> Served:
+    """Return them with a file system on 105a; at 105b a byte of two of its three files differs."""
+    volume = mirrored.a.volume("105a")
+    volume.pwrite(ext_image.read_bytes(), 0)
+    held = {}
+    with (
+        volume.io() as io,
+        ExtFileSystem.open(io.address, access=Access.READ_WRITE, name="105a") as fs,
+    ):
+        fs.mkdir("/mail")
+        for number, name in enumerate((b"/mail/letter", b"/sound", ODD)):
+            held[name] = random.Random(number).randbytes(100_000)
+            fs.create(name)
+            fs.write_difference(name, held[name])
+    io_b = mirrored.b.state.volume(mirrored.b.volume("105b").volume_id).io
+    image = io_b.pread(8 * MIB, 0)
+    for name in (b"/mail/letter", ODD):
+        at = image.index(held[name][50_000:50_512])
+        io_b.pwrite(b"rot", at)
+    return mirrored
+
+
+def test_files_of_which_something_differs_are_named_over_the_api(rotten: Served) -> None:
+    with Client(rotten.a.directory / SOCKET_NAME) as client:
+        files = client.finish(client.verify_pair("100a.1"))["files"]
+    names = {
+        b64decode(one["path_b64"]) if "path_b64" in one else one["path"].encode()
+        for one in files["files"]
+    }
+    assert names == {b"/mail/letter", ODD}
+    assert files["file_bytes"] > 0
+
+
+def test_files_of_which_something_differs_are_named_by_the_command(rotten: Served) -> None:
+    code = PairDiffersError.exit_code
+    done = rotten.run("a", "pair", "verify", "100a.1", code=code)
+    assert "/mail/letter" in done.stdout
+    assert "/odd \\xff\\n" in done.stdout
+    assert "/sound" not in done.stdout
+    told = rotten.run("a", "pair", "verify", "100a.1", "--json", code=code)
+    (found,) = (json.loads(line) for line in told.stdout.splitlines() if '"result"' in line)
+    names = [one["path"] for one in found["result"]["files"]["files"]]
+    assert names == ["/mail/letter", "/odd \\xff\n"]
+    repaired = rotten.ask("a", "pair", "verify", "100a.1", "--repair")["result"]
+    assert repaired["repair"] == "copied"
+    assert [one["path"] for one in repaired["files"]["files"]] == names
+    whole = rotten.ask("a", "pair", "verify", "100a.1")["result"]
+    assert (whole["is_equal"], whole["files"]) == (True, None)
+
+
+def test_without_a_file_system_no_file_is_named(mirrored: Served) -> None:
+    mirrored.b.state.volume(mirrored.b.volume("105b").volume_id).io.pwrite(b"rotten", 8192)
+    done = mirrored.run("a", "pair", "verify", "100a.1", code=PairDiffersError.exit_code)
+    assert "offset=8192, length=8192" in done.stdout
+    assert "path=" not in done.stdout

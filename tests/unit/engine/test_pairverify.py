@@ -150,6 +150,7 @@ def test_a_chunk_that_is_always_written_to_is_told_apart(
     def write() -> None:
         rig.pvol.pwrite(random_.randbytes(CHUNK), 7 * CHUNK)
 
+    write()
     disturb(monkeypatch, _RemoteFar, "digests", write, before=False)
     found = pair.verify()
     assert (found.differing, found.restless) == ((), ((7 * CHUNK, CHUNK),))
