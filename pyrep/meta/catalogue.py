@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
 
 from pyrep.errors import ExistsError, NotFoundError, RefusedError
 from pyrep.meta.column import (
@@ -107,13 +109,14 @@ class Catalogue:
                 raise NotFoundError(
                     f"no generation {generation_id}", hint=known_hint("generation", ids)
                 )
-            return self._decode(found[0])
+            return self._decode_all(found)[0]
 
     def all(self) -> tuple[Generation, ...]:
         """Return all generations, oldest first."""
         with self._db.reading():
-            rows = self._db.read("SELECT * FROM generation ORDER BY taken_at, generation_id")
-            return tuple(self._decode(row) for row in rows)
+            return self._decode_all(
+                self._db.read("SELECT * FROM generation ORDER BY taken_at, generation_id")
+            )
 
     def of_source(
         self, volume_id: VolumeId, *, home: SystemId | None = None
@@ -136,7 +139,7 @@ class Catalogue:
                 """,
                 (home, volume_id),
             )
-            return tuple(self._decode(row) for row in rows)
+            return self._decode_all(rows)
 
     def pin(self, generation_id: GenerationId, holder: str) -> None:
         """Keep a generation from reuse while `holder` uses it; the same holder counts once.
@@ -211,44 +214,63 @@ class Catalogue:
                 ),
             )
 
-    def _decode(self, row: sqlite3.Row) -> Generation:
-        generation_id = row["generation_id"]
-        members = self._db.read(
-            "SELECT * FROM generation_member WHERE generation_id = ? ORDER BY position",
-            (generation_id,),
-        )
-        pins = self._db.read(
-            "SELECT holder FROM generation_pin WHERE generation_id = ? ORDER BY holder",
-            (generation_id,),
-        )
-        with decoding(f"generation {generation_id}"):
-            return Generation(
-                generation_id=generation_id,
-                attempt_id=row["attempt_id"],
-                label=from_json(row["label"]),
-                cause=GenerationCause(row["cause"]),
-                state=GenerationState(row["state"]),
-                taken_at=from_text_time(row["taken_at"]),
-                home=row["home"],
-                members=tuple(
-                    GenerationMember(
-                        source=one["source"],
-                        origin_system=one["origin_system"],
-                        origin_volume=one["origin_volume"],
-                        svol=one["svol"],
-                        pair_id=one["pair_id"],
-                    )
-                    for one in members
-                ),
-                hold_ms=row["hold_ms"],
-                queued_max_bytes=row["queued_max_bytes"],
-                remote_before=to_pairs(row["remote_before"]),
-                remote_during=to_pairs(row["remote_during"]),
-                remote_after=to_pairs(row["remote_after"]),
-                protected=bool(row["protected"]),
-                pins=tuple(one["holder"] for one in pins),
-                annotations=to_pairs(row["annotations"]),
-                given_up_at=(
-                    from_text_time(row["given_up_at"]) if row["given_up_at"] is not None else None
-                ),
+    def _decode_all(self, rows: Sequence[sqlite3.Row]) -> tuple[Generation, ...]:
+        members: dict[str, list[sqlite3.Row]] = {}
+        pins: dict[str, list[str]] = {}
+        one = [rows[0]["generation_id"]] if len(rows) == 1 else []
+        where = "WHERE generation_id = ?" if one else ""
+        for each in self._db.read(
+            f"SELECT * FROM generation_member {where} ORDER BY position",  # noqa: S608 (no input)
+            one,
+        ):
+            members.setdefault(each["generation_id"], []).append(each)
+        for each in self._db.read(
+            f"SELECT * FROM generation_pin {where} ORDER BY holder",  # noqa: S608 (no input)
+            one,
+        ):
+            pins.setdefault(each["generation_id"], []).append(each["holder"])
+        return tuple(
+            _decode(
+                row,
+                tuple(members.get(row["generation_id"], ())),
+                tuple(pins.get(row["generation_id"], ())),
             )
+            for row in rows
+        )
+
+
+@lru_cache(maxsize=1024)  # a catalogue is read far more often than it changes; rows are frozen
+def _decode(
+    row: sqlite3.Row, members: tuple[sqlite3.Row, ...], pins: tuple[str, ...]
+) -> Generation:
+    with decoding(f"generation {row['generation_id']}"):
+        return Generation(
+            generation_id=row["generation_id"],
+            attempt_id=row["attempt_id"],
+            label=from_json(row["label"]),
+            cause=GenerationCause(row["cause"]),
+            state=GenerationState(row["state"]),
+            taken_at=from_text_time(row["taken_at"]),
+            home=row["home"],
+            members=tuple(
+                GenerationMember(
+                    source=one["source"],
+                    origin_system=one["origin_system"],
+                    origin_volume=one["origin_volume"],
+                    svol=one["svol"],
+                    pair_id=one["pair_id"],
+                )
+                for one in members
+            ),
+            hold_ms=row["hold_ms"],
+            queued_max_bytes=row["queued_max_bytes"],
+            remote_before=to_pairs(row["remote_before"]),
+            remote_during=to_pairs(row["remote_during"]),
+            remote_after=to_pairs(row["remote_after"]),
+            protected=bool(row["protected"]),
+            pins=pins,
+            annotations=to_pairs(row["annotations"]),
+            given_up_at=(
+                from_text_time(row["given_up_at"]) if row["given_up_at"] is not None else None
+            ),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from functools import lru_cache
 
 from pyrep.errors import ExistsError, NotFoundError
 from pyrep.meta.column import decoding, from_signed, known_hint, to_signed
@@ -177,6 +178,7 @@ class CopyTable:
         )
 
 
+@lru_cache(maxsize=1024)  # a table is read far more often than it changes; rows are frozen
 def _decode(row: sqlite3.Row) -> Row:
     with decoding(f"pair {row['pair_id']} at volume {row['volume_id']}"):
         return Row(

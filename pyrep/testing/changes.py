@@ -7,7 +7,7 @@ from itertools import combinations
 from pyrep.engine import StorageSystem
 from pyrep.model import Generation, GenerationMember
 from pyrep.testing.invariants import InvariantError
-from pyrep.testing.sides import differing_chunks
+from pyrep.testing.sides import first_uncovered
 
 __all__ = ["check_changes"]
 
@@ -46,11 +46,11 @@ def _check(
     chunk_bytes = state.mirror(here.pair_id).row.chunk_bytes
     marks = system.changes.marks(first, second, here.source)
     stores = state.volume(here.svol).io, state.volume(there.svol).io
-    for index in differing_chunks(*stores, chunk_bytes):
-        if not marks.test(index):
-            raise InvariantError(
-                "changes",
-                f"generations {first.generation_id} and {second.generation_id} of volume "
-                f"{here.source} differ where nothing is marked between them",
-                chunk_index=index,
-            )
+    index = first_uncovered(*stores, chunk_bytes, marks)
+    if index is not None:
+        raise InvariantError(
+            "changes",
+            f"generations {first.generation_id} and {second.generation_id} of volume "
+            f"{here.source} differ where nothing is marked between them",
+            chunk_index=index,
+        )

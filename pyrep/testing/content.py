@@ -33,6 +33,7 @@ class Content:
     def __init__(self, size_bytes: int, blocks: dict[int, bytes] | None = None) -> None:
         self.size_bytes = size_bytes
         self._blocks = dict(blocks or {})
+        self._all: bytes | None = None  # asked for far more often than it changes
 
     @classmethod
     def of(cls, data: bytes) -> Content:
@@ -44,6 +45,7 @@ class Content:
     def write(self, data: bytes, offset: int) -> None:
         """Put bytes at an offset. OutOfRangeError: nothing was written."""
         self._check(len(data), offset)
+        self._all = None
         done = 0
         while done < len(data):
             index, start = divmod(offset + done, BLOCK_BYTES)
@@ -67,11 +69,15 @@ class Content:
 
     def to_bytes(self) -> bytes:
         """Return all of it."""
-        return self.read(self.size_bytes, 0)
+        if self._all is None:
+            self._all = self.read(self.size_bytes, 0)
+        return self._all
 
     def copy(self) -> Content:
         """Return another content of the same bytes."""
-        return Content(self.size_bytes, self._blocks)
+        copied = Content(self.size_bytes, self._blocks)
+        copied._all = self._all
+        return copied
 
     def differing_blocks(self, data: bytes) -> Iterator[int]:
         """Yield the indices of the blocks in which `data` isn't this content."""

@@ -16,7 +16,7 @@ from pyrep.errors import FencedError
 from pyrep.model import Congestion, Direction, Generation, GenerationCause, PairStatus, VolumeId
 from pyrep.testing.content import Content, HostWrite
 from pyrep.testing.reference import VolumeName
-from pyrep.testing.sides import PairSides, Side, differing_chunks, pairs_of, sides_of
+from pyrep.testing.sides import PairSides, Side, first_uncovered, pairs_of, sides_of
 
 __all__ = [
     "InvariantError",
@@ -108,15 +108,15 @@ def _require_covered(
     durable: bool = False,
 ) -> None:
     far = target.durable_io if durable else target.io
-    for index in differing_chunks(source.io, far, source.mirror.row.chunk_bytes):
-        if not cover.test(index):
-            row = source.mirror.row
-            what = "isn't durable at the target" if durable else "differs"
-            raise InvariantError(
-                invariant,
-                f"{pair.name}, {row.status} {row.direction}: what {what} isn't covered",
-                chunk_index=index,
-            )
+    index = first_uncovered(source.io, far, source.mirror.row.chunk_bytes, cover)
+    if index is not None:
+        row = source.mirror.row
+        what = "isn't durable at the target" if durable else "differs"
+        raise InvariantError(
+            invariant,
+            f"{pair.name}, {row.status} {row.direction}: what {what} isn't covered",
+            chunk_index=index,
+        )
 
 
 def check_durable_first(*systems: StorageSystem) -> None:

@@ -21,6 +21,7 @@ __all__ = ["Facts", "ModelError", "Observed", "Reference", "ReferencePair", "Vol
 VolumeName = tuple[str, str]
 """System id and volume id."""
 
+_SECTOR_BYTES = 512  # what a power loss keeps or loses as a whole, mostly
 _DUPLEX, _SPLIT = PairStatus.DUPLEX, PairStatus.SPLIT
 _AFTER_DUPLEX = {SplitCause.PATH_LOST, SplitCause.UNCLEAN, SplitCause.CONGESTED}
 
@@ -87,19 +88,30 @@ class _Volume:
         size_bytes = self.durable.size_bytes
         for index in self.durable.differing_blocks(found):
             start = index * BLOCK_BYTES
-            length = min(BLOCK_BYTES, size_bytes - start)
-            block = found[start : start + length]
-            explained = [
-                now == then
-                for now, then in zip(block, self.durable.read(length, start), strict=True)
-            ]
-            for write in self.since:
-                low, high = max(start, write.offset), min(start + length, _end(write))
-                for at in range(low, high):
-                    explained[at - start] |= block[at - start] == write.data[at - write.offset]
-            if not all(explained):
-                return start + explained.index(False)
+            for sector in range(start, min(start + BLOCK_BYTES, size_bytes), _SECTOR_BYTES):
+                piece = found[sector : min(sector + _SECTOR_BYTES, start + BLOCK_BYTES)]
+                wrong = self._unexplained_in(piece, sector)
+                if wrong is not None:
+                    return wrong
         return None
+
+    def _unexplained_in(self, piece: bytes, start: int) -> int | None:
+        """Do so for a few bytes from `start` on: mostly one write's, or what was durable."""
+        then = self.durable.read(len(piece), start)
+        if piece == then:
+            return None
+        end = start + len(piece)
+        writes = [one for one in self.since if one.offset < end and start < _end(one)]
+        for write in writes:
+            if write.offset <= start and end <= _end(write):
+                at = start - write.offset
+                if write.data[at : at + len(piece)] == piece:
+                    return None
+        explained = [now == old for now, old in zip(piece, then, strict=True)]
+        for write in writes:
+            for at in range(max(start, write.offset), min(end, _end(write))):
+                explained[at - start] |= piece[at - start] == write.data[at - write.offset]
+        return None if all(explained) else start + explained.index(False)
 
 
 def _end(write: HostWrite) -> int:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pyrep._core import Io
+from pyrep._core import Bitmap, Io
 from pyrep.engine import StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.model import Direction, PairId
 
-__all__ = ["PairSides", "Side", "differing_chunks", "pairs_of", "sides_of"]
+__all__ = [
+    "PairSides",
+    "Side",
+    "first_uncovered",
+    "pairs_of",
+    "sides_of",
+]
 
 _SPAN_BYTES = 1 << 20
 
@@ -78,14 +84,21 @@ def pairs_of(*systems: StorageSystem) -> Iterator[PairSides]:
             yield PairSides(pair_id=row.pair_id, pvol=side, svol=Side(system=other, mirror=far))
 
 
-def differing_chunks(one: Io, other: Io, chunk_bytes: int) -> Iterator[int]:
-    """Yield the indices of the chunks in which two storages of one size differ."""
-    span_bytes = max(_SPAN_BYTES, chunk_bytes)
-    for offset in range(0, one.size_bytes, span_bytes):
-        length = min(span_bytes, one.size_bytes - offset)
-        here, there = one.pread(length, offset), other.pread(length, offset)
-        if here == there:
-            continue
-        for start in range(0, length, chunk_bytes):
-            if here[start : start + chunk_bytes] != there[start : start + chunk_bytes]:
-                yield (offset + start) // chunk_bytes
+def first_uncovered(one: Io, other: Io, chunk_bytes: int, cover: Bitmap) -> int | None:
+    """Return the first chunk in which two storages of one size differ outside of `cover`, if any.
+
+    It looks at what isn't covered alone, in pieces as long as they come.
+    """
+    at = 0
+    for first, count in [*cover.runs(), (-(-one.size_bytes // chunk_bytes), 0)]:
+        offset, end = at * chunk_bytes, min(first * chunk_bytes, one.size_bytes)
+        at = first + count
+        while offset < end:
+            length = min(_SPAN_BYTES, end - offset)
+            if one.pread(length, offset) != other.pread(length, offset):
+                for chunk in range(offset, offset + length, chunk_bytes):
+                    piece = min(chunk_bytes, end - chunk)
+                    if one.pread(piece, chunk) != other.pread(piece, chunk):
+                        return chunk // chunk_bytes
+            offset += length
+    return None

@@ -11,7 +11,7 @@ from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep.engine.peer import Peer
 from pyrep.model import AckPoint, Direction, PairStatus
 from pyrep.testing import Asked, HostWrite, PowerLoss
-from pyrep.testing.sides import differing_chunks, pairs_of
+from pyrep.testing.sides import first_uncovered, pairs_of
 
 
 def _make() -> World:
@@ -40,17 +40,18 @@ def _lose_unnoticed(world: World, system_id: str) -> None:
 
 
 def _uncovered(world: World) -> list[int]:
-    """Return what differs and neither side has pending: P alone, since U says nothing any more."""
+    """Return, per remote pair, the first chunk that differs and is pending on neither side.
+
+    Of P alone: U says nothing any more.
+    """
     found = []
     for pair in pairs_of(*world.open_systems()):
-        if pair.pvol.mirror.row.is_remote:
-            cover = pair.pvol.mirror.link.pending
-            size = pair.pvol.mirror.row.chunk_bytes
-            found += [
-                index
-                for index in differing_chunks(pair.pvol.io, pair.svol.io, size)
-                if not cover.test(index)
-            ]
+        mirror = pair.pvol.mirror
+        if mirror.row.is_remote:
+            index = first_uncovered(
+                pair.pvol.io, pair.svol.io, mirror.row.chunk_bytes, mirror.link.pending
+            )
+            found += [] if index is None else [index]
     return found
 
 
