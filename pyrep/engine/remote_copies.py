@@ -35,10 +35,10 @@ from pyrep.interconnect.messages import (
     ReverseRun,
 )
 from pyrep.model import (
+    Comparison,
     Congestion,
     CopyPace,
     CopyRate,
-    DigestKind,
     Direction,
     Lineage,
     PairId,
@@ -217,18 +217,18 @@ class RemoteCopies:
             self._line.settle_sent(outlet, job)
             self._finish_forward(mirror)
 
-        kind = None if onto_blank else self._compares_by(mirror, pace)
+        plan = None if onto_blank else self._comparison(mirror, pace)
         before = None
-        if kind is not None:
-            before = Sieve(self._state, mirror, self._line.peer(mirror), outlet, kind).run
+        if plan is not None:
+            before = Sieve(self._state, mirror, self._line.peer(mirror), outlet, plan).run
         work = copying(mirror.link, finish, before=before, onto_blank=onto_blank)
         return self._start(mirror, work, pace)
 
-    def _compares_by(self, mirror: Mirror, pace: CopyPace | None) -> DigestKind | None:
-        """Return the digests to compare by before this copy; None: everything is sent."""
+    def _comparison(self, mirror: Mirror, pace: CopyPace | None) -> Comparison | None:
+        """Return how to compare before this copy; None: everything is sent."""
         options = self._state.options
         asked = (pace and pace.compare) or options.compare
-        return asked.kind(overmarked=mirror.is_overmarked, by_itself=options.compare_by)
+        return asked.plan(overmarked=mirror.is_overmarked, by_itself=options.compare_by)
 
     def _start(
         self, mirror: Mirror, work: Callable[[CopyJob], None], pace: CopyPace | None
@@ -368,8 +368,15 @@ class RemoteCopies:
             raise
         state.change(mirror, lineage=mirror.row.lineage.confirmed())
         rate = (pace and pace.rate) or state.options.copy_rate
-        digest = self._compares_by(mirror, pace) or ""
-        peer.ask(ReverseRun(pair_id=pair_id, digest=digest, **_bounds(rate)))
+        plan = self._comparison(mirror, pace)
+        peer.ask(
+            ReverseRun(
+                pair_id=pair_id,
+                digest=plan.kind if plan else "",
+                sparing=plan is not None and plan.is_sparing,
+                **_bounds(rate),
+            )
+        )
         return self._start(mirror, lambda job: self._follow_reverse(mirror, job, current), pace)
 
     def _following(self, volume_id: VolumeId) -> list[Mirror]:

@@ -49,6 +49,7 @@ from pyrep.interconnect.messages import (
 )
 from pyrep.model import (
     AckPoint,
+    Comparison,
     CopyRate,
     CopyType,
     Direction,
@@ -370,7 +371,9 @@ class SecondarySide:
         if outlet is None:
             raise PathLostError(f"pair {asked.pair_id} has no stream")
         rate = _rate_of(asked)
-        kind = one_kind(asked.digest) if asked.digest else None
+        plan = None
+        if asked.digest:
+            plan = Comparison(kind=one_kind(asked.digest), is_sparing=asked.sparing)
         outlet.ship(mirror)
         make_source_durable(self._state, mirror.row.volume_id)
 
@@ -383,8 +386,8 @@ class SecondarySide:
 
         what = name_of(mirror.row, self._state.system_id)
         before = None
-        if kind is not None:
-            before = Sieve(self._state, mirror, peer, outlet, kind).run
+        if plan is not None:
+            before = Sieve(self._state, mirror, peer, outlet, plan).run
         work = copying(mirror.link, finish, before=before)
         job = CopyJob(what=what, work=work, ended=ended, rate=rate)
         with self._ended:

@@ -9,6 +9,7 @@ write meanwhile is noticed by a `Comparer` and stays pending (docs/adr/0017 has 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 from pyrep._core import Ack, Comparer, Runs
@@ -20,7 +21,7 @@ from pyrep.engine.questions import ask_digests, compare_all, halves
 from pyrep.engine.state import SystemState
 from pyrep.engine.sums import WINDOW_BYTES, WINDOW_RUNS, Sums
 from pyrep.interconnect.messages import ReadDigests
-from pyrep.model import SPAN_BYTES, DigestKind
+from pyrep.model import SPAN_BYTES, Comparison, Fruitless
 
 __all__ = ["Sieve"]
 
@@ -35,11 +36,11 @@ class Sieve:
         mirror: its row.
         peer: the other system.
         outlet: what the row ships into.
-        kind: the digests to compare by.
+        plan: how to compare.
     """
 
     def __init__(
-        self, state: SystemState, mirror: Mirror, peer: Peer, outlet: Outlet, kind: DigestKind
+        self, state: SystemState, mirror: Mirror, peer: Peer, outlet: Outlet, plan: Comparison
     ) -> None:
         self._state = state
         self._mirror = mirror
@@ -48,11 +49,14 @@ class Sieve:
         row = mirror.row
         self._pair_id = row.pair_id
         self._io = state.volume(row.volume_id).io
-        self._spans = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
-        self._chunks = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
+        self._is_sparing = plan.is_sparing
+        self._fruitless = Fruitless()
+        self._noting = threading.Lock()
+        self._spans = Sums(plan.kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
+        self._chunks = Sums(plan.kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
 
     def run(self, job: CopyJob) -> None:
-        """Compare all that is pending; clear what is equal.
+        """Compare all that is pending, or what of it is worth a look; clear what is equal.
 
         Raises:
             PathLostError: the path, or the link, broke; what wasn't compared is pending.
@@ -98,11 +102,26 @@ class Sieve:
     def _windows(self, comparer: Comparer) -> Iterator[Runs]:
         start, end = 0, self._mirror.link.chunk_count
         while start < end:
-            runs, start = comparer.pending(
-                start, group_bytes=SPAN_BYTES, most_bytes=WINDOW_BYTES, capacity=WINDOW_RUNS
-            )
+            start = self._pass_over(comparer, start)
+            runs, start = self._pending(comparer, start, WINDOW_BYTES)
             if len(runs):
                 yield runs
+
+    def _pending(self, comparer: Comparer, start: int, most_bytes: int) -> tuple[Runs, int]:
+        return comparer.pending(
+            start, group_bytes=SPAN_BYTES, most_bytes=most_bytes, capacity=WINDOW_RUNS
+        )
+
+    def _pass_over(self, comparer: Comparer, start: int) -> int:
+        """Leave some of what is pending to the copy, unless it may be worth a look."""
+        with self._noting:
+            left = self._fruitless.pass_bytes if self._is_sparing else 0
+            self._fruitless = self._fruitless.passed(left)
+        end, chunk_bytes = self._mirror.link.chunk_count, self._mirror.row.chunk_bytes
+        while left >= chunk_bytes and start < end:
+            runs, start = self._pending(comparer, start, left)
+            left -= runs.chunks() * chunk_bytes
+        return start
 
     def _compare(self, comparer: Comparer, runs: Runs, job: CopyJob) -> int:
         first, last, count = runs.firsts[0], runs.firsts[-1], runs.counts[-1]
@@ -118,6 +137,8 @@ class Sieve:
             equal, _, _ = self._split(self._chunks, Runs.of(each))
             cleared += comparer.settle(equal, job.wake) if len(equal) else 0
         job.note_compared(compared, equal_bytes=cleared)
+        with self._noting:
+            self._fruitless = self._fruitless.compared(compared, equal_bytes=cleared)
         return compared
 
     def _ask(self, sums: Sums, runs: Runs) -> bytes:

@@ -218,13 +218,15 @@ class ReverseReady(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_ready
 class ReverseRun(msgspec.Struct, frozen=True, kw_only=True, tag="reverse_run"):
     """The target is ready: copy (550, 670), within these bounds (0: none was set).
 
-    `digest`: the kind of digests to compare by first; empty: everything pending is sent.
+    `digest`: the kind of digests to compare by first; empty: everything pending is sent. `sparing`:
+    what isn't worth a look is passed over.
     """
 
     pair_id: str
     ceiling_bytes_s: int = 0
     floor_bytes_s: int = 0
     digest: str = ""
+    sparing: bool = False
 
 
 class ReadDigests(msgspec.Struct, frozen=True, kw_only=True, tag="read_digests"):

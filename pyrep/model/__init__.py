@@ -1,7 +1,7 @@
 """Nouns and rules that are pure: frozen values, no I/O, nothing to wait for."""
 
 from pyrep.model.copyrate import COPY_WORKERS_MAX, CopyPace, CopyRate, check_copy_workers
-from pyrep.model.digest import Compare, DigestKind
+from pyrep.model.digest import Compare, Comparison, DigestKind, Fruitless
 from pyrep.model.generation import (
     Generation,
     GenerationCause,
@@ -85,6 +85,7 @@ __all__ = [
     "AckPoint",
     "Command",
     "Compare",
+    "Comparison",
     "Congestion",
     "CopyPace",
     "CopyRate",
@@ -93,6 +94,7 @@ __all__ = [
     "DigestKind",
     "Direction",
     "FenceLevel",
+    "Fruitless",
     "Force",
     "Generation",
     "GenerationCause",

@@ -13,6 +13,7 @@ import pytest
 from pyrep._core import Comparer, Runs, Wake
 from pyrep.engine import ChangedBacking, CopyJob, MarkerOutcome, Options, Pair
 from pyrep.engine.outlet import Outlet
+from pyrep.engine.peer import Peer
 from pyrep.engine.sieve import Sieve
 from pyrep.engine.sums import Sums
 from pyrep.errors import (
@@ -23,10 +24,11 @@ from pyrep.errors import (
     PathLostError,
     WireError,
 )
-from pyrep.interconnect.messages import Digests, ReadDigests
+from pyrep.interconnect.messages import Answer, Digests, Message, ReadDigests, encode
 from pyrep.model import (
     AckPoint,
     Compare,
+    Comparison,
     CopyRate,
     DigestKind,
     Direction,
@@ -235,7 +237,8 @@ def test_a_record_on_its_way_when_a_chunk_becomes_pending_is_waited_for(
 
     monkeypatch.setattr(Outlet, "await_answer", await_answer)
     monkeypatch.setattr(Sieve, "_settle_both", settle_both)
-    sieve = Sieve(rig.a.state, mirror, peer, outlet, DigestKind.XXH3)
+    plan = Comparison(kind=DigestKind.XXH3, is_sparing=False)
+    sieve = Sieve(rig.a.state, mirror, peer, outlet, plan)
     job = CopyJob(what="by hand", work=sieve.run, ended=lambda _: None)
     job.start()
     wait_until(lambda: waits.is_set() or job.is_done)
@@ -507,3 +510,82 @@ def test_options_say_when_digests_are_compared(site: Site) -> None:
     job, _ = resync(rig, pair)
     assert job.compared_bytes  # but for the volume's holes
     rig.close()
+
+
+@pytest.fixture
+def crossed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of questions for digests and of their answers."""
+    counts: list[int] = []
+    whole = Peer.ask
+
+    def counting(self: Peer, message: Message) -> Answer:
+        answer = whole(self, message)
+        if isinstance(message, ReadDigests):
+            counts.append(len(encode(message)) + len(encode(answer)))
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", counting)
+    return counts
+
+
+def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a comparison give up within the small volumes of these tests."""
+    monkeypatch.setattr("pyrep.engine.sieve.WINDOW_BYTES", 32 * KIB)
+    monkeypatch.setattr("pyrep.engine.questions.QUESTIONS", 1)
+    monkeypatch.setattr("pyrep.model.digest._LEAST_BYTES", 64 * KIB)
+
+
+def all_different(rig: Rig, compare: Compare, direction: Direction) -> tuple[CopyJob, int]:
+    """Copy a volume that differs everywhere, after an unclean end; return job, bytes of frames."""
+    pair = rig.remote()
+    pair.split()
+    rig.reopen("100a", crash=True)
+    rig.reconnect()
+    pair = rig.a.pair(pair.pair_id)
+    rig.pvol.pwrite(random.Random(2).randbytes(SIZE), 0)
+    rig.spvol.pwrite(random.Random(3).randbytes(SIZE), 0)
+    back = direction is Direction.REVERSE
+    return resync(
+        rig,
+        pair,
+        direction=direction,
+        discard="100a" if back else "100b",
+        compare=compare,
+    )
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_comparison_by_itself_gives_up_where_everything_differs(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, crossed: list[int], direction: Direction
+) -> None:
+    small_looks(monkeypatch)
+    job, frames = all_different(rig, Compare.AUTO, direction)
+    assert 0 < job.compared_bytes < SIZE / 2
+    assert job.sent_bytes == SIZE
+    assert frames + sum(crossed) < 1.03 * SIZE
+
+
+def test_a_comparison_that_was_asked_for_does_not_give_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, crossed: list[int]
+) -> None:
+    small_looks(monkeypatch)
+    job, frames = all_different(rig, Compare.XXH3, Direction.FORWARD)
+    assert job.compared_bytes == SIZE
+    assert frames + sum(crossed) < 1.03 * SIZE
+
+
+def test_a_comparison_that_gave_up_finds_what_is_equal_farther_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_looks(monkeypatch)
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    pair.split()
+    rig.pvol.pwrite(random.Random(2).randbytes(MIB), 0)
+    rig.reopen("100a", crash=True)
+    rig.reconnect()
+    pair = rig.a.pair(pair.pair_id)
+    rig.a.state.mirror(pair.pair_id).mark_all()
+    job, _ = resync(rig, pair)
+    assert job.compared_bytes < SIZE
+    assert MIB <= job.sent_bytes <= MIB + MIB // 4
