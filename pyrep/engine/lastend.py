@@ -33,6 +33,9 @@ def note_end(state: SystemState, loaded: dict[RowKey, Found], changed: set[Volum
     with state.db.transaction():
         for row in rows:
             new = identified(row, _after_end(row, unclean=row.pair_id in unclean))
+            if row.is_remote and row.pair_id in unclean:
+                # Hot regions are pending, or all is. Before anything else may be lost sight of.
+                new = replace(new, overmarked=True)
             if new != row:
                 _log.info("pair.reopened pair=%s from=%s to=%s", row.pair_id, row, new)
                 state.table.replace(new)

@@ -29,9 +29,6 @@ class Mirror:
         failed: whether the copy or the link ended because storage failed, and the row doesn't say
             so yet: the watch writes it down when the tables can be written.
         spared: whether the target is whole all the same, if it `failed`.
-        overmarked: whether more may be pending than differs, until it is in sync: it was found open
-            after an unclean end, or everything was made pending for an old copy. Not durable: after
-            a clean end in between, a copy sends it all.
         convergence: of the copy that runs to a remote volume.
     """
 
@@ -41,7 +38,6 @@ class Mirror:
     job: CopyJob | None = None
     failed: bool = False
     spared: bool = False
-    overmarked: bool = False
     convergence: Convergence | None = None
 
     @property
@@ -52,7 +48,7 @@ class Mirror:
     @property
     def is_overmarked(self) -> bool:
         """Whether more may be pending than differs."""
-        return self.overmarked or self.row.cause is SplitCause.UNCLEAN
+        return self.row.overmarked or self.row.cause is SplitCause.UNCLEAN
 
     @contextmanager
     def noting_its_end(self, *, spared: bool = False) -> Iterator[None]:

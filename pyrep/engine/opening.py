@@ -183,8 +183,7 @@ def _open_mirror(state: SystemState, row: Row, loaded: Found) -> None:
     shares = row.is_primary and not row.is_remote
     link = LinkCore(live.core, chunk_bytes=row.chunk_bytes, shares_marks=shares)
     link.pending.update(loaded.bits)
-    overmarked = loaded.unclean or loaded.all_pending
-    mirror = Mirror(row, link, loaded.file, overmarked=overmarked)
+    mirror = Mirror(row, link, loaded.file)
     if loaded.all_pending:
         mirror.mark_all()
     state.mirrors[mirror.key] = mirror

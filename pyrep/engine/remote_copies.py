@@ -115,10 +115,10 @@ class RemoteCopies:
         # What an earlier copy has left on its way would fail in this one's name.
         self._line.drain_or_break(mirror)
         met = self._met(mirror, Direction.FORWARD, will)
-        union = self._line.union(mirror, Direction.FORWARD)
+        union, overmarked = self._line.union(mirror, Direction.FORWARD)
         if not met.meeting.bits_suffice:
             union.fill()
-            mirror.overmarked = True
+            overmarked = True
         protected = union.any()
         begun = mirror.row.lineage.as_source(new_content_id(), new_content_id())
         # Whoever names a direction overwrites what is written until then.
@@ -133,6 +133,7 @@ class RemoteCopies:
             direction=Direction.FORWARD,
             target_consistent=False,
             pending_union=True,
+            overmarked=overmarked,
             lineage=begun,
         )
         mirror.link.pending.update(union)
@@ -324,7 +325,9 @@ class RemoteCopies:
         resumes = before.status is PairStatus.COPY
         forced = force is not None
         met = self._met(mirror, Direction.REVERSE, will)
-        union = self._line.union(mirror, Direction.REVERSE, resumes=resumes, forced=forced)
+        union, overmarked = self._line.union(
+            mirror, Direction.REVERSE, resumes=resumes, forced=forced
+        )
         if union.any() or not met.meeting.bits_suffice:
             how = before.protect
             self._local.splits.protect(before.volume_id, how=how, lease=lease, cancel=cancel)
@@ -342,6 +345,7 @@ class RemoteCopies:
                     direction=Direction.REVERSE,
                     target_consistent=False,
                     pending_union=False,
+                    overmarked=overmarked,
                     lineage=copied,
                 ),
                 *self._local.splits.followers(volume_id, whole=False),
@@ -352,8 +356,8 @@ class RemoteCopies:
             self.meetings.require(mirror, met, Direction.REVERSE, will)
             mirror.link.idle()
             if not met.meeting.bits_suffice:
+                state.change(mirror, overmarked=True)
                 mirror.mark_all()
-                mirror.overmarked = True
             current = self._receive_reverse(
                 peer,
                 mirror,

@@ -46,8 +46,12 @@ class RemoteLine:
 
     def union(
         self, mirror: Mirror, direction: Direction, *, resumes: bool = False, forced: bool = False
-    ) -> Bitmap:
-        """550: read the peer's bitmap; return it together with this side's."""
+    ) -> tuple[Bitmap, bool]:
+        """550: read the peer's bitmap; return it together with this side's.
+
+        Returns:
+            The union, and whether more may be pending than differs.
+        """
         answer = self._ask_of(
             mirror,
             Pending(
@@ -57,8 +61,7 @@ class RemoteLine:
         told = expect(answer, PendingBits)
         union = mirror.pending()
         union.update_roaring(told.bits)
-        mirror.overmarked = mirror.is_overmarked or told.overmarked
-        return union
+        return union, mirror.is_overmarked or told.overmarked
 
     def read(self, mirror: Mirror) -> PairFacts:
         """Return the secondary's row. RefusedError: it has none."""

@@ -80,6 +80,12 @@ def identified(old: Row, new: Row) -> Row:
     return new
 
 
+def _counted(row: Row) -> Row:
+    """Return a row; of one in DUPLEX nothing is pending that needn't be."""
+    in_sync = row.status is PairStatus.DUPLEX
+    return replace(row, overmarked=False) if in_sync and row.overmarked else row
+
+
 _HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
 
 
@@ -251,7 +257,8 @@ class SystemState:
         """
         with self.control:
             rows = tuple(
-                identified(self.mirrors[one.pair_id, one.volume_id].row, one) for one in rows
+                _counted(identified(self.mirrors[one.pair_id, one.volume_id].row, one))
+                for one in rows
             )
             changed, marked = self._with_intervals(rows)
             with self.db.transaction():
@@ -277,7 +284,6 @@ class SystemState:
                 if guard is not None:
                     mirror.link.guard(on=guard)
                 if old.status is not row.status and row.status is PairStatus.DUPLEX:
-                    mirror.overmarked = False
                     self._save(mirror)
             self.refence({row.volume_id for row in rows})
 

@@ -161,12 +161,14 @@ _VERSION_3: Migration = (
     "ALTER TABLE copy_row ADD COLUMN congestion TEXT NOT NULL DEFAULT 'block'",
     "ALTER TABLE copy_row ADD COLUMN fence_level TEXT NOT NULL DEFAULT 'never'",
     "ALTER TABLE copy_row ADD COLUMN protect TEXT NOT NULL DEFAULT 'require'",
+    "ALTER TABLE copy_row ADD COLUMN overmarked INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN current_id INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN common_id INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN written INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN id_history BLOB NOT NULL DEFAULT x''",
 )
-"""What a remote pair's writes do without room or path; data identifiers; protective splits."""
+"""What a remote pair's writes do without room or path; data identifiers; protective splits; rows in
+which more is pending than differs."""
 
 MIGRATIONS: Sequence[Migration] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """`MIGRATIONS[n]` leads from version n to n + 1. A released step is never edited; one is added."""

@@ -157,6 +157,8 @@ class Row:
         fence_level: what it does while the mirror can't be reached; remote pairs.
         protect: what becomes of the target's local mirrors before a copy; of a remote pair, the
             primary's row counts.
+        overmarked: whether more may be pending than differs, until it is DUPLEX: this side ended
+            unclean, or everything was made pending for an old copy. Remote pairs only.
         lineage: the data identifiers; remote pairs only.
 
     Raises:
@@ -183,6 +185,7 @@ class Row:
     congestion: Congestion = Congestion.BLOCK
     fence_level: FenceLevel = FenceLevel.NEVER
     protect: Protect = Protect.REQUIRE
+    overmarked: bool = False
     lineage: Lineage = UNNAMED
 
     def __post_init__(self) -> None:

@@ -86,6 +86,7 @@ def rows(draw: st.DrawFn) -> Row:
         data_id=draw(u64),
         epoch_start=draw(st.integers(0, 1 << 40)),
         pending_union=draw(st.booleans()),
+        overmarked=draw(st.booleans()),
         **draw(modes) if is_remote else {},
     )
 

@@ -36,7 +36,7 @@ from pyrep.model import (
     PairStatus,
 )
 from pyrep.testing import VolatileStorage, check_covered, check_no_early_clear, wait_until
-from rig import CHUNK, KIB, LONG_S, MIB, SIZE, Rig, Site, equal, fill
+from rig import CHUNK, KIB, LONG_S, MIB, SIZE, Rig, Site, equal, fill, row_of
 
 CHUNKS = SIZE // CHUNK
 BARELY = 16 * KIB
@@ -391,9 +391,8 @@ def test_several_pairs_are_compared_at_once(rig: Rig, monkeypatch: pytest.Monkey
         rig.both(pair, PairStatus.DUPLEX)
 
 
-def test_an_old_copy_that_was_put_back_is_compared(rig: Rig, tmp_path: Path) -> None:
-    pair = rig.remote()
-    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+def put_an_old_copy_back(rig: Rig, pair: Pair, tmp_path: Path) -> None:
+    """Put 100b back as it was before the last resync; the pair waits for a command."""
     pair.split()
     rig.pvol.pwrite(b"one", 5 * CHUNK)
     rig.path.cut()
@@ -410,6 +409,12 @@ def test_an_old_copy_that_was_put_back_is_compared(rig: Rig, tmp_path: Path) -> 
     rig.open("100b")
     rig.reconnect()
     rig.both(pair, PairStatus.SPLIT)
+
+
+def test_an_old_copy_that_was_put_back_is_compared(rig: Rig, tmp_path: Path) -> None:
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    put_an_old_copy_back(rig, pair, tmp_path)
     job, crossed = resync(rig, pair)
     assert job.compared_bytes == SIZE
     assert crossed < CHUNK + BARELY
@@ -510,6 +515,44 @@ def test_options_say_when_digests_are_compared(site: Site) -> None:
     job, _ = resync(rig, pair)
     assert job.compared_bytes  # but for the volume's holes
     rig.close()
+
+
+@pytest.mark.parametrize("ended", ["100a", "100b"])
+def test_a_clean_end_after_an_unclean_one_is_no_reason_to_send_it_all(
+    rig: Rig, ended: str
+) -> None:
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    pair.split()
+    rig.path.cut()
+    rig.reopen(ended, crash=True)
+    rig.reopen("100a")
+    rig.reopen("100b")
+    rig.reconnect()
+    pair = rig.a.pair(pair.pair_id)
+    rig.a.state.mirror(pair.pair_id).mark_all()
+    rig.pvol.pwrite(b"meanwhile", 77 * CHUNK)
+    job, crossed = resync(rig, pair)
+    assert job.compared_bytes == SIZE
+    assert crossed < CHUNK + BARELY
+    for system in (rig.a, rig.b):
+        assert not row_of(system, pair).overmarked
+
+
+def test_the_copy_of_an_old_copy_compares_after_a_clean_end_too(rig: Rig, tmp_path: Path) -> None:
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    put_an_old_copy_back(rig, pair, tmp_path)
+    pair = rig.a.pair(pair.pair_id)
+    job = pair.resync(rate=CopyRate(ceiling_bytes_s=1))
+    assert job is not None
+    rig.path.cut()
+    rig.reopen("100a")
+    path = rig.reconnect()
+    pair = rig.a.pair(pair.pair_id)
+    pair.wait(timeout_s=LONG_S)
+    assert equal(rig.pvol, rig.spvol)
+    assert path.frame_bytes < CHUNK + BARELY
 
 
 @pytest.fixture
