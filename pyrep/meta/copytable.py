@@ -47,8 +47,9 @@ _PUT = """
         data_id = excluded.data_id, epoch_start = excluded.epoch_start,
         pending_union = excluded.pending_union, congestion = excluded.congestion,
         fence_level = excluded.fence_level, protect = excluded.protect,
-        overmarked = excluded.overmarked, current_id = excluded.current_id, common_id = excluded.common_id,
-        written = excluded.written, id_history = excluded.id_history
+        overmarked = excluded.overmarked, current_id = excluded.current_id,
+        common_id = excluded.common_id, written = excluded.written,
+        id_history = excluded.id_history
 """
 
 

@@ -518,9 +518,7 @@ def test_options_say_when_digests_are_compared(site: Site) -> None:
 
 
 @pytest.mark.parametrize("ended", ["100a", "100b"])
-def test_a_clean_end_after_an_unclean_one_is_no_reason_to_send_it_all(
-    rig: Rig, ended: str
-) -> None:
+def test_a_clean_end_after_an_unclean_one_is_no_reason_to_send_it_all(rig: Rig, ended: str) -> None:
     pair = rig.remote()
     rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
     pair.split()
