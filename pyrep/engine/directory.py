@@ -11,7 +11,13 @@ from pyrep.engine.backing import refused, sync_directory
 from pyrep.engine.options import Options
 from pyrep.engine.state import SystemState
 from pyrep.engine.store import BitmapStore
-from pyrep.errors import ExistsError, FormatError, InvalidArgumentError, NotFoundError
+from pyrep.errors import (
+    ExistsError,
+    FormatError,
+    InvalidArgumentError,
+    NotFoundError,
+    RefusedError,
+)
 from pyrep.meta import (
     Catalogue,
     CopyTable,
@@ -27,10 +33,21 @@ from pyrep.meta import (
 )
 from pyrep.model import SystemId, new_key
 
-__all__ = ["DATABASE", "FORMAT", "check_directory", "fill_directory", "open_database", "state_of"]
+__all__ = [
+    "DATABASE",
+    "FORMAT",
+    "REPAIRING",
+    "check_directory",
+    "check_repaired",
+    "fill_directory",
+    "open_database",
+    "state_of",
+]
 
 FORMAT = 1
 DATABASE = "pyrep.db"
+REPAIRING = "repairing.json"
+"""There while a repair is under way."""
 
 
 def fill_directory(path: Path, system_id: SystemId) -> None:
@@ -91,6 +108,15 @@ def check_directory(path: Path) -> None:
     if not (path / DATABASE).is_file():
         raise NotFoundError(
             f"{path} holds no storage system", hint="make one with StorageSystem.create"
+        )
+
+
+def check_repaired(path: Path) -> None:
+    """Raise RefusedError while a repair hasn't ended: tables and bitmaps may contradict them."""
+    if (path / REPAIRING).exists():
+        raise RefusedError(
+            f"cannot open {path}: a repair of it was stopped",
+            hint="let it end: pyrep system repair, or repair_system(directory)",
         )
 
 

@@ -18,7 +18,13 @@ from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
 from pyrep.engine.digester import Digester
 from pyrep.engine.digests import DigestStore
-from pyrep.engine.directory import check_directory, fill_directory, open_database, state_of
+from pyrep.engine.directory import (
+    check_directory,
+    check_repaired,
+    fill_directory,
+    open_database,
+    state_of,
+)
 from pyrep.engine.ending import Ending
 from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
@@ -138,12 +144,14 @@ class StorageSystem:
             BackingChangedError, BitmapFileError: something isn't as it was at the last clean
                 close; `options` says what to assume. Nothing has changed.
             FormatError: it was written by a newer pyrep, or is damaged.
+            RefusedError: a repair of it was stopped.
         """
         path = Path(directory).absolute()
         check_directory(path)
         with contextlib.ExitStack() as undo:
             lock = lock_directory(path)
             undo.callback(os.close, lock)
+            check_repaired(path)
             db = open_database(path)
             undo.callback(db.close)
             state = state_of(path, db, options or Options())

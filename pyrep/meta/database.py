@@ -44,18 +44,26 @@ class Database:
     their own: what they return is read from the file each time.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, name: Path) -> None:
         self.path = path
+        self.name = name
         self._connection: sqlite3.Connection | None = connection
         self._lock = threading.RLock()
         self._depth = 0
 
     @classmethod
-    def open(cls, path: Path, *, migrations: Sequence[Migration] = MIGRATIONS) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        name: Path | None = None,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> Self:
         """Open the database at `path`, making it if it isn't there and bringing it up to date.
 
         Args:
             path: the file; its directory must exist.
+            name: what errors call it: of a copy, the file that it is a copy of.
             migrations: the known versions, oldest first.
 
         Raises:
@@ -70,7 +78,7 @@ class Database:
         is_new = _create_file(path)
         database = None
         try:
-            database = cls(path, _connect(path))
+            database = cls(path, _connect(path), name or path)
             database._prepare(migrations)
         except BaseException:
             if database is not None:
@@ -140,20 +148,20 @@ class Database:
     def _run(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         connection = self._connection
         if connection is None:
-            raise PyrepError(f"{self.path} is closed")
+            raise PyrepError(f"{self.name} is closed")
         if self._depth and not connection.in_transaction:
             # A full disk or an I/O error makes SQLite roll back by itself. Going on after such an
             # error was swallowed would commit the second half of a change alone.
-            raise PyrepError(f"{self.path}: the transaction was rolled back by an earlier error")
+            raise PyrepError(f"{self.name}: the transaction was rolled back by an earlier error")
         try:
             return connection.execute(sql, parameters).fetchall()
         except (OverflowError, UnicodeEncodeError) as error:
-            raise InvalidArgumentError(f"{self.path} can't have such a value: {error}") from error
+            raise InvalidArgumentError(f"{self.name} can't have such a value: {error}") from error
         except sqlite3.Error as error:
-            raise failure_of_sqlite(error, self.path) from error
+            raise failure_of_sqlite(error, self.name) from error
         except UnicodeDecodeError as error:
             # Python decodes SQLite's own messages too, and these quote a damaged schema.
-            raise corrupt(self.path, str(error)) from error
+            raise corrupt(self.name, str(error)) from error
 
     def _undo(self, *, outermost: bool) -> None:
         connection = self._connection
@@ -181,7 +189,7 @@ class Database:
         mode = self._run("PRAGMA journal_mode = WAL")[0][0]
         if mode != "wal":
             raise PyrepError(
-                f"cannot keep a write-ahead log beside {self.path} (journal mode {mode})",
+                f"cannot keep a write-ahead log beside {self.name} (journal mode {mode})",
                 hint="put the system's directory on a local file system",
             )
         for number, migration in enumerate(migrations[version:], start=version + 1):
@@ -191,26 +199,26 @@ class Database:
                 self._run(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._run(f"PRAGMA user_version = {number}")
         if [tuple(row) for row in self._run(SCHEMA_QUERY)] != _schema_of(migrations):
-            raise corrupt(self.path, "its tables aren't those of its format")
+            raise corrupt(self.name, "its tables aren't those of its format")
 
     def _check(self, known_version: int) -> int:
         """Return the file's version; refuse what is damaged, foreign or newer, unchanged."""
         for (finding,) in self._run("PRAGMA quick_check(1)"):
             if finding != "ok":
-                raise corrupt(self.path, finding)
+                raise corrupt(self.name, finding)
         page_bytes = int(self._run("PRAGMA page_size")[0][0])
         if self.path.stat().st_size % page_bytes and not _has_log(self.path):
             # SQLite fills a last page that is cut off with zeros and says nothing. Only a crash in
             # the middle of copying the log into the file may leave one, and the log mends that.
-            raise corrupt(self.path, "its last page is cut off")
+            raise corrupt(self.name, "its last page is cut off")
         version = int(self._run("PRAGMA user_version")[0][0])
         application_id = int(self._run("PRAGMA application_id")[0][0])
         tables = int(self._run("SELECT count(*) FROM sqlite_schema")[0][0])
         if application_id != APPLICATION_ID and (application_id or version or tables):
-            raise corrupt(self.path, "another program's database")
+            raise corrupt(self.name, "another program's database")
         if version > known_version:
             raise FormatError(
-                f"{self.path} has format {version}, this pyrep knows {known_version}",
+                f"{self.name} has format {version}, this pyrep knows {known_version}",
                 hint="use the pyrep that wrote it, or a newer one",
             )
         return version

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyrep.engine.checkup.begun import load_begun
 from pyrep.engine.checkup.files import check_files
 from pyrep.engine.checkup.finding import CheckReport, Finding, Remedy, failed, fine
 from pyrep.engine.checkup.rules import check_records
@@ -58,20 +59,33 @@ def held(path: Path) -> Iterator[None]:
 
 def check_locked(path: Path) -> CheckReport:
     """Do `check_system` where the lock is held already."""
+    findings = list(_unfinished(path))
     try:
         stored = _read(path)
     except PyrepError as error:
-        return CheckReport(system_id="", findings=(_unreadable(path, error),))
-    findings = [fine(_TABLES, f"{path / DATABASE}, {len(stored.rows)} rows")]
+        findings.append(_unreadable(path, error))
+        return CheckReport(system_id="", findings=tuple(findings))
+    findings.append(fine(_TABLES, f"{path / DATABASE}, {len(stored.rows)} rows"))
     findings += check_records(stored)
     findings += check_files(path, stored)
     return CheckReport(system_id=stored.system.system_id, findings=tuple(findings))
 
 
+def _unfinished(path: Path) -> Iterator[Finding]:
+    """Yield a finding if a repair was stopped: nothing else that is found means much then."""
+    try:
+        if load_begun(path) is not None:
+            yield failed(
+                "repair", "one was stopped: nothing is opened before it ends", Remedy.GO_ON
+            )
+    except PyrepError as error:
+        yield failed("repair", str(error), hint=error.hint or "")
+
+
 def _read(path: Path) -> Stored:
     if not (path / DATABASE).is_file():
         raise NotFoundError(f"{path / DATABASE} is missing")
-    with copied_tables(path / DATABASE) as copy, Database.open(copy) as db:
+    with copied_tables(path / DATABASE) as copy, Database.open(copy, name=path / DATABASE) as db:
         stored = read_stored(db)
     if stored.system.format > FORMAT:
         raise FormatError(

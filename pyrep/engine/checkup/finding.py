@@ -34,6 +34,7 @@ class Remedy(StrEnum):
     FREE_LEASE = "free_lease"
     DROP_POLICY = "drop_policy"
     REBUILD_TABLES = "rebuild_tables"
+    GO_ON = "go_on"
 
 
 _REMEDIES = {
@@ -52,6 +53,7 @@ _REMEDIES = {
     Remedy.DROP_POLICY: "the policy is removed",
     Remedy.REBUILD_TABLES: "the tables are made anew from what can still be read of them; every "
     "pair becomes SPLIT (requested) with everything pending; what is lost is named",
+    Remedy.GO_ON: "everything that it had begun is done again, and what is found then",
 }
 
 

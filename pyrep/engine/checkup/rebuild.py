@@ -34,11 +34,13 @@ _NEW = f"{DATABASE}.new"
 _SALVAGED = "salvaged"
 
 
-def rebuild_tables(directory: Path, system_id: str | None) -> list[str]:
+def rebuild_tables(directory: Path, old: Path, system_id: str | None) -> list[str]:
     """Replace the tables; return what was found and what is lost, in words.
 
     Args:
-        directory: the system's, locked by the caller, who keeps a copy of the old tables.
+        directory: the system's, locked by the caller.
+        old: the caller's copy of the tables as they were, with their log; there may be none. Those
+            in the directory aren't read: a stop can leave them without their log.
         system_id: the system's id, for when nothing says it any more.
 
     Raises:
@@ -48,8 +50,8 @@ def rebuild_tables(directory: Path, system_id: str | None) -> list[str]:
     for path in _files_of(new):
         path.unlink(missing_ok=True)
     found = {}
-    if (directory / DATABASE).is_file():
-        with copied_tables(directory / DATABASE) as copy:
+    if old.is_file():
+        with copied_tables(old) as copy:
             found = read_salvage(copy)
     with Database.open(new) as db:
         notes = [f"lost: {one}" for one in write_salvage(db, found)]

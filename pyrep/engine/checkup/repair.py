@@ -1,26 +1,28 @@
 """The repair of a system that isn't open: what can be derived is, the rest is named.
 
 Never silently clean and never copied by itself: a pair that can't be trusted becomes SPLIT with
-everything pending, cause requested, and waits for a direction by command. Rows are durable before
-a file is replaced, so that a stop in between leaves what the next repair finds again.
+everything pending, cause requested, and waits for a direction by command. What it is about to do
+is noted first (`begun`): a repair that was stopped is taken up, whatever the tables look like then.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyrep._core import Bitmap
 from pyrep.engine.backing import refused, sync_directory
+from pyrep.engine.checkup.begun import BegunRepair, load_begun, remove_begun, save_begun
 from pyrep.engine.checkup.check import check_locked, held
-from pyrep.engine.checkup.finding import CheckReport, Finding, Remedy
+from pyrep.engine.checkup.finding import CheckReport, Remedy
 from pyrep.engine.checkup.rebuild import rebuild_tables
 from pyrep.engine.directory import DATABASE
 from pyrep.engine.store import BitmapStore
-from pyrep.errors import NotFoundError
+from pyrep.errors import InvalidArgumentError, NotFoundError
 from pyrep.meta import Catalogue, CopyTable, Database, DigestTable, EpochTable, VolumeTable
 from pyrep.meta.system import SystemTable
 from pyrep.model import (
@@ -45,6 +47,8 @@ _KEPT = "before-repair-"
 _ROUNDS = 4
 """A row that goes may show that a generation's pair is gone; deeper nothing hangs together."""
 
+_NOT_NOW = {Remedy.NONE, Remedy.GO_ON}
+
 _HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
 
 
@@ -66,7 +70,8 @@ class RepairReport:
 def repair_system(directory: Path | str, *, system_id: str | None = None) -> RepairReport:
     """Repair a system in a directory that no process has open.
 
-    Does what `check_system` says that a repair would do. May be called again after a failure.
+    Does what `check_system` says that a repair would do. One that was stopped leaves a system that
+    isn't opened; called again, it does everything again, from the tables as they were.
 
     Args:
         directory: the system's.
@@ -76,40 +81,73 @@ def repair_system(directory: Path | str, *, system_id: str | None = None) -> Rep
         NotFoundError: no system was ever there.
         InUseError: it is open.
         InvalidArgumentError: the tables are lost and no id was given.
+        FormatError: what an interrupted repair has noted can't be read.
         NoSpaceError, ReadOnlyError, DeviceError: something couldn't be written.
     """
     path = Path(directory).absolute()
     done: list[str] = []
-    kept = None
     with held(path):
+        begun = load_begun(path)
+        if begun is not None:
+            begun = replace(begun, system_id=system_id or begun.system_id)
+            _do(path, begun, begun.remedies)
+            done.append(f"a repair that was stopped is done again; the tables before: {begun.kept}")
         for _ in range(_ROUNDS):
             report = check_locked(path)
-            wanted = [one for one in report.findings if one.remedy is not Remedy.NONE]
+            wanted = [one for one in report.findings if one.remedy not in _NOT_NOW]
             if not wanted:
                 break
-            kept = kept or _keep(path)
             if wanted[0].remedy is Remedy.REBUILD_TABLES:
-                done += rebuild_tables(path, system_id)
-                with Database.open(path / DATABASE) as db:
-                    _Repair(path, db).split_all()
-            else:
-                with Database.open(path / DATABASE) as db:
-                    _Repair(path, db).do(wanted)
+                wanted = wanted[:1]
+            begun = begun or BegunRepair(kept=_keep(path).name, system_id=system_id)
+            remedies = tuple((one.remedy, one.key) for one in wanted)
+            begun = begun.adding(remedies)
+            save_begun(path, begun)
+            done += _do(path, begun, remedies)
             done += [f"{one.thing}: {one.repair}" for one in wanted]
+        if begun is not None:
+            remove_begun(path)
         report = check_locked(path)
     for line in done:
         _log.warning("system.repair directory=%s %s", path, line)
+    kept = path / begun.kept if begun is not None else None
     return RepairReport(done=tuple(dict.fromkeys(done)), kept=kept, after=report)
 
 
+def _do(
+    path: Path, begun: BegunRepair, remedies: Iterable[tuple[Remedy, tuple[str, ...]]]
+) -> list[str]:
+    """Do remedies, tables first; return what making the tables anew has to say."""
+    asked = dict.fromkeys(remedies)
+    said = []
+    rebuilds = asked.pop((Remedy.REBUILD_TABLES, ()), 0) is None
+    if rebuilds:
+        try:
+            said = rebuild_tables(path, path / begun.kept / DATABASE, begun.system_id)
+        except InvalidArgumentError:  # nothing has changed yet, or the same failed before
+            if begun.remedies == ((Remedy.REBUILD_TABLES, ()),):
+                remove_begun(path)
+            raise
+    with Database.open(path / DATABASE) as db:
+        repair = _Repair(path, db)
+        if rebuilds:
+            repair.split_all()
+        repair.do(asked)
+    return said
+
+
 def _keep(path: Path) -> Path:
-    """Copy the tables aside, as they are."""
+    """Copy the tables aside, as they are; durable, since a stopped repair begins with them."""
     number = 1 + max((int(one.name[len(_KEPT) :]) for one in path.glob(f"{_KEPT}*")), default=0)
     kept = path / f"{_KEPT}{number}"
     try:
         kept.mkdir()
         for one in path.glob(f"{DATABASE}*"):
-            shutil.copyfile(one, kept / one.name)
+            copy = kept / one.name
+            shutil.copyfile(one, copy)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(kept)
         sync_directory(path)
     except OSError as error:
         raise refused(f"keep the tables in {kept}", error) from error
@@ -126,8 +164,8 @@ class _Repair:
         self._catalogue = Catalogue(db)
         self._store = BitmapStore(path / "bitmaps", SystemTable(db).get().key)
 
-    def do(self, findings: list[Finding]) -> None:
-        """Do what they ask for; what another one did already is left alone."""
+    def do(self, asked: Iterable[tuple[Remedy, tuple[str, ...]]]) -> None:
+        """Do what is asked for; what another one did already, or an earlier run, is left alone."""
         remedies: dict[Remedy, Callable[..., object]] = {
             Remedy.SPLIT_PAIR: self._split_pair,
             Remedy.FILL_MARKS: self._fill_marks,
@@ -139,9 +177,8 @@ class _Repair:
             Remedy.FREE_LEASE: self._free_lease,
             Remedy.DROP_POLICY: self._drop_policy,
         }
-        for remedy, key in dict.fromkeys((one.remedy, one.key) for one in findings):
-            if remedy in remedies:
-                remedies[remedy](*key)
+        for remedy, key in asked:
+            remedies[remedy](*key)
 
     def split_all(self) -> None:
         """No pair is trusted; where one names a volume that is lost, the next look finds it."""

@@ -72,9 +72,9 @@ def read_stored(db: Database) -> Stored:
     """
     for (finding,) in db.read("PRAGMA integrity_check(1)"):
         if finding != "ok":
-            raise FormatError(f"{db.path} is damaged: {finding}")
+            raise FormatError(f"{db.name} is damaged: {finding}")
     for row in db.read("PRAGMA foreign_key_check"):
-        raise FormatError(f"{db.path} is damaged: a record of {row[0]} belongs to none of {row[2]}")
+        raise FormatError(f"{db.name} is damaged: a record of {row[0]} belongs to none of {row[2]}")
     leases = db.read("SELECT tree_root, workflow_id FROM lease ORDER BY tree_root")
     policies = db.read("SELECT volume_id FROM policy WHERE volume_id != '' ORDER BY volume_id")
     return Stored(

@@ -240,6 +240,7 @@ def test_a_newer_format_is_refused_unchanged_and_never_repaired(closed: Site) ->
         _sql(closed, harm)
         (wrong,) = _check(closed).wrong
         assert "99" in wrong.what
+        assert str(_path(closed)) in wrong.what
         assert not wrong.repair
         assert repair_system(_path(closed)).done == ()
         with pytest.raises(FormatError, match="99"):
