@@ -66,9 +66,13 @@ class Mirror:
         return self.link.cover()
 
     def mark_all(self) -> None:
-        """Make every chunk pending, durably (INV-2): no region is hot for these bits."""
-        self.file.mark_open()
+        """Make every chunk pending, durably (INV-2): no region is hot for these bits.
+
+        Filled first: a save under way, or one that begins now, would write pages without these bits
+        and take the mark away again. It begins anew if the mark comes after them.
+        """
         self.link.pending.fill()
+        self.file.mark_open()
 
     def save(self) -> None:
         """Write the row's cover, so that a crash costs what is pending and hot, not everything.

@@ -146,7 +146,8 @@ def _unite_copies(state: SystemState, loaded: dict[RowKey, Found]) -> None:
             continue
         other = row.pair_id, row.mirror_volume_id
         if loaded[mirror.key].unclean or loaded[other].unclean:
-            mirror.link.pending.update(loaded[other].bits)
+            # What the row has, not what its file had: of one with the open mark that is nothing.
+            mirror.link.pending.update(state.mirrors[other].link.pending)
 
 
 def _close_all(state: SystemState) -> None:

@@ -45,6 +45,9 @@ class PairRepairs:
                     f"cannot repair {name_of(mirror.row, state.system_id)}: it is {status}",
                     hint="wait until it is DUPLEX",
                 )
+            # Once it is set aside it goes on by itself, also after a crash, with what is pending
+            # then: until that is written down, everything. INV-2.
+            mirror.file.mark_open()
             if status is PairStatus.DUPLEX and mirror.row.is_remote:
                 # Goes on forward by itself, should this end here; its SVOL stays closed to hosts.
                 self._remote.set_aside(mirror)

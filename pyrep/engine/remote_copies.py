@@ -126,6 +126,9 @@ class RemoteCopies:
         self._become_target(mirror, union, begun, met, seen)
         if union.any() and not protected:
             self._become_target(mirror, union, begun, met, begun.common)
+        if not met.meeting.bits_suffice:
+            # The rows are about to say that from here on their bits do. INV-2.
+            mirror.mark_all()
         state.change(
             mirror,
             status=PairStatus.COPY,

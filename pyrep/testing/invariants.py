@@ -15,6 +15,7 @@ from pyrep.engine import StorageSystem
 from pyrep.errors import FencedError
 from pyrep.model import Congestion, Direction, Generation, GenerationCause, PairStatus, VolumeId
 from pyrep.testing.content import Content, HostWrite
+from pyrep.testing.keptbits import kept_bits
 from pyrep.testing.reference import VolumeName
 from pyrep.testing.sides import PairSides, Side, first_uncovered, pairs_of, sides_of
 
@@ -33,6 +34,7 @@ __all__ = [
 _FLAGS_OFFSET = 12  # header: magic 8, version 4, flags 4 (csrc/rep_bitmap_file.h)
 _OPEN_MARK, _LOG_MARK = 1, 4
 _RUNNING = {PairStatus.COPY, PairStatus.DUPLEX}
+_LOOKS = 3
 
 
 class InvariantError(AssertionError):
@@ -120,7 +122,12 @@ def _require_covered(
 
 
 def check_durable_first(*systems: StorageSystem) -> None:
-    """INV-2: rows are in the table as they are at work, their bitmap files marked as in use."""
+    """INV-2: rows are in the table as they are at work, and so is what a crash would need of them.
+
+    Their bitmap files are marked as in use, and what is pending in a pair's source (of a local
+    pair, in both rows) is in pages, hot, or under the open mark. The other row's bits count as
+    well: a copy begins with the union of both.
+    """
     for side in sides_of(*systems):
         row, state = side.mirror.row, side.system.state
         stored = state.table.get(row.pair_id, row.volume_id)
@@ -133,6 +140,31 @@ def check_durable_first(*systems: StorageSystem) -> None:
             raise InvariantError(
                 "INV-2", f"pair {row.pair_id}, {side.name}: its bitmap file isn't marked as in use"
             )
+    for pair in pairs_of(*systems):
+        source, target = pair.source_and_target()
+        _require_kept(pair, source, target)
+        if not target.mirror.row.is_remote:
+            # A remote one's records leave bits here that its source answers for.
+            _require_kept(pair, target, source)
+
+
+def _require_kept(pair: PairSides, side: Side, other: Side) -> None:
+    for look in range(_LOOKS):
+        lost = side.mirror.pending()
+        if lost.any():
+            lost.difference_update(kept_bits(side))
+        if lost.any():
+            lost.difference_update(kept_bits(other))
+        if not lost.any():
+            return
+        if look + 1 < _LOOKS:
+            continue  # a copy cleared them, and the row was saved, between one look and the other
+        first, count = next(iter(lost.runs()))
+        raise InvariantError(
+            "INV-2",
+            f"{pair.name}: {count} chunks are pending in the row of {side.name} in memory alone",
+            chunk_index=first,
+        )
 
 
 def check_frozen(

@@ -10,8 +10,9 @@ import pytest
 from pyrep._core import Alog, BitmapFile, Io, LinkCore, VolatileIo
 from pyrep.engine import Options, StorageSystem
 from pyrep.engine.alogstore import LogStore
+from pyrep.engine.copyjob import CopyJob
 from pyrep.meta import SystemTable
-from pyrep.model import PairStatus, SplitCause, VolumeId
+from pyrep.model import PairId, PairStatus, RetentionPolicy, SplitCause, VolumeId
 from rig import LONG_S, stop_at
 
 CHUNK = 8192
@@ -172,6 +173,31 @@ def test_a_torn_page_marks_what_it_covered(tmp_path: Path) -> None:
         file.write(b"torn")
     with _open(tmp_path) as system:
         assert len(system.pair("100b.1").pending()) == SIZE // CHUNK
+
+
+def test_a_copy_that_a_crash_interrupts_has_all_of_a_row_whose_log_had_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hosts wrote to the SVOL is nowhere but under its row's open mark."""
+    broken = Broken()
+    system = _open(tmp_path, log_storage=broken.wrap)
+    _split(system)
+    system.set_policy("105b", retention=RetentionPolicy(keep_last=1))
+    _split(system, "107b")
+    assert system.apply_retention().given_up
+    system._watch.close()
+    broken.fail(errno.EIO)
+    system.volume("106b").pwrite(b"hosts wrote this" * 512, 7 * REGION_BYTES)
+    broken.fail(0)
+    pvol, svol = system.state.sides(PairId("100b.1"))
+    assert (pvol.file.marked_open, svol.file.marked_open) == (False, True)
+    monkeypatch.setattr(CopyJob, "start", lambda _: None)
+    system.pair("100b.1").resync()
+    monkeypatch.undo()
+    system.abort()
+    with _open(tmp_path) as system:
+        assert system.pair("100b.1").wait(timeout_s=LONG_S).status is PairStatus.DUPLEX
+        assert system.volume("106b").pread(16, 7 * REGION_BYTES) == bytes(16)
 
 
 @pytest.mark.parametrize("stop", range(1, 15))

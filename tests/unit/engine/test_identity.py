@@ -8,10 +8,11 @@ import pytest
 
 from pyrep.engine import ChangedBacking, Options, Pair
 from pyrep.engine.peer import Peer
+from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.errors import FencedError, InvalidArgumentError, PathLostError, RefusedError
 from pyrep.interconnect.messages import Answer, Message, SplitPair
 from pyrep.model import Direction, Force, PairStatus, Relation, SplitCause
-from pyrep.testing import wait_until
+from pyrep.testing import check_durable_first, wait_until
 from rig import CHUNK, LONG_S, Rig, content, equal, fill, row_of
 
 
@@ -109,6 +110,74 @@ def test_an_old_copy_of_the_secondary_is_copied_to_in_full(rig: Rig) -> None:
     _put_back(rig, "100b", copy=False)
     rig.both(pair, PairStatus.DUPLEX)
     wait_until(lambda: equal(rig.pvol, rig.spvol))
+
+
+@pytest.mark.parametrize("ended", ["100a", "100b"])
+def test_a_full_copy_that_a_crash_interrupts_is_a_full_one_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    """Both rows count from its identifier by then: next time the bits suffice, so all must be."""
+    pair = rig.remote()
+    _put_back(rig, "100b", copy=True)
+    rig.both(pair, PairStatus.DUPLEX)
+    fill(rig.pvol, 4)
+    rig.both(pair, PairStatus.DUPLEX)
+    rig.path.cut()
+    pair = rig.reopen("100a").pair(pair.pair_id)  # no region is hot any more
+    _stop_copies(monkeypatch)
+    _put_back(rig, "100b", copy=False)
+    rig.both(pair, PairStatus.COPY)
+    check_durable_first(rig.a, rig.b)
+    rig.path.cut()
+    rig.reopen(ended, crash=True)
+    monkeypatch.undo()
+    rig.reconnect()
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
+
+
+@pytest.mark.parametrize("discard", ["100a", "100b"])
+def test_a_side_is_discarded_whole_also_when_a_crash_interrupts_that(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, discard: str
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    _put_back(rig, "100b", copy=True)
+    fill(rig.pvol, 4)
+    _resync(rig.a.pair(pair.pair_id))
+    rig.a.pair(pair.pair_id).split()
+    fill(rig.pvol, 5)
+    rig.path.cut()
+    rig.reopen("100a")  # no region is hot any more
+    _put_back(rig, "100b", copy=False)
+    fill(rig.spvol, 6)
+    rig.path.cut()
+    rig.reopen("100b")
+    rig.reconnect()
+    _stop_copies(monkeypatch)
+    pair = rig.a.pair(pair.pair_id)
+    with pytest.raises(PathLostError, match="stopped here"):
+        pair.resync(discard=discard)
+    rig.both(pair, PairStatus.COPY)
+    check_durable_first(rig.a, rig.b)
+    kept = content(rig.spvol if discard == "100a" else rig.pvol)
+    rig.path.cut()
+    for system_id in ("100a", "100b"):
+        rig.reopen(system_id, crash=True)
+    monkeypatch.undo()
+    rig.reconnect()
+    rig.both(pair, PairStatus.DUPLEX)
+    assert content(rig.pvol) == content(rig.spvol) == kept
+
+
+def _stop_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let copies of remote pairs begin, and copy nothing."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise PathLostError("stopped here")
+
+    monkeypatch.setattr(RemoteCopies, "start_forward", stopped)
+    monkeypatch.setattr(RemoteCopies, "_start", stopped)
 
 
 def test_an_old_copy_of_the_primary_never_goes_over_newer_data_by_itself(rig: Rig) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pyrep._core import Comparer
 from pyrep.engine import Cancel, Pair, Volume
+from pyrep.engine.pairrepair import PairRepairs
 from pyrep.engine.pairverify import _RemoteFar
 from pyrep.engine.sums import Sums
 from pyrep.errors import (
@@ -20,7 +21,7 @@ from pyrep.errors import (
 )
 from pyrep.model import AckPoint, CopyRate, DigestKind, PairStatus, SplitCause
 from pyrep.testing import check_covered, check_duplex
-from rig import CHUNK, KIB, LONG_S, SIZE, Rig, content, equal
+from rig import CHUNK, KIB, LONG_S, SIZE, Rig, content, equal, stop_at
 
 REMOTE_CHUNKS = [3, 4, 200]
 FOUND = ((3 * CHUNK, 2 * CHUNK), (200 * CHUNK, CHUNK))
@@ -223,6 +224,33 @@ def test_a_repair_that_a_crash_interrupts_goes_on_by_itself(
     rig.reconnect()
     rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
     assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_repair_that_a_crash_interrupts_before_its_bits_are_written_is_made_all_the_same(
+    sides: tuple[Pair, Volume, Volume], rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set aside by then, which goes on by itself with what is pending."""
+    pair, _, _ = sides
+    ended = "100a" if pair.row.is_remote else "100b"
+    for system_id in ("100a", "100b"):
+        rig.reopen(system_id)  # no region is hot any more
+    rig.reconnect()
+    rig.a.pairs()[0].wait(timeout_s=LONG_S)
+    pair = rig.systems[ended].pair(pair.pair_id)
+    pair.wait(timeout_s=LONG_S)
+    rot(rig.spvol if pair.row.is_remote else rig.svol, *REMOTE_CHUNKS)
+    found = pair.verify()
+    rig.systems[ended]._watch.close()  # it would go on with the copy, and save the row
+    stop_at(monkeypatch, 1, (PairRepairs, "_make_pending"))
+    with pytest.raises(InterruptedError):
+        pair.repair(found)
+    rig.path.cut()
+    rig.reopen(ended, crash=True)
+    rig.reconnect()
+    rig.a.pairs()[0].wait(timeout_s=LONG_S)
+    pair = rig.systems[ended].pair(pair.pair_id)
+    pair.wait(timeout_s=LONG_S)
+    assert equal(rig.spvol, rig.pvol if pair.row.is_remote else rig.svol)
 
 
 def test_a_pair_in_copy_is_neither_verified_nor_repaired(rig: Rig) -> None:

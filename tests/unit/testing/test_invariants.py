@@ -204,6 +204,29 @@ def test_a_bitmap_file_without_its_open_mark_is_found(world: World) -> None:
         check_durable_first(*world.open_systems())
 
 
+@pytest.mark.parametrize(
+    ("system_id", "remote"), [("100a", True), ("100b", False)], ids=["remote", "local"]
+)
+def test_bits_that_are_pending_in_memory_alone_are_found(
+    world: World, system_id: str, *, remote: bool
+) -> None:
+    for one in ("100a", "100b"):
+        world.reopen(one)  # no region is hot any more
+    world.settle()
+    mirror = row_of(world, (system_id, "105a" if remote else "105b"), remote=remote)
+    mirror.link.pending.set(25)
+    with pytest.raises(InvariantError, match=r"INV-2.*in memory alone") as caught:
+        check_durable_first(*world.open_systems())
+    assert caught.value.chunk_index == 25
+    mirror.save()
+    check_durable_first(*world.open_systems())
+    mirror.link.pending.fill()
+    with pytest.raises(InvariantError, match=r"INV-2.*in memory alone"):
+        check_durable_first(*world.open_systems())
+    mirror.mark_all()
+    check_durable_first(*world.open_systems())
+
+
 def test_a_chunk_cleared_before_it_is_durable_is_found() -> None:
     world = World(Shape(size_bytes=SIZE, volatile=True))
     try:
