@@ -121,9 +121,10 @@ class RemoteCopies:
             overmarked = True
         protected = union.any()
         begun = mirror.row.lineage.as_source(new_content_id(), new_content_id())
-        # Whoever names a direction overwrites what is written until then.
-        seen = met.there.current if will.by_itself else 0
-        self._become_target(mirror, union, begun, met, seen)
+        # What hosts write there until the fence closes, which may take minutes, nobody was shown.
+        named = will.discard is not None
+        seen = 0 if named else met.there.current
+        self._become_target(mirror, union, begun, met, seen, written=named or met.there.written)
         if union.any() and not protected:
             self._become_target(mirror, union, begun, met, begun.common)
         if not met.meeting.bits_suffice:
@@ -162,11 +163,22 @@ class RemoteCopies:
         return met
 
     def _become_target(
-        self, mirror: Mirror, union: Bitmap, begun: Lineage, met: Met, seen: int
+        self,
+        mirror: Mirror,
+        union: Bitmap,
+        begun: Lineage,
+        met: Met,
+        seen: int,
+        *,
+        written: bool = False,
     ) -> None:
         """Ask the SVOL to take this union; what its hosts wrote there meanwhile comes into it.
 
         If anything is in it, the SVOL's DUPLEX mirrors are split first.
+
+        Raises:
+            RefusedError: its hosts have begun to write since the meeting; nothing has changed but,
+                perhaps, these mirrors.
         """
         asked = BeginForward(
             pair_id=mirror.row.pair_id,
@@ -174,6 +186,7 @@ class RemoteCopies:
             current=begun.common,
             base=met.base(met.there),
             seen=seen,
+            written=written,
             protect=mirror.row.protect,
         )
         answer = self._line.peer(mirror).ask(asked)
@@ -355,7 +368,7 @@ class RemoteCopies:
             )
         try:
             # The fence is closed: what hosts wrote until now counts.
-            met = replace(met, meeting=self.meetings.again(mirror, before, met))
+            met = self.meetings.again(mirror, before, met, will)
             self.meetings.require(mirror, met, Direction.REVERSE, will)
             mirror.link.idle()
             if not met.meeting.bits_suffice:
@@ -364,7 +377,7 @@ class RemoteCopies:
             current = self._receive_reverse(
                 peer,
                 mirror,
-                met.there.current if will.by_itself else 0,
+                met.there.current if will.discard is None else 0,
                 resumes=resumes,
                 forced=forced,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyrep.engine.decide import name_of
 from pyrep.engine.mirror import Mirror
@@ -24,7 +24,7 @@ from pyrep.model import (
     meeting_refusal,
 )
 
-__all__ = ["Met", "RemoteMeetings", "Will"]
+__all__ = ["Met", "RemoteMeetings", "Will", "begun_to_write"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +46,10 @@ class Will:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """What a meeting has shown: what `meet` makes of it, and the secondary's side."""
+    """What a meeting has shown: what `meet` makes of it, and both sides."""
 
     meeting: Meeting
+    primary: MetSide
     secondary: MetSide
     status: PairStatus
     """The secondary's."""
@@ -91,8 +92,10 @@ class RemoteMeetings:
             pending=told.pending_count > 0,
             whole=told.target_consistent or not forward,
         )
+        primary = self.here(mirror)
         return Met(
-            meeting=meet(self.here(mirror), secondary),
+            meeting=meet(primary, secondary),
+            primary=primary,
             secondary=secondary,
             status=PairStatus(told.status),
         )
@@ -106,17 +109,22 @@ class RemoteMeetings:
             whole=row.target_consistent or row.direction is Direction.FORWARD,
         )
 
-    def again(self, mirror: Mirror, before: Row, met: Met) -> Meeting:
+    def again(self, mirror: Mirror, before: Row, met: Met, will: Will) -> Met:
         """Return what the sides are to each other now that hosts are fenced off the primary's.
 
         What was written to it since `before` was its row makes it a side that was written to.
+
+        Raises:
+            RefusedError: hosts have begun to write to it since the meeting, and nobody has said by
+                name that it is to be given up.
         """
-        here = MetSide(
-            lineage=before.lineage,
-            pending=self.here(mirror).pending,
-            whole=before.target_consistent or before.direction is Direction.FORWARD,
-        )
-        return meet(here, met.secondary)
+        here = replace(met.primary, pending=self.here(mirror).pending)
+        begun = before.status is PairStatus.SPLIT and here.pending and not met.primary.pending
+        if begun and will.discard is None:
+            raise begun_to_write(
+                before, primary=self._state.system_id, secondary=before.pair_system_id
+            )
+        return replace(met, meeting=meet(here, met.secondary), primary=here)
 
     def require(self, mirror: Mirror, met: Met, direction: Direction, will: Will) -> None:
         """Raise RefusedError, with the choices, if a copy in this direction may not begin.
@@ -162,11 +170,7 @@ class RemoteMeetings:
 
     def choices(self, mirror: Mirror) -> str:
         """Return what can be done about two sides of which one has to be given up."""
-        here, there = self._state.system_id, mirror.row.pair_system_id
-        return (
-            f'name the side to give up: pair.resync(discard="{there}") keeps what {here} holds, '
-            f'pair.resync(discard="{here}") what {there} holds'
-        )
+        return _choices(self._state.system_id, mirror.row.pair_system_id)
 
     def note_split_brain(self, mirror: Mirror, met: Met) -> None:
         """Let the row say that the pair doesn't go on by itself. Its operation is held.
@@ -184,3 +188,21 @@ class RemoteMeetings:
                 pending_union=False,
             )
         self._line.tell_split(mirror, there=met.status)
+
+
+def begun_to_write(row: Row, *, primary: SystemId, secondary: SystemId) -> RefusedError:
+    """Return the refusal of a copy into a volume that hosts began to write to as it was prepared.
+
+    What they wrote is acknowledged, and whoever asked for the copy hadn't seen it.
+    """
+    return RefusedError(
+        f"cannot resync pair {row.pair_id}: hosts have begun to write to {row.volume_id} just now",
+        hint=f"look at pair.estimate() and ask again; {_choices(primary, secondary)}",
+    )
+
+
+def _choices(here: SystemId, there: SystemId) -> str:
+    return (
+        f'name the side to give up: pair.resync(discard="{there}") keeps what {here} holds, '
+        f'pair.resync(discard="{here}") what {there} holds'
+    )

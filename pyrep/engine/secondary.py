@@ -20,6 +20,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.remote_meeting import begun_to_write
 from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import (
@@ -243,6 +244,20 @@ class SecondarySide:
             raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
         self._judge.check_copy_out(row.volume_id, doing)
 
+    def _check_seen(self, mirror: Mirror, *known: int, written: bool = True) -> None:
+        """Raise RefusedError if this side is no longer what the primary has decided by.
+
+        Args:
+            mirror: the row.
+            known: what its content may be called; with 0, anything.
+            written: whether hosts may have written. Rows of 0.1.0 have no names that would tell.
+        """
+        row = mirror.row
+        if (row.lineage.written and not written) or (
+            0 not in known and row.lineage.current not in known
+        ):
+            raise begun_to_write(row, primary=row.pair_system_id, secondary=self._state.system_id)
+
     # --- forward ---------------------------------------------------------------------------------
 
     def begin_forward(self, peer: Peer, connection: Connection, asked: BeginForward) -> PendingBits:
@@ -253,13 +268,19 @@ class SecondarySide:
 
         Returns:
             What is pending here now that no host writes any more.
+
+        Raises:
+            RefusedError: hosts began to write here after the primary had looked: it hasn't decided
+                about that. Nothing has changed but, perhaps, the mirrors.
+            PathLostError: the order is late.
         """
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
         row = mirror.row
+        peer.check_in_use(connection)
         self._check_may_copy_into(mirror)
         self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
-        _check_seen(row, asked.seen, asked.current)
+        self._check_seen(mirror, asked.seen, asked.current, written=asked.written)
         if asked.pending_count and row.target_consistent:
             self._local.splits.protect(row.volume_id, how=Protect(asked.protect), lease=ANY_LEASE)
         with state.control:
@@ -267,8 +288,8 @@ class SecondarySide:
             # host may have written for the first time.
             peer.check_in_use(connection)
             self._check_may_copy_into(mirror)
-            _check_seen(mirror.row, asked.seen, asked.current)
-            whole = row.target_consistent and not asked.pending_count
+            self._check_seen(mirror, asked.seen, asked.current, written=asked.written)
+            whole = mirror.row.target_consistent and not asked.pending_count
             followers = [] if whole else self._local.splits.followers(row.volume_id, whole=False)
             target = replace(
                 mirror.row,
@@ -343,7 +364,7 @@ class SecondarySide:
         with state.control:
             peer.check_in_use(connection)
             self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
-            _check_seen(mirror.row, asked.seen)
+            self._check_seen(mirror, asked.seen)
             mirror.link.mark()
             mirror.link.pending.update_roaring(asked.pending)
             state.change(
@@ -541,16 +562,6 @@ class SecondarySide:
             yield
         except DeviceError as error:
             _log.warning("pair.unnoted pair=%s: %s", mirror.row.pair_id, error)
-
-
-def _check_seen(row: Row, *known: int) -> None:
-    """Raise RefusedError if the data identifiers are no longer those that were decided by."""
-    if 0 not in known and row.lineage.current not in known:
-        raise RefusedError(
-            f"cannot resync pair {row.pair_id}: hosts have begun to write to {row.volume_id} just "
-            f"now",
-            hint="ask again",
-        )
 
 
 def _rate_of(asked: ReverseRun | ReverseProgress) -> CopyRate:

@@ -159,8 +159,10 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     """Become the target: protect, then COPY forward; answered with what is pending then.
 
     `pending_count` is that of the union so far; while it is 0 the target stays consistent. Its
-    content is called `current` from now on, if it was called `seen` before; `base` is by what it
-    was matched. `protect`: whether its DUPLEX local mirrors are split first.
+    content is called `current` from now on, if it was called `seen` before (0: whatever its name
+    is) and hosts haven't begun to write to it since it was looked at; `written`: they had by then,
+    or what they have written is given up by name. `base` is by what it was matched. `protect`:
+    whether its DUPLEX local mirrors are split first.
     """
 
     pair_id: str
@@ -168,6 +170,7 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     current: int
     base: int
     seen: int
+    written: bool = False
     protect: str = "require"
 
 
