@@ -456,8 +456,12 @@ class RemoteCopies:
                 break
             if cancel:
                 raise CancelledError(f"{job.what}: cancelled")
-        # Everything is here and durable. Written down before the secondary ends the copy: if it
-        # crashes in between, its own volume counts as inconsistent, and one side must be whole.
+        # Everything that was copied is here and durable, and with this all else that the volume
+        # holds: what its own hosts wrote, didn't flush, and found equal at the secondary.
+        volume = self._state.volume(mirror.row.volume_id)
+        volume.core.flush(ack_timeout_s=self._state.options.ack_timeout_s)
+        # Written down before the secondary ends the copy: if it crashes in between, its own volume
+        # counts as inconsistent, and one side must be whole.
         with self._state.control:
             if mirror.row.status is PairStatus.COPY:  # else its volume failed meanwhile
                 lineage = mirror.row.lineage.in_sync(current)

@@ -250,6 +250,10 @@ class SimulatedPath:
         if trial is None:
             return
         self._silence(trial)
+        with self._lock:
+            waits = any(trial.waiting)  # its question, or the answer, was on its way already
+        if waits:
+            self._notice_later(trial)
         if told is not None:
             self._tell(trial, self._side_of(told))
 

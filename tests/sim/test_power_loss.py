@@ -131,6 +131,22 @@ def test_what_hosts_wrote_at_the_secondary_is_durable_there_once_it_is_the_targe
     assert world.live(SPVOLS[0]) == world.live(PVOLS[0])
 
 
+def test_what_a_copy_back_left_alone_is_durable_too_once_it_has_ended(world: World) -> None:
+    """Its hosts had written it and never flushed it; the secondary had it, so nothing was sent."""
+    scribble(world, PVOLS[0], 1)
+    pair = world.systems["100a"].pair(remote_pair(world))
+    pair.split()
+    world.note({pair.pair_id: Asked.SPLIT})
+    world.check()
+    job = pair.resync(direction=Direction.REVERSE)
+    assert job is not None
+    job.wait(60)
+    world.note({pair.pair_id: Asked.REVERSE})
+    world.check()
+    world.crash("100a", PowerLoss())
+    assert world.live(PVOLS[0]) == world.live(SPVOLS[0])
+
+
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("system_id", ["100a", "100b"])
 @pytest.mark.parametrize("loss", LOSSES, ids=["all", "some", "torn"])

@@ -130,6 +130,22 @@ def test_a_path_that_fell_silent_is_given_up_by_whoever_sends(two: Two, told: st
     two.check_comes_back()
 
 
+def test_who_had_asked_before_the_silence_finds_out_too(two: Two) -> None:
+    """Its question was on its way: a system that closed would have waited for the answer for ever."""
+    trial = two.path._trial
+    assert trial is not None
+    trial.lanes[0, False].stall(stalled=True)
+
+    def ask() -> None:
+        with pytest.raises(PathLostError):
+            two.pair.estimate()
+
+    asking = two.beside(ask)
+    wait_until(lambda: bool(trial.waiting[0]))
+    two.path.fall_silent()
+    asking.join()
+
+
 def test_a_new_attempt_supersedes_one_that_a_side_still_believes_in(two: Two) -> None:
     two.path.fall_silent(told="100b")
     assert two.pair.status().status is PairStatus.DUPLEX
