@@ -131,14 +131,14 @@ def test_a_path_that_fell_silent_is_given_up_by_whoever_sends(two: Two, told: st
 
 
 def test_who_had_asked_before_the_silence_finds_out_too(two: Two) -> None:
-    """Its question was on its way: a system that closed would have waited for the answer for ever."""
+    """Its question was on its way: a system that closed would have waited for ever."""
     trial = two.path._trial
     assert trial is not None
     trial.lanes[0, False].stall(stalled=True)
 
     def ask() -> None:
         with pytest.raises(PathLostError):
-            two.pair.estimate()
+            trial.ends[0].request(b"never there")
 
     asking = two.beside(ask)
     wait_until(lambda: bool(trial.waiting[0]))
