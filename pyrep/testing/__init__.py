@@ -24,7 +24,14 @@ from pyrep.testing.paths import LoopPath, lost, stalled
 from pyrep.testing.proxied import Way
 from pyrep.testing.proxy import FaultProxy
 from pyrep.testing.quiet import wait_quiet, wait_until
-from pyrep.testing.reference import ModelError, Observed, Reference, ReferencePair, VolumeName
+from pyrep.testing.reference import (
+    KeptSystem,
+    ModelError,
+    Observed,
+    Reference,
+    ReferencePair,
+    VolumeName,
+)
 from pyrep.testing.simulated import SimulatedPath, connect_simulated
 from pyrep.testing.simulated_lane import Kind
 
@@ -36,6 +43,7 @@ __all__ = [
     "FaultProxy",
     "HostWrite",
     "InvariantError",
+    "KeptSystem",
     "Kind",
     "LoopPath",
     "MemoryIo",

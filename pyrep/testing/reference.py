@@ -13,15 +13,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pyrep.model import AckPoint, Direction, FenceLevel, PairStatus, SplitCause
-from pyrep.testing.content import BLOCK_BYTES, Content, HostWrite
+from pyrep.testing.content import Content, HostWrite
 from pyrep.testing.follows import Asked, Events, Facts, reachable
+from pyrep.testing.held import HeldVolume
 
-__all__ = ["Facts", "ModelError", "Observed", "Reference", "ReferencePair", "VolumeName"]
+__all__ = [
+    "Facts",
+    "KeptSystem",
+    "ModelError",
+    "Observed",
+    "Reference",
+    "ReferencePair",
+    "VolumeName",
+]
 
 VolumeName = tuple[str, str]
 """System id and volume id."""
 
-_SECTOR_BYTES = 512  # what a power loss keeps or loses as a whole, mostly
 _DUPLEX, _SPLIT = PairStatus.DUPLEX, PairStatus.SPLIT
 _AFTER_DUPLEX = {SplitCause.PATH_LOST, SplitCause.UNCLEAN, SplitCause.CONGESTED}
 
@@ -77,52 +85,19 @@ class Observed:
     generations: Mapping[str, Iterable[VolumeName]]
 
 
-@dataclass(slots=True)
-class _Volume:
-    content: Content
-    durable: Content
-    since: list[HostWrite] = field(default_factory=list)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSystem:
+    """What a system was when a copy of its directory was made: its sides of its pairs."""
 
-    def unexplained(self, found: bytes) -> int | None:
-        """Return the first byte that isn't what was durable nor written there since, or None."""
-        size_bytes = self.durable.size_bytes
-        for index in self.durable.differing_blocks(found):
-            start = index * BLOCK_BYTES
-            for sector in range(start, min(start + BLOCK_BYTES, size_bytes), _SECTOR_BYTES):
-                piece = found[sector : min(sector + _SECTOR_BYTES, start + BLOCK_BYTES)]
-                wrong = self._unexplained_in(piece, sector)
-                if wrong is not None:
-                    return wrong
-        return None
-
-    def _unexplained_in(self, piece: bytes, start: int) -> int | None:
-        """Do so for a few bytes from `start` on: mostly one write's, or what was durable."""
-        then = self.durable.read(len(piece), start)
-        if piece == then:
-            return None
-        end = start + len(piece)
-        writes = [one for one in self.since if one.offset < end and start < _end(one)]
-        for write in writes:
-            if write.offset <= start and end <= _end(write):
-                at = start - write.offset
-                if write.data[at : at + len(piece)] == piece:
-                    return None
-        explained = [now == old for now, old in zip(piece, then, strict=True)]
-        for write in writes:
-            for at in range(max(start, write.offset), min(end, _end(write))):
-                explained[at - start] |= piece[at - start] == write.data[at - write.offset]
-        return None if all(explained) else start + explained.index(False)
-
-
-def _end(write: HostWrite) -> int:
-    return write.offset + len(write.data)
+    system_id: str
+    pairs: Mapping[str, ReferencePair]
 
 
 class Reference:
     """Volumes, pairs and generations of systems that are connected to each other."""
 
     def __init__(self) -> None:
-        self._volumes: dict[VolumeName, _Volume] = {}
+        self._volumes: dict[VolumeName, HeldVolume] = {}
         self.pairs: dict[str, ReferencePair] = {}
         self.generations: dict[str, dict[VolumeName, Content]] = {}
 
@@ -130,7 +105,7 @@ class Reference:
 
     def add_volume(self, name: VolumeName, size_bytes: int) -> None:
         """Add a volume that reads as zeros."""
-        self._volumes[name] = _Volume(Content(size_bytes), Content(size_bytes))
+        self._volumes[name] = HeldVolume(Content(size_bytes), Content(size_bytes))
 
     def add_pair(self, pair: ReferencePair) -> None:
         """Add a pair whose initial copy begins."""
@@ -229,8 +204,46 @@ class Reference:
             )
         self._put(name, Content.of(found))
 
+    # --- copies of a system ----------------------------------------------------------------------
+
+    def keep(self, system_id: str) -> KeptSystem:
+        """Return what a system says now of its pairs, for when a copy of it is put back."""
+        return KeptSystem(
+            system_id=system_id,
+            pairs={
+                one.pair_id: replace(one)
+                for one in self.pairs.values()
+                if system_id in {one.pvol[0], one.svol[0]}
+            },
+        )
+
+    def put_back(self, kept: KeptSystem, found: Mapping[VolumeName, bytes]) -> None:
+        """Let a system be what it was: its volumes hold `found`, its sides say what they said.
+
+        Its generations are learnt anew, with what is found (`observe`). What the other sides of its
+        remote pairs say and hold is as it was.
+        """
+        system_id = kept.system_id
+        for pair_id, pair in list(self.pairs.items()):
+            if not pair.is_remote and pair.pvol[0] == system_id:
+                del self.pairs[pair_id]
+        for pair_id, old in kept.pairs.items():
+            if not old.is_remote:
+                self.pairs[pair_id] = replace(old)
+            elif old.pvol[0] == system_id:
+                self.pairs[pair_id].here = old.here
+            else:
+                self.pairs[pair_id].there = old.there
+        for generation_id, members in list(self.generations.items()):
+            for name in [one for one in members if one[0] == system_id]:
+                del members[name]
+            if not members:
+                del self.generations[generation_id]
+        for name, data in found.items():
+            self._put(name, Content.of(data))
+
     def _put(self, name: VolumeName, content: Content) -> None:
-        self._volumes[name] = _Volume(content.copy(), content.copy())
+        self._volumes[name] = HeldVolume(content.copy(), content.copy())
 
     # --- what systems say ------------------------------------------------------------------------
 
@@ -244,6 +257,7 @@ class Reference:
         congested: bool = False,
         device_failed: Iterable[VolumeName] = (),
         frozen: Mapping[str, Mapping[VolumeName, Content]] | None = None,
+        put_back: Iterable[str] = (),
     ) -> None:
         """Take over what quiet systems say, if it can follow from what was.
 
@@ -256,15 +270,21 @@ class Reference:
             device_failed: volumes that failed since.
             frozen: content of new generations that isn't what their SVOLs held before (a backup
                 copied into them first).
+            put_back: remote pairs one of whose systems was put back, and that weren't DUPLEX since:
+                their sides may say anything.
 
         Raises:
             ModelError: it can't follow.
         """
         before = {pair_id: replace(pair) for pair_id, pair in self.pairs.items()}
         commands, failed, crashed = asked or {}, set(device_failed), set(crashed)
+        apart = set(put_back)
         self._take_generations(observed, frozen or {})
         for pair_id, (here, there) in observed.sides.items():
             pair = self.pairs[pair_id]
+            if pair_id in apart:
+                pair.here, pair.there = here or pair.here, there or pair.there
+                continue
             events = Events(
                 is_remote=pair.is_remote,
                 asked=commands.get(pair_id),

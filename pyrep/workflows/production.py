@@ -58,7 +58,17 @@ class ProductionSide:
             "pending_count": state.pending_count,
             "volume": volume,
             "broken_off": self._broken_off(VolumeId(volume)),
+            "apart": "" if state.status is PairStatus.DUPLEX else self._apart(PairId(pair)),
         }
+
+    def _apart(self, pair: PairId) -> str:
+        """Return why 550 or 670 couldn't go by the bits of a pair, or nothing.
+
+        It never begins a full copy: which side is given up then is for somebody to say.
+        """
+        meetings = self._system.remote_pairs.copies.meetings
+        meeting = meetings.read(self._state.mirror(pair)).meeting
+        return "" if meeting.bits_suffice else f"{meeting.relation}: {meeting.reason}"
 
     def _broken_off(self, volume: VolumeId) -> str:
         """Return a local pair of the volume whose copy has stopped half-way, or nothing."""

@@ -149,6 +149,13 @@ class RestoreSubject:
                 f"{self.member.origin_system}:{self.member.origin_volume} was broken off",
                 hint="let it go on first: pair.resync(direction=...); or stop it: pair.split()",
             )
+        if facts["apart"]:  # 550 or 670 would find out, with hosts stopped and the SPVOL written
+            raise RefusedError(
+                f"cannot restore: remote pair {pair_id} can't be copied back by its bits: "
+                f"{facts['apart']}",
+                hint=f'resync it first, naming the side to give up: pair.resync(discard="...") at '
+                f"{self.member.origin_system}",
+            )
         if not self.remote.row.target_consistent:
             raise RefusedError(
                 f"cannot restore: a copy of remote pair {pair_id} was broken off, volume "

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from machine.world import PVOLS, SPVOLS, Shape, World
-from pyrep.engine import CopyJob, Pair, Volume
+from pyrep.engine import ChangedBacking, CopyJob, Pair, Volume
 from pyrep.errors import (
     BusyError,
     FencedError,
@@ -324,7 +324,8 @@ class MirrorMachine(RuleBasedStateMachine):
             )
         except (RefusedError, BusyError, PathLostError):
             forward = direction is Direction.FORWARD
-            must = before.status is PairStatus.SPLIT and whole and (forward or free)
+            apart = one.pair_id in self.world.apart
+            must = before.status is PairStatus.SPLIT and whole and (forward or free) and not apart
             assert not must, f"{one} could be resynced {direction}"
             return None
         event(f"resync {direction} of {before.status}, remote {one.is_remote}")
@@ -429,7 +430,8 @@ class MirrorMachine(RuleBasedStateMachine):
         )
         local = reference.pairs[member.pair_id]
         remote = next(one for one in reference.pairs.values() if one.svol == local.pvol)
-        whole = self.is_whole(local) and self.is_whole(remote)
+        apart = remote.pair_id in self.world.apart
+        whole = self.is_whole(local) and self.is_whole(remote) and not apart
         content = reference.generations[generation_id][local.svol]
         known_here = {one.generation_id for one in self.world.systems[here].list_generations()}
         lead = here if generation_id in known_here else "100b"
@@ -565,6 +567,22 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule(system_id=system_ids, loss=losses)
     def crash_and_reopen(self, system_id: str, loss: PowerLoss) -> None:
         self.world.crash(system_id, loss)
+
+    @rule(system_id=system_ids, closes=st.booleans(), loss=losses)
+    def keep_a_copy(self, system_id: str, closes: bool, loss: PowerLoss) -> None:
+        if closes:
+            self.world.reopen(system_id, keeps=True)
+        else:
+            self.world.crash(system_id, loss, keeps=True)
+
+    @rule(
+        system_id=system_ids,
+        changed=st.sampled_from([ChangedBacking.ASSUME_UNCHANGED, ChangedBacking.ALL_PENDING]),
+    )
+    def put_back(self, system_id: str, changed: ChangedBacking) -> None:
+        """An older copy of a system takes its place, with all that it knew."""
+        if self.world.put_back(system_id, changed):
+            event(f"put back, {changed}")
 
     @rule(
         pick=picks,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyrep.workflows  # noqa: F401  # systems that are opened answer the workflows' commands
+from machine.kept import KeptCopy
 from pyrep._core import Stream
-from pyrep.engine import Options, StorageSystem, connect
+from pyrep.engine import ChangedBacking, Options, StorageSystem, connect
 from pyrep.model import (
     AckPoint,
     Congestion,
@@ -102,10 +103,13 @@ class World:
         self._asked: dict[str, Asked] = {}
         self._frozen: dict[str, Mapping[VolumeName, Content]] = {}
         self._failed: set[VolumeName] = set()
+        self.kept: dict[str, KeptCopy] = {}
+        self.apart: set[str] = set()
+        """Remote pairs with a side that was put back, which weren't DUPLEX since."""
         self._make()
 
-    def _options(self, system_id: str) -> Options:
-        options = Options(ack_timeout_s=60.0, queue_bytes=QUEUE_BYTES)
+    def _options(self, system_id: str, changed: ChangedBacking = ChangedBacking.REFUSE) -> Options:
+        options = Options(ack_timeout_s=60.0, queue_bytes=QUEUE_BYTES, changed_backing=changed)
         if not self.shape.volatile:
             return options
         return replace(options, storage=self.storage[system_id])
@@ -210,8 +214,13 @@ class World:
         self.systems[name[0]].volume(name[1]).pwrite(write.data, write.offset)
         self.reference.write(name, write)
 
-    def reopen(self, system_id: str) -> None:
-        """Close a system cleanly and open it again; the path stays down."""
+    def reopen(self, system_id: str, *, keeps: bool = False) -> None:
+        """Close a system cleanly and open it again; the path stays down.
+
+        Args:
+            system_id: the system.
+            keeps: whether a copy of it is made in between, for `put_back`.
+        """
         self._path_was_lost = True
         self.systems[system_id].close()
         for name in self._names_of(system_id):
@@ -219,10 +228,12 @@ class World:
             if self.reference.is_known(name):
                 assert found == self.reference.content(name).to_bytes(), f"{name} at a clean close"
                 self.reference.flush(name)
+        if keeps:
+            self._keep(system_id, unclean=False)
         self._open(system_id)
 
-    def crash(self, system_id: str, loss: PowerLoss) -> None:
-        """Let a system lose power and open it again; the path stays down."""
+    def crash(self, system_id: str, loss: PowerLoss, *, keeps: bool = False) -> None:
+        """Let a system lose power and open it again; the path stays down. `keeps`: see `reopen`."""
         self._path_was_lost = True
         self._crashed.add(system_id)
         self.storage[system_id].loss = loss
@@ -234,7 +245,38 @@ class World:
             if not self.shape.volatile or self._is_durable(name):
                 assert found == self.reference.content(name).to_bytes(), f"{name} after a crash"
             self.reference.lose_power(name, found)
+        if keeps:
+            self._keep(system_id, unclean=True)
         self._open(system_id)
+
+    def _keep(self, system_id: str, *, unclean: bool) -> None:
+        said = self.reference.keep(system_id)
+        self.kept[system_id] = KeptCopy.of(self.directory / system_id, said, unclean=unclean)
+
+    def put_back(self, system_id: str, changed: ChangedBacking) -> bool:
+        """Let a system be lost, and put the copy of it that was kept in its place.
+
+        The path stays down. From here on its remote pairs may differ where no bit says so: until
+        they are DUPLEX again it counts that nobody believes their bits.
+
+        Returns:
+            Whether there was a copy.
+        """
+        kept = self.kept.get(system_id)
+        if kept is None:
+            return False
+        self._path_was_lost = True
+        self.cut()
+        self.settle()
+        self.observe()
+        self.systems[system_id].abort()
+        kept.put_into(self.directory / system_id)
+        self._crashed.add(system_id)
+        names = self._names_of(system_id)
+        self.reference.put_back(kept.said, {name: self._stored(name) for name in names})
+        self.apart |= {one.pair_id for one in self.reference.pairs.values() if one.is_remote}
+        self._open(system_id, changed)
+        return True
 
     def _is_durable(self, name: VolumeName) -> bool:
         """Whether everything acknowledged was durable there: the SPVOL of a pair in that mode."""
@@ -244,8 +286,9 @@ class World:
             for one in pairs
         )
 
-    def _open(self, system_id: str) -> None:
-        opened = StorageSystem.open(self.directory / system_id, options=self._options(system_id))
+    def _open(self, system_id: str, changed: ChangedBacking = ChangedBacking.REFUSE) -> None:
+        options = self._options(system_id, changed)
+        opened = StorageSystem.open(self.directory / system_id, options=options)
         _take_in_hand(opened)
         self.systems[system_id] = opened
         if isinstance(self._path, SimulatedPath):
@@ -319,8 +362,15 @@ class World:
             congested=congested,
             device_failed=self._failed,
             frozen=self._frozen,
+            put_back=self.apart,
         )
         self._frozen.clear()
+        self.apart -= {
+            pair_id
+            for pair_id in self.apart
+            for pair in [self.reference.pairs[pair_id]]
+            if pair.here.status is pair.there.status is PairStatus.DUPLEX
+        }
 
     def drain(self) -> None:
         """Wait until what was sent has arrived, or was lost with the path."""
@@ -361,10 +411,10 @@ class World:
                 wrong = list(self.reference.content(name).differing_blocks(self.live(name)))
                 assert not wrong, f"{':'.join(name)} isn't as it should be in 4 KiB blocks {wrong}"
         self._check_resumed()
-        check_covered(*systems)
+        check_covered(*systems, put_back=self.apart)
         check_duplex(*systems)
         check_durable_first(*systems)
-        check_no_early_clear(*systems)
+        check_no_early_clear(*systems, put_back=self.apart)
         check_one_writer(*systems)
         check_frozen(self.reference.generations, *systems)
         check_changes(*systems)

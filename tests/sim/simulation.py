@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from machine.world import PVOLS, QUEUE_BYTES, SPVOLS, Shape, World
+from pyrep.engine import ChangedBacking
 from pyrep.errors import (
     BusyError,
     FencedError,
@@ -108,6 +109,8 @@ class Simulation:
             self.crash: 2,
             self.crash_unnoticed: 3,
             self.reopen: 1,
+            self.keep_a_copy: 1,
+            self.put_back: 1,
         }
 
     def run(self, count: int) -> None:
@@ -279,7 +282,7 @@ class Simulation:
         self.world.observe(congested=True)
         for one in self.remote_pairs():
             assert one.here.cause is SplitCause.CONGESTED, one
-        check_covered(*self.world.open_systems())
+        check_covered(*self.world.open_systems(), put_back=self.world.apart)
         for name, write in plan:
             reference.write(name, write)
         self.path.resume()
@@ -432,6 +435,9 @@ class Simulation:
         one, direction = self.draw.choice(self.remote_pairs()), self.draw.choice(list(Direction))
         if not self.path.is_up:
             return
+        # What is queued has to arrive before a copy begins: behind a stall it costs a time-out.
+        primary = self.world.systems["100a"]
+        primary.remote_pairs.line.drain(primary.state.mirror(one.pair_id))  # type: ignore[arg-type]
         self.path.stall()
         begun = self.begin_resync(one, direction, wait=False)
         if begun:
@@ -622,3 +628,20 @@ class Simulation:
         system_id = self.draw.choice(["100a", "100b"])
         self.note(f"  {system_id}")
         self.world.reopen(system_id)
+
+    def keep_a_copy(self) -> None:
+        """A system is closed, or loses power, and its directory is copied before it is opened."""
+        system_id = self.draw.choice(["100a", "100b"])
+        closes = self.draw.random() < 0.5
+        self.note(f"  {system_id}, {'closed' if closes else 'crashed'}")
+        if closes:
+            self.world.reopen(system_id, keeps=True)
+        else:
+            self.world.crash(system_id, self.random_loss(), keeps=True)
+
+    def put_back(self) -> None:
+        """A system is lost, and the last copy of it is put in its place."""
+        system_id = self.draw.choice(["100a", "100b"])
+        changed = self.draw.choice([ChangedBacking.ASSUME_UNCHANGED, ChangedBacking.ALL_PENDING])
+        found = self.world.put_back(system_id, changed)
+        self.note(f"  {system_id} {changed if found else 'no copy'}")
