@@ -206,7 +206,7 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
 
 static void settle(rep_apply *apply, channel *c)
 {
-    int rc = rep_volume_make_durable(c->link->volume);
+    int rc = rep_link_flush(c->link);
     c->written = false;
     /* A row that was given other work has P |= U behind it. */
     if (atomic_load(&c->link->mode) == REP_LINK_IDLE) {

@@ -41,8 +41,8 @@ void rep_apply_unbind(rep_apply *apply, uint32_t number);
 int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wake *wake,
                     int *barrier);
 /* Makes the volumes written since the last settle durable; then durable = applied. On failure of a
- * volume what was written is pending in its channel's row, the channel's error is kept and the rest
- * goes on: it answers 0. */
+ * volume what was written is pending in its channel's row and all of it in its other rows (as
+ * rep_link_flush), the channel's error is kept and the rest goes on: it answers 0. */
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
 uint64_t rep_apply_stream_id(const rep_apply *apply);

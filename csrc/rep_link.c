@@ -499,3 +499,9 @@ int rep_link_settle(rep_link *link)
     pthread_mutex_unlock(&link->settling);
     return rc;
 }
+
+int rep_link_flush(rep_link *link)
+{
+    int rc = rep_volume_make_durable(link->volume);
+    return rc ? rep_volume_lose_track(link->volume, link, rc) : 0;
+}

@@ -116,6 +116,10 @@ void rep_link_break(rep_link *link, int cause);
  * -EINVAL: no target (it ships, or never forwarded). -ESTALE: it was given other work meanwhile,
  * what was unsettled is pending. Waits for another settle of the same link. */
 int rep_link_settle(rep_link *link);
+/* Makes the link's own volume durable, on behalf of the pair through which it was written. When it
+ * can't, all is pending in the volume's other rows, as after rep_volume_flush: storage reports once.
+ * What came through this link is still in its own U. 0; errno of the storage. */
+int rep_link_flush(rep_link *link);
 /* cdef:end */
 
 REP_API_END

@@ -524,7 +524,7 @@ class SecondarySide:
     def _make_durable(self, mirror: Mirror) -> None:
         """Flush what came until the path was lost: a crash while it is SPLIT mustn't tear it."""
         try:
-            self._state.volume(mirror.row.volume_id).io.flush()
+            mirror.link.flush()
         except PyrepError as error:
             self.volume_failed(mirror, getattr(error, "errno_code", errno.EIO))
 

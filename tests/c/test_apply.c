@@ -187,6 +187,32 @@ static void a_flush_that_fails_leaves_what_was_applied_pending(void)
     remote_free(&r);
 }
 
+/* The storage reports once: a later flush that succeeds says nothing of what was written before. */
+static void a_flush_that_fails_makes_all_pending_in_the_volumes_other_rows(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    vol mirror = vol_new(r.trees[1], SIZE);
+    rep_link *row = link_new(r.target, 1);
+    rep_link *mirror_row = link_new(mirror, 0);
+    CHECK_EQ(rep_link_forward(row, mirror.volume, mirror_row), 0);
+    CHECK_EQ(deliver_one(r.apply, 1, 3 * CHUNK, "x"), 0);
+    CHECK_EQ(rep_link_settle(row), 0);
+    CHECK_EQ(cover_count(row), 0);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, 0);
+    CHECK_EQ(rep_apply_take_error(r.apply, 1), -EIO);
+    CHECK_EQ(pending_count(row), rep_link_chunk_count(row));
+    CHECK_EQ(info_of(row).broken, -EIO);
+    CHECK_EQ(info_of(row).source_failed, 1); /* the mirror has it all */
+    CHECK_EQ(pending_count(r.mirror_row), 1);
+    CHECK_EQ(rep_link_idle(row), 0);
+    rep_link_free(row);
+    rep_link_free(mirror_row);
+    vol_free(mirror);
+    remote_free(&r);
+}
+
 static void a_volume_that_fails_keeps_its_bits_and_the_others_go_on(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
@@ -268,6 +294,7 @@ int main(void)
     RUN(channels_are_bound_once_and_in_range);
     RUN(what_is_applied_is_in_the_rows_cover_until_its_flush);
     RUN(a_flush_that_fails_leaves_what_was_applied_pending);
+    RUN(a_flush_that_fails_makes_all_pending_in_the_volumes_other_rows);
     RUN(a_volume_that_fails_keeps_its_bits_and_the_others_go_on);
     RUN(what_was_applied_before_an_unbind_stays_in_the_rows_cover);
     RUN(a_clean_of_the_row_keeps_what_the_stream_has_yet_to_flush);

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from crash.faults import Faults, build_faults
+from crash.faults import Call, Faults, build_faults
 from pyrep.errors import DeviceError, MirrorLostError, NoSpaceError, PyrepError
 from pyrep.testing import wait_until
 from system.killing import LONG_S, SIDES, Served
@@ -171,6 +171,7 @@ class Victim:
     Attributes:
         host: who answers the host: nobody (the write is done), the device, or the fence level.
         remote, local: whether these pairs split.
+        calls: what fails of them.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Victim:
     host: str = ""
     remote: bool = False
     local: bool = False
+    calls: Call = Call.WRITE | Call.SYNC | Call.SIZE
 
     def check_answer(self, answer: PyrepError | None, fence: str, code: int) -> None:
         if self.host == "device":
@@ -193,6 +195,15 @@ METADATA = ("*/alog/*", "*/bitmaps/*")
 VICTIMS = [
     Victim(name="105a", side="100a", files=("*/105a.img",), host="device", remote=True),
     Victim(name="105b", side="100b", files=("*/105b.img",), host="fence", remote=True, local=True),
+    # The barrier's, or the log's: what the host wrote has been received by then.
+    Victim(
+        name="flushes of 105b",
+        side="100b",
+        files=("*/105b.img",),
+        calls=Call.SYNC,
+        remote=True,
+        local=True,
+    ),
     Victim(name="106b", side="100b", files=("*/106b.img",), local=True),
     Victim(name="log", side="100a", files=("*/alog/*",)),
     Victim(name="log at 100b", side="100b", files=("*/alog/*",)),
@@ -244,7 +255,7 @@ def _goes_on(sites: Sites, victim: Victim) -> None:
 def test_a_file_that_fails_splits_its_pairs_and_the_host_is_told_what_the_fence_level_says(
     sites: Sites, victim: Victim, code: int, kills: bool
 ) -> None:
-    with sites.disks[victim.side].fail(*victim.files, error=code):
+    with sites.disks[victim.side].fail(*victim.files, error=code, calls=victim.calls):
         victim.check_answer(sites.write(), sites.fence, code)
         for splits, pair_id, side in (
             (victim.remote, sites.remote, "100a"),

@@ -95,6 +95,32 @@ def test_a_source_that_fails_leaves_a_consistent_mirror_behind(faulty: Faulty) -
     assert content(faulty.spvol) == before
 
 
+@pytest.mark.parametrize("ends", ["barrier", "path lost"])
+def test_a_secondary_volume_whose_flush_fails_splits_its_local_pairs_too(
+    faulty: Faulty, ends: str
+) -> None:
+    """The kernel reports a failed flush once: nobody knows what the volume holds from then on."""
+    pair = faulty.remote()
+    local = faulty.local()
+    faulty.pvol.flush()
+    wait_until(lambda: not pair.status().unsettled)
+    faulty.b.state.mirror(local.pair_id).link.settle()
+    device = faulty.device("100b", "105b")
+    if ends == "barrier":
+        device.fail_after(1, errno.EIO)  # the write is done
+        faulty.pvol.pwrite(b"x", 3 * CHUNK)
+    else:
+        device.fail_after(0, errno.EIO)
+        faulty.path.cut()
+    wait_until(lambda: row_of(faulty.b, pair).cause is SplitCause.DEVICE_ERROR)
+    wait_until(lambda: local.status().cause is SplitCause.DEVICE_ERROR)
+    device.fail_after(0, 0)
+    state = local.status()
+    assert (state.status, state.target_consistent) == (PairStatus.SPLIT, True)
+    assert state.pending_count == SIZE // CHUNK
+    assert equal(faulty.spvol, faulty.svol)
+
+
 def test_a_remote_target_that_fails_splits_both_sides_and_is_not_trusted(faulty: Faulty) -> None:
     pair = faulty.remote()
     faulty.device("100b", "105b").fail_after(0, errno.EIO)
