@@ -75,8 +75,8 @@ class Apply(Owned):
             CancelledError: it was applied in part, as `info` tells.
         """
         barrier = ffi.new("int *")
-        source = ffi.from_buffer(frame)
-        code = lib.rep_apply_frame(self.pointer, source, len(source), wake.pointer, barrier)
+        with ffi.from_buffer(frame) as source:
+            code = lib.rep_apply_frame(self.pointer, source, len(source), wake.pointer, barrier)
         if code == -errno.ECANCELED:
             raise error_of(code, "applying a frame")
         if code:

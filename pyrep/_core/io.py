@@ -77,15 +77,15 @@ class Io(Owned):
 
     def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on."""
-        target = ffi.from_buffer(buffer, require_writable=True)
-        what = f"reading {self.name}"
-        check(lib.rep_io_pread(self.pointer, target, len(buffer), offset), what)
+        with ffi.from_buffer(buffer, require_writable=True) as target:
+            code = lib.rep_io_pread(self.pointer, target, len(target), offset)
+        check(code, f"reading {self.name}")
 
     def pwrite(self, data: Buffer, offset: int) -> None:
         """Write `data` at `offset`."""
-        source = ffi.from_buffer(data)
-        what = f"writing {self.name}"
-        check(lib.rep_io_pwrite(self.pointer, source, len(source), offset), what)
+        with ffi.from_buffer(data) as source:
+            code = lib.rep_io_pwrite(self.pointer, source, len(source), offset)
+        check(code, f"writing {self.name}")
 
     def zero(self, length: int, offset: int) -> None:
         """Make the range read as zeros."""

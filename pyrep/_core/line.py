@@ -1,4 +1,8 @@
-"""Lines: sockets of a path that the core itself sends and receives over."""
+"""Lines: sockets of a path that the core itself sends and receives over.
+
+What a call borrows it gives back before it raises: an error that is kept holds the frame of the
+call, and with it the view, which can't be released, nor collected safely, while it is lent.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +36,21 @@ class Line(Owned):
 
     def send(self, head: Buffer, body: Buffer = b"") -> None:
         """Send both, in one piece. PathLostError: it ended; a part may have gone."""
-        first, second = ffi.from_buffer(head), ffi.from_buffer(body)
-        code = lib.rep_line_send(self.pointer, first, len(first), second, len(second))
+        with ffi.from_buffer(head) as first, ffi.from_buffer(body) as second:
+            code = lib.rep_line_send(self.pointer, first, len(first), second, len(second))
         check_line(code)
 
     def fill(self, view: memoryview) -> None:
         """Wait until the whole view is filled. PathLostError: it ended; a part may have come."""
-        to = ffi.from_buffer(view, require_writable=True)
-        check_line(lib.rep_line_fill(self.pointer, to, len(to)))
+        with ffi.from_buffer(view, require_writable=True) as to:
+            code = lib.rep_line_fill(self.pointer, to, len(to))
+        check_line(code)
 
     def recv_into(self, view: memoryview) -> int:
         """Wait for bytes and put them at the view's begin; return how many, at least 1."""
-        to = ffi.from_buffer(view, require_writable=True)
-        return check_line(lib.rep_line_some(self.pointer, to, len(to)))
+        with ffi.from_buffer(view, require_writable=True) as to:
+            code = lib.rep_line_some(self.pointer, to, len(to))
+        return check_line(code)
 
     def end(self) -> None:
         """Let nobody send any more."""

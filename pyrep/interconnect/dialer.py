@@ -79,7 +79,8 @@ class TcpPath:
         self._was_up = False
         self._since = datetime.now(UTC)
         self._attempts = 0
-        self._error: PyrepError | None = None
+        self._why: tuple[str, str | None] | None = None
+        """Text and hint of what went wrong last; the error itself would keep frames alive."""
         self._retry_at_s: float | None = None
         self._thread = threading.Thread(target=self._keep, name=f"dial {peer_id}", daemon=True)
         self._thread.start()
@@ -98,8 +99,8 @@ class TcpPath:
                 is_up=is_up,
                 since=self._since,
                 attempts=self._attempts,
-                last_error=str(self._error) if self._error else None,
-                hint=self._error.hint if self._error else None,
+                last_error=self._why[0] if self._why else None,
+                hint=self._why[1] if self._why else None,
                 retry_s=retry_s,
             )
 
@@ -165,14 +166,16 @@ class TcpPath:
         connection.join()
         with self._lock:
             self._connection = None
-            self._error = connection.why
+            why = connection.why
+            self._why = (str(why), why.hint) if why else None
         return True
 
     def _note(self, error: PyrepError) -> None:
         with self._lock:
             self._attempts += 1
-            first = self._attempts == 1 or str(error) != str(self._error)
-            self._error = error
+            why = (str(error), error.hint)
+            first = self._attempts == 1 or why != self._why
+            self._why = why
         if first:  # not each of a thousand attempts while a site is gone
             _log.warning("path.down peer=%s at=%s why=%s", self.peer_id, self.address, error)
 
