@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 _BODY_MAX = 64 * MIB
 _MODE = 0o660
+_SO_PEERGROUPS = 59  # socket(7); Python has no name for it
+_GROUPS_BYTES = 1024  # the most that Python asks for: 256 groups
 _STATUSES: tuple[tuple[type[PyrepError], int], ...] = (
     (InvalidArgumentError, 400),
     (NotFoundError, 404),
@@ -60,7 +62,8 @@ def status_of(error: PyrepError) -> int:
 class ApiServer:
     """Serves one system on a unix socket, from `start` to `close`. A context manager.
 
-    Who may connect: this process's user, root, and whose group is the socket's; its mode is 0660.
+    Who may connect: this process's user, root, and members of the socket's group, as the kernel
+    knew them when they connected; its mode is 0660.
 
     Args:
         path: of the socket; one that is left over is replaced.
@@ -194,7 +197,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         pid, uid, gid = _credentials(self.connection)
-        if uid not in {0, os.geteuid()} and gid != self.server.gid:
+        may = uid in {0, os.geteuid()} or self.server.gid in {gid, *_groups(self.connection)}
+        if not may:
             _log.warning("api.refused pid=%s uid=%s gid=%s", pid, uid, gid)
             return
         with self.server.known(self.connection), contextlib.suppress(ConnectionError):
@@ -299,6 +303,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(octets)))
         self.end_headers()
         self.wfile.write(octets)
+
+
+def _groups(connection: socket.socket) -> tuple[int, ...]:
+    """Return the supplementary groups of the process that connected; none of who has too many."""
+    try:
+        told = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(told) // 4}I", told)
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int, int]:

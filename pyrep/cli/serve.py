@@ -82,14 +82,16 @@ def serve(
     What is given here goes before the configuration (docs/serve.md). SIGHUP reads certificates, the
     list of denied systems and the log's settings anew.
     """
-    found = read_config(directory, config)
+    security = _security(certificate, key, authority, is_plain=insecure_plain_tcp)
+    found = read_config(directory, config, is_protected=security is not None)
     if check:
         click.echo(f"{found.file or 'no configuration, so the defaults'}: can be used")
         return
     set_up_log(msgspec.structs.replace(found.log, level="info") if verbose else found.log)
     peers = {name: where or "" for name, where in pairs_of(dial, what="--dial").items()}
-    security = _security(certificate, key, authority, is_plain=insecure_plain_tcp)
     security = security or found.security
+    if isinstance(security, Tls):
+        security.denied = found.denied
     if security is None and (listen or peers):
         raise InvalidArgumentError(
             "a path to another system needs certificates",
@@ -113,7 +115,7 @@ def serve(
         timing=found.timing,
         group=found.group,
         options=_options(found.options, hot_regions=hot_regions, region_bytes=region_bytes),
-        reload=Rereading(directory, found),
+        reload=Rereading(directory, found, security),
     )
     serve_system(serving, ready=ready)
 

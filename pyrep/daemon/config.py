@@ -51,7 +51,8 @@ class Config:
         tables: the file's content, to tell what has changed when it is read again.
         listen: host:port where other systems dial this one.
         dial: whom this one dials, and where.
-        security: how paths are protected; None: there are none.
+        security: how paths are protected; None: there are none, or somebody else says it.
+        denied: ids of systems that aren't let in, however paths are protected.
         timing: of all paths.
         socket: of the API; None: in the system's directory.
         group: the group id that may use the socket.
@@ -64,6 +65,7 @@ class Config:
     listen: str | None
     dial: dict[str, str]
     security: Security | None
+    denied: frozenset[str]
     timing: PathTiming
     socket: Path | None
     group: int | None
@@ -71,12 +73,13 @@ class Config:
     log: LogSettings
 
 
-def read_config(directory: Path, file: Path | None = None) -> Config:
+def read_config(directory: Path, file: Path | None = None, *, is_protected: bool = False) -> Config:
     """Return the configuration of the system in a directory.
 
     Args:
         directory: the system's.
         file: the file; None: pyrep.toml in the directory, and the defaults if there is none.
+        is_protected: somebody else says how paths are protected; the file needn't.
 
     Raises:
         InvalidArgumentError: it can't be used; every error is told, with its line.
@@ -88,7 +91,7 @@ def read_config(directory: Path, file: Path | None = None) -> Config:
     except FileNotFoundError as error:
         if file is not None:
             raise NotFoundError(f"there is no configuration {file}") from error
-        return _Reader(directory, {}, Findings(path, Lines(""))).config(None)
+        return _Reader(directory, {}, Findings(path, Lines("")), is_protected).config(None)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(f"cannot read the configuration {path}: {error}") from error
     try:
@@ -100,13 +103,21 @@ def read_config(directory: Path, file: Path | None = None) -> Config:
             f"{path}:{line}: this isn't TOML: {error}",
             hint="key = value, with text in quotes, below [table]",
         ) from error
-    return _Reader(path.absolute().parent, tables, Findings(path, Lines(text))).config(path)
+    findings = Findings(path, Lines(text))
+    return _Reader(path.absolute().parent, tables, findings, is_protected).config(path)
 
 
 class _Reader:
     """Makes a configuration of tables, and notes what is wrong with them."""
 
-    def __init__(self, base: Path, tables: dict[str, Any], findings: Findings) -> None:
+    def __init__(
+        self,
+        base: Path,
+        tables: dict[str, Any],
+        findings: Findings,
+        is_protected: bool,  # noqa: FBT001
+    ) -> None:
+        self._is_protected = is_protected
         self._base = base
         self._tables = tables
         self._findings = findings
@@ -142,6 +153,7 @@ class _Reader:
             listen=listen,
             dial=dial,
             security=security,
+            denied=frozenset(tls.denied if tls else ()),
             timing=PathTiming(**msgspec.to_builtins(timing)) if timing else PathTiming(),
             socket=self._base / api.socket if api.socket else None,
             group=self._group(api.group),
@@ -173,15 +185,20 @@ class _Reader:
             self._findings.add(("path", "plain"), "there is [path.tls] too; take one of them away")
         if tls is not None:
             with self._findings.at("path", "tls"):
+                denied = [check_id("system", one) for one in tls.denied]
+                if self._is_protected:
+                    return None
                 return Tls(
                     certificate=self._base / tls.certificate,
                     key=self._base / tls.key,
                     authority=self._base / tls.authority,
-                    denied=[check_id("system", one) for one in tls.denied],
+                    denied=denied,
                 )
-        return Plain() if is_plain else None
+        return Plain() if is_plain and not self._is_protected else None
 
     def _check_protected(self, listen: str | None, dial: dict[str, str]) -> None:
+        if self._is_protected:
+            return
         paths = table_of(self._tables.get("path"))
         if (listen is not None or dial) and "tls" not in paths and "plain" not in paths:
             self._findings.add(

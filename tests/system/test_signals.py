@@ -170,18 +170,35 @@ def test_sighup_takes_over_new_certificates_for_connections_to_come(sites: Sites
     a.api.wait_for_path("100b", timeout_s=LONG_S)
 
 
+def test_sighup_denies_a_system_whatever_says_where_the_certificates_are(sites: Sites) -> None:
+    a, b = sites.a, sites.b
+    a.api.wait_for_path("100b", timeout_s=LONG_S)
+    own = {"certificate": "100b.pem", "key": "100b.key", "authority": "100b-authority.pem"}
+    table = "\n".join(f"{name} = '{sites.root / file}'" for name, file in own.items())
+    with (b.directory / "pyrep.toml").open("a") as config:
+        config.write(f"[path.tls]\n{table}\ndenied = ['100a']\n")
+    b.signal(signal.SIGHUP)
+    _logged(b, "serve.reload done")
+    _restart(a)
+    _logged(b, "is system 100a, which is denied")
+    assert not a.api.paths()[0]["is_up"]
+    _restart(b)  # and from its start on
+    count = b.log().count("which is denied")
+    _logged(b, "which is denied", count + 1)
+
+
 # --- who may --------------------------------------------------------------------------------------
 
 _ASK = """
 import os, socket, sys
 uid, gid, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-os.setgroups([])
+os.setgroups([int(one) for one in sys.argv[4:]])
 os.setgid(gid)
 os.setuid(uid)
 with socket.socket(socket.AF_UNIX) as sock:
     sock.connect(path)
-    sock.sendall(b"GET /v1/system HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
     try:
+        sock.sendall(b"GET /v1/system HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
         print(sock.recv(12).decode())
     except ConnectionError:
         print()
@@ -191,12 +208,17 @@ NOBODY = 65534
 
 @pytest.mark.skipif(os.geteuid() != 0, reason=f"{MACHINE}right to be another user: not root")
 @pytest.mark.parametrize(
-    ("uid", "gid", "answer"),
-    [(NOBODY, NOBODY, ""), (NOBODY, 0, "HTTP/1.1 200"), (0, NOBODY, "HTTP/1.1 200")],
-    ids=["another user", "the socket's group", "root"],
+    ("uid", "gid", "groups", "answer"),
+    [
+        (NOBODY, NOBODY, [NOBODY, 33], ""),
+        (NOBODY, 0, [], "HTTP/1.1 200"),
+        (NOBODY, NOBODY, [33, 0], "HTTP/1.1 200"),
+        (0, NOBODY, [], "HTTP/1.1 200"),
+    ],
+    ids=["another user", "the socket's group", "a member of the socket's group", "root"],
 )
 def test_the_kernel_says_who_is_there_and_another_user_is_refused(
-    uid: int, gid: int, answer: str
+    uid: int, gid: int, groups: list[int], answer: str
 ) -> None:
     with tempfile.TemporaryDirectory() as name:  # below no directory that only we may enter
         root = Path(name)
@@ -208,7 +230,7 @@ def test_the_kernel_says_who_is_there_and_another_user_is_refused(
             assert path.stat().st_mode & 0o777 == 0o660
             path.chmod(0o666)  # were it only for the file's mode, everybody could
             asked = subprocess.run(
-                [sys.executable, "-c", _ASK, str(uid), str(gid), str(path)],
+                [sys.executable, "-c", _ASK, str(uid), str(gid), str(path), *map(str, groups)],
                 capture_output=True,
                 text=True,
                 check=True,

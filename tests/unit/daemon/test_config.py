@@ -140,7 +140,7 @@ def test_a_file_read_again_changes_who_is_denied_and_nothing_when_it_is_bad(
     tls = "[path.tls]\ncertificate='100a.pem'\nkey='100a.key'\nauthority='authority.pem'\n"
     config_of(tmp_path, tls)
     config = read_config(tmp_path)
-    again = Rereading(tmp_path, config)
+    again = Rereading(tmp_path, config, config.security)
     config_of(tmp_path, tls + "denied = ['100x']\n")
     again()
     assert isinstance(config.security, Tls)
@@ -149,3 +149,33 @@ def test_a_file_read_again_changes_who_is_denied_and_nothing_when_it_is_bad(
     with pytest.raises(InvalidArgumentError):
         again()
     assert config.security.denied == {"100x"}
+
+
+def test_who_protects_the_paths_by_options_still_takes_the_denied_systems_from_the_file(
+    tmp_path: Path,
+) -> None:
+    make_authority(tmp_path)
+    issue_certificate(tmp_path, "100a")
+    given = Tls(
+        certificate=tmp_path / "100a.pem",
+        key=tmp_path / "100a.key",
+        authority=tmp_path / "authority.pem",
+    )
+    text = "[path.tls]\ncertificate='no'\nkey='no'\nauthority='no'\ndenied="
+    config_of(tmp_path, text + "['100x']\n")
+    config = read_config(tmp_path, is_protected=True)  # its own files aren't read
+    assert config.security is None
+    assert config.denied == {"100x"}
+    again = Rereading(tmp_path, config, given)
+    config_of(tmp_path, text + "['100y']\n")
+    again()
+    assert given.denied == {"100y"}
+
+
+def test_a_file_that_only_listens_needs_no_protection_of_its_own_beside_options(
+    tmp_path: Path,
+) -> None:
+    config_of(tmp_path, "[path]\nlisten = '127.0.0.1:7001'\n")
+    with pytest.raises(InvalidArgumentError, match="how paths are protected"):
+        read_config(tmp_path)
+    assert read_config(tmp_path, is_protected=True).listen == "127.0.0.1:7001"
