@@ -162,6 +162,7 @@ class SystemEndpoint:
                 raise WireError(f"system {there} is connected by a later attempt already")
             self.path_down(older)
             older.close()
+        peer.await_left(state.options.ack_timeout_s)
         known = state.peer_table.get(there)
         if known is None or known.boot_id != heard.boot_id:
             peer.break_streams()
@@ -204,11 +205,15 @@ class SystemEndpoint:
     def path_down(self, connection: Connection) -> None:
         """Give the connection up; rows follow."""
         for peer in list(self._state.peers.values()):
-            if peer.disconnected(connection):
+            if not peer.disconnected(connection):
+                continue
+            try:
                 _log.info("path.down system=%s peer=%s", self.system_id, peer.system_id)
                 if not self._state.closing:
                     self._remote.resumes.path_lost(peer.system_id)
                     self._secondary.path_lost(peer.system_id)
+            finally:
+                peer.left()
 
     def close_broken(self) -> None:
         """Close the connections of which a stream broke: a peer past its time-out is lost.
@@ -302,15 +307,15 @@ class SystemEndpoint:
             case ReadPair():
                 return side.facts(peer, message.pair_id)
             case Pending():
-                return side.pending(peer, message)
+                return side.pending(peer, connection, message)
             case BeginForward():
                 return side.begin_forward(peer, connection, message)
             case BeginReverse():
                 return side.begin_reverse(peer, connection, message)
             case ReverseProgress():
-                return side.reverse_progress(peer, message)
+                return side.reverse_progress(peer, connection, message)
             case CreatePair():
-                return side.create(peer, message)
+                return side.create(peer, connection, message)
             case ReadDigests():
                 return self._desk.read(peer, message)
             case FindData():
@@ -332,17 +337,17 @@ class SystemEndpoint:
             case RemovePair():
                 side.remove(peer, order.pair_id)
             case KnownPairs():
-                side.forget_others(peer, order)
+                side.forget_others(peer, connection, order)
             case FinishPair():
                 side.finish(peer, connection, order)
             case SplitPair():
                 side.split(peer, connection, order)
             case ReverseRun():
-                side.run_reverse(peer, order)
+                side.run_reverse(peer, connection, order)
             case ReverseEnd():
-                side.end_reverse(peer, order.pair_id)
+                side.end_reverse(peer, connection, order.pair_id)
             case AbandonPair():
-                side.abandon(peer, order.pair_id)
+                side.abandon(peer, connection, order.pair_id)
             case _:
                 assert_never(order)
 

@@ -58,6 +58,8 @@ class Peer:
         self._queue_bytes = queue_bytes
         self._lost = lost
         self._lock = threading.RLock()
+        self._over = threading.Condition(self._lock)
+        self._leaving = 0
         self.opening = threading.Lock()
         """Held while a stream is opened and the other side told.
 
@@ -93,14 +95,34 @@ class Peer:
             self._connection = connection
 
     def disconnected(self, connection: Connection) -> bool:
-        """Give a connection up: streams break. False: it was given up before."""
+        """Give a connection up: streams break. False: it was given up before.
+
+        If True, no other one is taken into use until the caller says `left`, when its rows have
+        followed: else what becomes of them for the old connection would befall the new one's.
+        """
         with self._lock:
             if self._connection is not connection:
                 return False
             self._connection = None
+            self._leaving += 1
             self._wake.set()
         self.break_streams()
         return True
+
+    def left(self) -> None:
+        """All that the end of a connection brings is done."""
+        with self._lock:
+            self._leaving -= 1
+            self._over.notify_all()
+
+    def await_left(self, timeout_s: float) -> None:
+        """Wait for what the end of an earlier connection brings. PathLostError: it takes longer."""
+        with self._lock:
+            if not self._over.wait_for(lambda: not self._leaving, timeout_s):
+                raise PathLostError(
+                    f"system {self._here} isn't over the end of its last path to {self.system_id}",
+                    hint="it is tried again",
+                )
 
     def in_use(self) -> Connection | None:
         """Return the connection in use, if there is one."""
@@ -189,8 +211,8 @@ class Peer:
         """Free everything. Links no longer ship into the streams."""
         with self._lock:
             connection = self._connection
-        if connection:
-            self.disconnected(connection)
+        if connection and self.disconnected(connection):
+            self.left()
         for outlet in self._outlets.values():
             outlet.close()
             outlet.stream.close()
@@ -330,10 +352,21 @@ class Peer:
         for apply in applies:
             apply.unbind_all()
 
-    def unbind_link(self, link: LinkCore) -> None:
-        """Take a link out of every incoming stream: its pair is going."""
+    def unbind_link(self, link: LinkCore, connection: Connection | None = None) -> None:
+        """Take a link out of every incoming stream: its pair is going, or its copy.
+
+        Args:
+            link: the link.
+            connection: on whose behalf. PathLostError: a later one has superseded it, and what it
+                has bound stays.
+        """
         with self._lock:
             applies = list(self._applies.values())
+            if connection is not None:
+                self.check_in_use(connection)
+                for apply in applies:  # held: as `bind`, so that none comes between
+                    apply.unbind_link(link)
+                return
         for apply in applies:
             apply.unbind_link(link)
 

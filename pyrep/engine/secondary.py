@@ -104,14 +104,19 @@ class SecondarySide:
 
     # --- life ------------------------------------------------------------------------------------
 
-    def create(self, peer: Peer, asked: CreatePair) -> PairCreated:
-        """Make the SVOL's row, in COPY forward; tell whether the SVOL is without data, durably."""
+    def create(self, peer: Peer, connection: Connection, asked: CreatePair) -> PairCreated:
+        """Make the SVOL's row, in COPY forward; tell whether the SVOL is without data, durably.
+
+        Raises:
+            PathLostError: the order is late: nobody would forget the row until the next path.
+        """
         state = self._state
         svol = VolumeId(asked.svol)
         name = f"cannot create a remote pair {peer.system_id}:{asked.pvol} → {svol}"
         pvol_ref = VolumeRef(SystemId(peer.system_id), VolumeId(asked.pvol))
 
         def check() -> None:
+            peer.check_in_use(connection)
             check_same_size(name, asked.size_bytes, state.volume(svol).record.size_bytes)
             svol_ref = VolumeRef(state.system_id, svol)
             self._judge.check_create_remote(name, svol, pvol_ref, svol_ref, asked.chunk_bytes)
@@ -162,10 +167,14 @@ class SecondarySide:
             return
         self._remote.forget(mirror)
 
-    def forget_others(self, peer: Peer, known: KnownPairs) -> None:
-        """Forget the pairs that this primary doesn't know: halves of creations or dissolutions."""
+    def forget_others(self, peer: Peer, connection: Connection, known: KnownPairs) -> None:
+        """Forget the pairs that this primary doesn't know: halves of creations or dissolutions.
+
+        Raises:
+            PathLostError: the order is late: it doesn't know of pairs created since.
+        """
         ids = set(known.pair_ids)
-        with self._state.control:
+        with self._in_turn(peer, connection):
             others = [
                 one
                 for one in self._state.mirrors.values()
@@ -186,7 +195,7 @@ class SecondarySide:
     def bind(self, peer: Peer, connection: Connection, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
         mirror = self.mirror(peer, asked.pair_id)
-        with self._state.control:
+        with self._in_turn(peer, connection):
             # The source has durably begun: what it sends from here on counts from the copy's
             # identifier alone.
             if mirror.row.lineage.common and not mirror.row.lineage.written:
@@ -210,7 +219,7 @@ class SecondarySide:
                 history=list(row.lineage.history),
             )
 
-    def pending(self, peer: Peer, asked: Pending) -> PendingBits:
+    def pending(self, peer: Peer, connection: Connection, asked: Pending) -> PendingBits:
         """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""
         mirror = self.mirror(peer, asked.pair_id)
         if asked.peek:
@@ -220,7 +229,7 @@ class SecondarySide:
         else:
             self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
             # What an earlier copy has left on its way would fail in the new one's name.
-            self._end_job(mirror)
+            self._end_job_for(peer, connection, mirror)
             self._drain(peer, mirror)
         return PendingBits(bits=mirror.pending().to_roaring(), overmarked=mirror.is_overmarked)
 
@@ -312,8 +321,7 @@ class SecondarySide:
             PathLostError: the order is late: it belongs to a copy of an earlier connection.
         """
         mirror = self.mirror(peer, asked.pair_id)
-        with self._state.control:
-            peer.check_in_use(connection)
+        with self._in_turn(peer, connection):
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
                 raise RefusedError(  # its volume failed, or the path was lost, just now
@@ -339,12 +347,10 @@ class SecondarySide:
             PathLostError: the order is late: a later connection may have begun a copy.
         """
         mirror = self.mirror(peer, asked.pair_id)
-        peer.check_in_use(connection)
-        self._end_job(mirror)
-        peer.unbind_link(mirror.link)
-        mirror.link.mark()
-        with self._state.control:
-            peer.check_in_use(connection)
+        self._end_job_for(peer, connection, mirror)
+        peer.unbind_link(mirror.link, connection)
+        with self._in_turn(peer, connection):
+            mirror.link.mark()
             self._state.change(
                 mirror, status=PairStatus.SPLIT, cause=SplitCause(asked.cause), pending_union=False
             )
@@ -357,12 +363,10 @@ class SecondarySide:
         """Hold the union, durably, and get the stream ready."""
         state = self._state
         mirror = self.mirror(peer, asked.pair_id)
-        peer.check_in_use(connection)
         self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
-        self._end_job(mirror)
-        peer.unbind_link(mirror.link)
-        with state.control:
-            peer.check_in_use(connection)
+        self._end_job_for(peer, connection, mirror)
+        peer.unbind_link(mirror.link, connection)
+        with self._in_turn(peer, connection):
             self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
             self._check_seen(mirror, asked.seen)
             mirror.link.mark()
@@ -385,17 +389,28 @@ class SecondarySide:
             current=mirror.row.lineage.current,
         )
 
-    def run_reverse(self, peer: Peer, asked: ReverseRun) -> None:
-        """550, 670: copy everything in the union to the PVOL."""
+    def run_reverse(self, peer: Peer, connection: Connection, asked: ReverseRun) -> None:
+        """550, 670: copy everything in the union to the PVOL.
+
+        Raises:
+            PathLostError: the order is late, or there is no stream.
+            RefusedError: no copy back has begun, or it has ended.
+        """
         mirror = self.mirror(peer, asked.pair_id)
-        outlet = peer.known_outlet(self._group(mirror))
-        if outlet is None:
-            raise PathLostError(f"pair {asked.pair_id} has no stream")
         rate = _rate_of(asked)
         plan = None
         if asked.digest:
             plan = Comparison(kind=one_kind(asked.digest), is_sparing=asked.sparing)
-        outlet.ship(mirror)
+        with self._in_turn(peer, connection):
+            row = mirror.row
+            if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
+                raise RefusedError(
+                    f"cannot copy out of {row.volume_id}: status is {row.status}, {row.direction}"
+                )
+            outlet = peer.known_outlet(self._group(mirror))
+            if outlet is None:
+                raise PathLostError(f"pair {asked.pair_id} has no stream")
+            outlet.ship(mirror)
         make_source_durable(self._state, mirror.row.volume_id)
 
         def finish(job: CopyJob) -> None:
@@ -411,10 +426,11 @@ class SecondarySide:
             before = Sieve(self._state, mirror, peer, outlet, plan).run
         work = copying(mirror.link, finish, before=before)
         job = CopyJob(what=what, work=work, ended=ended, rate=rate)
-        with self._ended:
-            self._jobs[mirror.row.pair_id] = job
-            mirror.job = job
-        job.start()
+        with self._in_turn(peer, connection):
+            with self._ended:
+                self._jobs[mirror.row.pair_id] = job
+                mirror.job = job
+            job.start()
 
     def _settle(self, outlet: Outlet, _mirror: Mirror, job: CopyJob) -> None:
         last = outlet.stream.info().last
@@ -422,15 +438,18 @@ class SecondarySide:
         timeout_s = self._state.options.ack_timeout_s
         outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
 
-    def reverse_progress(self, peer: Peer, asked: ReverseProgress) -> CopyFacts:
+    def reverse_progress(
+        self, peer: Peer, connection: Connection, asked: ReverseProgress
+    ) -> CopyFacts:
         """Tell how far the copy is, after a moment or at its end; its error is raised."""
         mirror = self.mirror(peer, asked.pair_id)
-        job = self._jobs.get(mirror.row.pair_id)
+        with self._in_turn(peer, connection):
+            job = self._jobs.get(mirror.row.pair_id)
         if job is None:
             raise NotFoundError(f"pair {asked.pair_id} isn't copying back")
         _steer(job, asked)
         if asked.cancel:
-            self._end_job(mirror)
+            self._end(mirror, job)
         with self._ended:
             self._ended.wait_for(lambda: job.is_done, _PROGRESS_S)
         if job.is_done:
@@ -443,15 +462,21 @@ class SecondarySide:
             sent_bytes=job.sent_bytes,
         )
 
-    def end_reverse(self, peer: Peer, pair_id: str) -> None:
-        """Become the target again. Hosts are kept off first, so that nothing is sent any more."""
+    def end_reverse(self, peer: Peer, connection: Connection, pair_id: str) -> None:
+        """Become the target again. Hosts are kept off first, so that nothing is sent any more.
+
+        Raises:
+            PathLostError: the order is late, or the path was lost: the copy back goes on with the
+                next one.
+        """
         state = self._state
         mirror = self.mirror(peer, pair_id)
         outlet = peer.known_outlet(self._group(mirror))
         if outlet is None:
             raise PathLostError(f"pair {pair_id} has no stream")
         core = state.volume(mirror.row.volume_id).core
-        core.fence(Fence.WRITES)
+        with self._in_turn(peer, connection):
+            core.fence(Fence.WRITES)
         try:
             timeout_s = state.options.ack_timeout_s
             outlet.drain(timeout_s=timeout_s, wake=state.wake, links=[mirror.link])
@@ -460,24 +485,34 @@ class SecondarySide:
                 raise PathLostError("the path was lost at the end of the copy")
             # What hosts wrote here while it was SPLIT: from now on this is the target (INV-3).
             core.flush(ack_timeout_s=timeout_s)
-            mirror.link.idle()
         except PyrepError:
             state.refence([mirror.row.volume_id])
             raise
-        self._forget_job(mirror)
-        state.change(
-            mirror,
-            status=PairStatus.DUPLEX,
-            direction=Direction.FORWARD,
-            target_consistent=True,
-            pending_union=False,
-        )
+        with state.control:
+            if not peer.has(connection):
+                # A later connection may have begun a copy of its own meanwhile.
+                state.refence([mirror.row.volume_id])
+            peer.check_in_use(connection)
+            mirror.link.idle()
+            self._forget_job(mirror, mirror.job)
+            state.change(
+                mirror,
+                status=PairStatus.DUPLEX,
+                direction=Direction.FORWARD,
+                target_consistent=True,
+                pending_union=False,
+            )
 
-    def abandon(self, peer: Peer, pair_id: str) -> None:
-        """Stop copying out of this side; what was sent has arrived when it returns."""
+    def abandon(self, peer: Peer, connection: Connection, pair_id: str) -> None:
+        """Stop copying out of this side; what was sent has arrived when it returns.
+
+        Raises:
+            PathLostError: the order is late.
+        """
         mirror = self.mirror(peer, pair_id)
-        self._end_job(mirror)
-        mirror.link.mark()
+        self._end_job_for(peer, connection, mirror)
+        with self._in_turn(peer, connection):
+            mirror.link.mark()
         self._drain(peer, mirror)
 
     def _drain(self, peer: Peer, mirror: Mirror) -> None:
@@ -488,16 +523,37 @@ class SecondarySide:
             timeout_s = self._state.options.ack_timeout_s
             outlet.await_answer(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
 
+    @contextlib.contextmanager
+    def _in_turn(self, peer: Peer, connection: Connection) -> Iterator[None]:
+        """Hold `control` for an order's effect: no order of a later connection comes between.
+
+        Raises:
+            PathLostError: one may have come before.
+        """
+        with self._state.control:
+            peer.check_in_use(connection)
+            yield
+
+    def _end_job_for(self, peer: Peer, connection: Connection, mirror: Mirror) -> None:
+        """End the pair's copy for an order, unless a later connection has begun it."""
+        with self._in_turn(peer, connection):
+            job = self._jobs.get(mirror.row.pair_id)
+        self._end(mirror, job)
+
     def _end_job(self, mirror: Mirror) -> None:
-        job = self._jobs.get(mirror.row.pair_id)
+        self._end(mirror, self._jobs.get(mirror.row.pair_id))
+
+    def _end(self, mirror: Mirror, job: CopyJob | None) -> None:
+        """End this copy; another one that began since is left alone."""
         if job is not None:
             job.close()
-        self._forget_job(mirror)
+            self._forget_job(mirror, job)
 
-    def _forget_job(self, mirror: Mirror) -> None:
+    def _forget_job(self, mirror: Mirror, job: CopyJob | None) -> None:
         with self._ended:
-            self._jobs.pop(mirror.row.pair_id, None)
-            mirror.job = None
+            if job is not None and self._jobs.get(mirror.row.pair_id) is job:
+                del self._jobs[mirror.row.pair_id]
+                mirror.job = None
 
     # --- path and storage ------------------------------------------------------------------------
 

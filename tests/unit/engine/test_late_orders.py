@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pyrep.engine import Pair
+from pyrep.engine.peer import Peer
 from pyrep.engine.secondary import SecondarySide
-from pyrep.errors import PathLostError, PyrepError
-from pyrep.interconnect.messages import Call, PeerFailed, decode_answer, encode
-from pyrep.model import Direction, PairStatus, SystemId
+from pyrep.errors import PathLostError, PyrepError, RefusedError
+from pyrep.interconnect.messages import Call, PeerFailed, ReverseRun, decode_answer, encode
+from pyrep.model import CopyRate, Direction, PairStatus, SystemId
 from pyrep.testing import wait_until
 from pyrep.workflows import backup
-from rig import Rig, equal, fill, row_of
+from rig import LONG_S, Rig, equal, fill, row_of
 
 
 def _kept_back(
@@ -97,6 +99,140 @@ def test_a_late_order_for_a_copy_back_begins_none(
     with pytest.raises(PathLostError, match="given up"):
         real(*kept[0])
     assert rig.b.table() == before
+
+
+def _copies_back_anew(rig: Rig, pair: Pair) -> None:
+    """Cut the path, and come back with a copy back that is under way at both sides."""
+    rig.path.cut()
+    fill(rig.spvol, 9)  # else there may be nothing left to copy
+    rig.path.stall()
+    rig.path.connect()
+    wait_until(lambda: rig.b.state.mirror(pair.pair_id).job is not None)
+
+
+@pytest.mark.parametrize(
+    "name", ["run_reverse", "end_reverse", "abandon", "reverse_progress", "pending", "split"]
+)
+def test_a_late_order_leaves_the_copy_back_of_the_later_connection_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.spvol, 7)
+    kept, real = _kept_back(monkeypatch, name)
+    rate = CopyRate(ceiling_bytes_s=1) if name in {"abandon", "split"} else None
+    with contextlib.suppress(PathLostError):
+        job = pair.resync(direction=Direction.REVERSE, rate=rate)
+        if name in {"abandon", "split"}:
+            pair.split()
+        else:
+            job.wait(LONG_S)  # type: ignore[union-attr]
+    wait_until(lambda: bool(kept))
+    if name in {"abandon", "split"}:  # it is to go on by command
+        with contextlib.suppress(PathLostError):
+            pair.resync(direction=Direction.REVERSE, discard="100a", rate=rate)
+    elif name == "pending":
+        with contextlib.suppress(PathLostError):
+            pair.resync(direction=Direction.REVERSE, rate=CopyRate(ceiling_bytes_s=1))
+    _copies_back_anew(rig, pair)
+    before, job_there = row_of(rig.b, pair), rig.b.state.mirror(pair.pair_id).job
+    assert job_there is not None
+    with pytest.raises(PathLostError, match="given up"):
+        real(*kept[0])
+    assert row_of(rig.b, pair) == before
+    assert rig.b.state.mirror(pair.pair_id).job is job_there
+    assert not job_there.is_stopping
+    rig.path.resume()
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_late_list_of_pairs_has_no_pair_forgotten_that_was_created_since(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, real = _kept_back(monkeypatch, "forget_others")
+    rig.path.cut()
+    rig.path.connect()
+    wait_until(lambda: bool(kept))
+    rig.path.cut()
+    rig.path.connect()
+    pair = rig.remote()
+    with pytest.raises(PathLostError, match="given up"):
+        real(*kept[0])
+    assert row_of(rig.b, pair).status is PairStatus.DUPLEX
+
+
+def test_a_late_order_to_create_a_pair_makes_no_row(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, real = _kept_back(monkeypatch, "create")
+    with pytest.raises(PathLostError):
+        rig.remote()
+    rig.path.cut()
+    rig.path.connect()
+    with pytest.raises(PathLostError, match="given up"):
+        real(*kept[0])
+    assert rig.b.table() == ()
+
+
+def test_a_copy_back_that_nobody_began_is_not_run(rig: Rig) -> None:
+    pair = rig.remote()
+    peer = rig.a.state.peer(SystemId("100b"))
+    before = row_of(rig.b, pair)
+    with pytest.raises(RefusedError, match="status is DUPLEX"):
+        peer.ask(ReverseRun(pair_id=pair.pair_id))
+    assert row_of(rig.b, pair) == before
+    rig.pvol.pwrite(b"still mirrored", 0)
+    assert equal(rig.pvol, rig.spvol)
+
+
+class _Superseding:
+    """Supersedes the connection of an order in the middle of it, by another copy."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        self.began = False
+        whole = getattr(owner, name)
+
+        def between(self_: object, *args: object) -> object:
+            if not self.began:
+                self.began = True
+                rig.path.cut()
+                rig.path.stall()
+                rig.path.connect()
+                wait_until(self.is_under_way)
+            return whole(self_, *args)
+
+        self._rig = rig
+        monkeypatch.setattr(owner, name, between)
+
+    def is_under_way(self) -> bool:
+        """Whether the later copy's records come through the pair's link."""
+        state = self._rig.b.state
+        (link,) = [one.link for one in state.mirrors.values() if one.row.is_remote]
+        applies = state.peer(self._rig.a.system_id)._applies.values()
+        return any(one is link for each in applies for one in each._links.values())
+
+
+def test_a_split_that_is_superseded_half_way_leaves_the_later_copy_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.pvol, 7)
+    kept, real = _kept_back(monkeypatch, "split")
+    job = pair.resync(rate=CopyRate(ceiling_bytes_s=1))
+    assert job is not None
+    with contextlib.suppress(PathLostError):
+        pair.split()
+    wait_until(lambda: bool(kept))
+    pair.resync()
+    superseding = _Superseding(rig, monkeypatch, Peer, "unbind_link")
+    with pytest.raises(PathLostError, match="given up"):
+        real(*kept[0])
+    assert superseding.began
+    rig.path.resume()
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
 
 
 BODIES: list[dict[str, Any]] = [

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.peer import Peer
+from pyrep.engine.secondary import SecondarySide
 from pyrep.errors import DeviceError, InvalidArgumentError
 from pyrep.interconnect import Listener, PathTiming, Plain, TcpPath
 from pyrep.interconnect.envelope import Kind, seal_envelope
@@ -268,3 +271,34 @@ def test_a_handshake_that_drips_in_byte_by_byte_is_cut_off_and_keeps_nobody_out(
     assert 5 < sent < len(head) + (1 << 16)  # each byte came in time; all of them didn't
     rig.remote()
     rig.close()
+
+
+def test_a_path_that_is_back_waits_until_the_end_of_the_one_before_is_over(
+    tcp: TcpRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what that end does to the rows (SPLIT, path_lost) befalls the copy that is under way."""
+    pair = tcp.remote()
+    goes_on, comes_back = threading.Event(), threading.Event()
+    lost, greet = SecondarySide._make_durable, Peer.await_left
+
+    def slowly(side: SecondarySide, mirror: Mirror) -> None:
+        assert goes_on.wait(LONG_S)
+        lost(side, mirror)
+
+    def greeted(peer: Peer, timeout_s: float) -> None:
+        if peer is tcp.b.state.peers.get(tcp.a.system_id):
+            comes_back.set()
+        greet(peer, timeout_s)
+
+    monkeypatch.setattr(SecondarySide, "_make_durable", slowly)
+    monkeypatch.setattr(Peer, "await_left", greeted)
+    peer = tcp.b.state.peer(tcp.a.system_id)
+    peer.connection().close()
+    assert comes_back.wait(LONG_S)
+    fill(tcp.pvol, 6)
+    assert not peer.is_connected
+    goes_on.set()
+    tcp.both(pair, PairStatus.DUPLEX)
+    fill(tcp.pvol, 7)
+    assert equal(tcp.pvol, tcp.spvol)
+    assert row_of(tcp.b, pair).status is PairStatus.DUPLEX
