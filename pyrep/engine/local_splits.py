@@ -42,6 +42,9 @@ __all__ = ["LocalSplits"]
 
 _log = logging.getLogger(__name__)
 
+_PROTECTIVE = {GenerationCause.PROTECT: "before a copy", GenerationCause.REPAIR: "before a repair"}
+"""With the labels of the generations."""
+
 _LOOK_S = 0.2
 """How often a wait for a copy looks whether its caller has given up."""
 
@@ -212,7 +215,7 @@ class LocalSplits:
                     ),
                 )
             raise
-        because = SplitCause.PROTECT if cause is GenerationCause.PROTECT else SplitCause.REQUESTED
+        because = SplitCause.PROTECT if cause in _PROTECTIVE else SplitCause.REQUESTED
         with state.control, self._cut_already(split):
             columns = {"status": PairStatus.SPLIT, "cause": because, "target_consistent": True}
             state.commit(
@@ -228,6 +231,7 @@ class LocalSplits:
         volume_id: VolumeId,
         *,
         how: Protect = Protect.REQUIRE,
+        cause: GenerationCause = GenerationCause.PROTECT,
         but: PairId | None = None,
         lease: WorkflowId | None = None,
         cancel: Cancel | None = None,
@@ -237,6 +241,14 @@ class LocalSplits:
         Local copies out of the volume are waited for, at most `Options.copy_wait_s`; its DUPLEX
         mirrors are then split, as `how` says. Those that aren't follow the copy, half-way until it
         has ended: `followers` has their rows.
+
+        Args:
+            volume_id: the volume that is about to be copied into.
+            how: see `Protect`.
+            cause: REPAIR: what it holds may be wrong, and so may be the generation.
+            but: a pair that isn't split: the one that is copied.
+            lease: the workflow on whose behalf.
+            cancel: ends the wait.
 
         Raises:
             PyrepError: they couldn't be split, and `how` requires it; the copy mustn't begin.
@@ -250,7 +262,7 @@ class LocalSplits:
             self._await_copy(one, f"cannot copy into {volume_id}", cancel)
             if one.row.status is PairStatus.DUPLEX:
                 pair_ids.append(one.row.pair_id)
-        complete = len([one for one in state.catalogue.of_source(volume_id) if one.is_complete])
+        complete = len([one for one in state.catalogue.of_source(volume_id) if one.is_backup])
         if not pair_ids or how is Protect.OFF:
             _log.info(
                 "protect.none volume=%s protect=%s complete_generations=%d",
@@ -260,9 +272,7 @@ class LocalSplits:
             )
             return None
         try:
-            return self.split(
-                pair_ids, cause=GenerationCause.PROTECT, label="before a copy", lease=lease
-            )
+            return self.split(pair_ids, cause=cause, label=_PROTECTIVE[cause], lease=lease)
         except CancelledError:
             raise
         except PyrepError as error:

@@ -416,10 +416,11 @@ class Pair:
     def repair(self, found: PairVerifyResult) -> CopyJob | None:
         """Make pending what a verification found to differ, and copy it from the PVOL again.
 
-        A pair in DUPLEX becomes SPLIT, unclean, and goes on forward: the job is returned. If that
-        is interrupted, it goes on by itself. The SVOL's DUPLEX local mirrors are split first, as
-        before every copy. In a pair that is SPLIT it is only made pending: which way it is copied
-        is said by the next resync. None: that, or there was no difference.
+        A pair in DUPLEX becomes SPLIT, cause repair (a local one: unclean), and goes on forward:
+        the job is returned. If that is interrupted, it goes on by itself. The SVOL's DUPLEX local
+        mirrors are split first, as before every copy, as a generation of cause repair: it may hold
+        what differed. In a pair that is SPLIT it is only made pending: which way it is copied is
+        said by the next resync. None: that, or there was no difference.
 
         Raises:
             RefusedError: it is in COPY, or this isn't its primary. BusyError.

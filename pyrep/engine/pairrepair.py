@@ -49,7 +49,8 @@ class PairRepairs:
             # then: until that is written down, everything. INV-2.
             mirror.file.mark_open()
             if status is PairStatus.DUPLEX and mirror.row.is_remote:
-                # Goes on forward by itself, should this end here; its SVOL stays closed to hosts.
+                # Goes on forward by itself, should this end here; its SVOL stays closed to hosts,
+                # and the generation that is split from it first is known to be of a repair.
                 self._remote.set_aside(mirror)
             elif status is PairStatus.DUPLEX:
                 self._set_aside_local(pair_id)

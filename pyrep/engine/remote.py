@@ -243,10 +243,10 @@ class RemotePairs:
     def set_aside(self, mirror: Mirror) -> None:
         """Split a pair in DUPLEX whose SVOL turned out not to be equal; the operation is held.
 
-        SPLIT, unclean: its hosts stay off, and a forward resync brings it back, by command or when
-        the path is back.
+        SPLIT, repair: its hosts stay off, and a forward resync brings it back, by command or when
+        the path is back. What it copies into isn't what its PVOL ever held: the cause says so.
         """
-        self._split_duplex([mirror], cause=SplitCause.UNCLEAN)
+        self._split_duplex([mirror], cause=SplitCause.REPAIR)
 
     def _split_duplex(
         self, mirrors: Sequence[Mirror], *, cause: SplitCause = SplitCause.REQUESTED

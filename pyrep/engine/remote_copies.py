@@ -44,6 +44,7 @@ from pyrep.model import (
     PairId,
     PairStatus,
     Row,
+    SplitCause,
     VolumeId,
     WorkflowId,
     new_content_id,
@@ -188,6 +189,7 @@ class RemoteCopies:
             seen=seen,
             written=written,
             protect=mirror.row.protect,
+            repairs=mirror.row.cause is SplitCause.REPAIR,
         )
         answer = self._line.peer(mirror).ask(asked)
         union.update_roaring(expect(answer, PendingBits).bits)

@@ -89,4 +89,4 @@ class Reuse:
     def _last_of(self, volume: VolumeId) -> Sequence[Generation]:
         """Return the complete generations that a volume always keeps: the newest ones."""
         known = self._state.catalogue.of_source(volume)
-        return [one for one in known if one.is_complete][-self._minimum(volume) :]
+        return [one for one in known if one.is_backup][-self._minimum(volume) :]

@@ -54,6 +54,7 @@ from pyrep.model import (
     CopyRate,
     CopyType,
     Direction,
+    GenerationCause,
     GroupId,
     Lineage,
     PairId,
@@ -291,7 +292,12 @@ class SecondarySide:
         self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
         self._check_seen(mirror, asked.seen, asked.current, written=asked.written)
         if asked.pending_count and row.target_consistent:
-            self._local.splits.protect(row.volume_id, how=Protect(asked.protect), lease=ANY_LEASE)
+            self._local.splits.protect(
+                row.volume_id,
+                how=Protect(asked.protect),
+                cause=GenerationCause.REPAIR if asked.repairs else GenerationCause.PROTECT,
+                lease=ANY_LEASE,
+            )
         with state.control:
             # Again: a local pair may have begun to copy back while the others were split, and a
             # host may have written for the first time.

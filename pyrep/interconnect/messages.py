@@ -162,7 +162,8 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     content is called `current` from now on, if it was called `seen` before (0: whatever its name
     is) and hosts haven't begun to write to it since it was looked at; `written`: they had by then,
     or what they have written is given up by name. `base` is by what it was matched. `protect`:
-    whether its DUPLEX local mirrors are split first.
+    whether its DUPLEX local mirrors are split first. `repairs`: it was found to differ where
+    nothing is said to, and so may these mirrors.
     """
 
     pair_id: str
@@ -172,6 +173,7 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     seen: int
     written: bool = False
     protect: str = "require"
+    repairs: bool = False
 
 
 class FinishPair(msgspec.Struct, frozen=True, kw_only=True, tag="finish_pair"):

@@ -30,11 +30,17 @@ class GenerationState(StrEnum):
 
 
 class GenerationCause(StrEnum):
-    """What made a generation: a backup, a split asked for, or the split that protects a copy."""
+    """What made a generation: a backup, a split asked for, or the split that protects a copy.
+
+    REPAIR protects the copy that repairs a pair whose volumes were found to differ: it holds what
+    differed. If it was the PVOL that had rotted, it is the only one that still has the right bytes;
+    else it has the wrong ones. It doesn't stand for a backup.
+    """
 
     BACKUP = "backup"
     SPLIT = "split"
     PROTECT = "protect"
+    REPAIR = "repair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +121,11 @@ class Generation:
         """Whether it is flushed, committed and confirmed."""
         return self.state is GenerationState.COMPLETE
 
+    @property
+    def is_backup(self) -> bool:
+        """Whether it counts where so many complete ones are kept: all but those of a repair."""
+        return self.is_complete and self.cause is not GenerationCause.REPAIR
+
     def without(self, svol: VolumeId) -> tuple[GenerationMember, ...] | None:
         """Return the members left when an SVOL is overwritten; None: a volume would have none."""
         left = tuple(member for member in self.members if member.svol != svol)
@@ -131,8 +142,8 @@ def choose_reuse(
     """Return the generation of one source volume whose SVOL the next backup takes.
 
     It is the oldest that is complete, failed or unconfirmed, not pinned and not protected. The
-    newest complete ones are kept, as many as the minimum; with `reuse_last` the oldest of these is
-    taken when there is no other.
+    newest complete ones are kept, as many as the minimum, those of a repair not counted; with
+    `reuse_last` the oldest of these is taken when there is no other.
 
     Args:
         generations: all generations of one source volume, in any order.
@@ -144,7 +155,7 @@ def choose_reuse(
     """
     known = sorted(generations, key=lambda one: (one.taken_at, one.generation_id))
     free = [one for one in known if one.state in _REUSABLE and not one.pins and not one.protected]
-    kept = [one for one in known if one.is_complete][-minimum:]
+    kept = [one for one in known if one.is_backup][-minimum:]
     for candidate in free:
         if candidate not in kept:
             return candidate

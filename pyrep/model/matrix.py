@@ -11,7 +11,12 @@ from pyrep.model.transitions import decide
 
 __all__ = ["matrix_markdown"]
 
-_WAITING = (SplitCause.PATH_LOST, SplitCause.CONGESTED, SplitCause.UNCLEAN)
+_WAITING = (
+    SplitCause.PATH_LOST,
+    SplitCause.CONGESTED,
+    SplitCause.UNCLEAN,
+    SplitCause.REPAIR,
+)
 _STAYING = (
     SplitCause.REQUESTED,
     SplitCause.PROTECT,

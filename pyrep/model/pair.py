@@ -45,6 +45,7 @@ class SplitCause(StrEnum):
     DEVICE_ERROR = "device_error"
     PROTECT = "protect"
     UNCLEAN = "unclean"
+    REPAIR = "repair"
     SPLIT_BRAIN = "split_brain"
 
     @property
@@ -55,7 +56,12 @@ class SplitCause(StrEnum):
     @property
     def resumes_by_itself(self) -> bool:
         """Whether the system may resync forward unasked (never what was wished or is broken)."""
-        return self in {SplitCause.PATH_LOST, SplitCause.CONGESTED, SplitCause.UNCLEAN}
+        return self in {
+            SplitCause.PATH_LOST,
+            SplitCause.CONGESTED,
+            SplitCause.UNCLEAN,
+            SplitCause.REPAIR,
+        }
 
 
 class Direction(StrEnum):

@@ -1,7 +1,8 @@
 """Retention: which generations are kept and which are given up, decided from times and marks alone.
 
 Boundaries are natural ones: an hour, a day, an ISO week, a month, a year of the policy's time zone,
-not "24 hours ago". Of each such period the newest generation stands for it.
+not "24 hours ago". Of each such period the newest generation stands for it; those of
+a repair stand for none.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def plan_retention(
         key=lambda one: (one.taken_at.astimezone(UTC), one.generation_id),
         reverse=True,
     )
-    complete = [one for one in known if one.is_complete]
+    complete = [one for one in known if one.is_backup]
     reasons: dict[GenerationId, list[str]] = {one.generation_id: [] for one in known}
     for one in known:
         reasons[one.generation_id] += _marks_of(one, policy)

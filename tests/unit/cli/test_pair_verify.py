@@ -30,6 +30,10 @@ def test_it_tells_where_a_pair_differs_and_repairs_it(mirrored: Served) -> None:
     repaired = mirrored.run("a", "pair", "verify", "100a.1", "--repair")
     assert "copied" in repaired.stdout
     assert io.pread(7, 8192) == b"written"
+    # 106b and 107b followed 105b until then, and may hold what differed.
+    (made,) = mirrored.ask("b", "generation", "list")
+    assert (made["cause"], made["label"]) == ("repair", "before a repair")
+    assert "repair" in mirrored.run("b", "generation", "list").stdout
     mirrored.run("a", "pair", "verify", "100a.1", "--percentage", "50", "--digest", "sha256")
 
 

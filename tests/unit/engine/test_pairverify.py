@@ -19,9 +19,19 @@ from pyrep.errors import (
     PathLostError,
     RefusedError,
 )
-from pyrep.model import AckPoint, CopyRate, DigestKind, PairStatus, SplitCause
+from pyrep.model import (
+    AckPoint,
+    CopyRate,
+    DigestKind,
+    GenerationCause,
+    GenerationState,
+    PairStatus,
+    SplitCause,
+    VolumeId,
+)
 from pyrep.testing import check_covered, check_duplex
-from rig import CHUNK, KIB, LONG_S, SIZE, Rig, content, equal, stop_at
+from pyrep.workflows import backup
+from rig import CHUNK, KIB, LONG_S, SIZE, Rig, content, equal, row_of, stop_at
 
 REMOTE_CHUNKS = [3, 4, 200]
 FOUND = ((3 * CHUNK, 2 * CHUNK), (200 * CHUNK, CHUNK))
@@ -218,7 +228,7 @@ def test_a_repair_that_a_crash_interrupts_goes_on_by_itself(
     monkeypatch.setattr(copies, "resync_forward", lambda *_: rig.path.cut())
     pair.repair(found)
     row = rig.a.state.mirror(pair.pair_id).row
-    assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.UNCLEAN)
+    assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.REPAIR)
     monkeypatch.undo()
     rig.reopen(ended, crash=True)
     rig.reconnect()
@@ -251,6 +261,61 @@ def test_a_repair_that_a_crash_interrupts_before_its_bits_are_written_is_made_al
     pair = rig.systems[ended].pair(pair.pair_id)
     pair.wait(timeout_s=LONG_S)
     assert equal(rig.spvol, rig.pvol if pair.row.is_remote else rig.svol)
+
+
+def test_a_repair_keeps_what_differed_in_a_generation_that_says_so(rig: Rig) -> None:
+    """If it was the PVOL that had rotted, this generation alone has the right bytes."""
+    pair = rig.remote()
+    rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
+    local = rig.local()
+    rot(rig.spvol, *REMOTE_CHUNKS)
+    rot(rig.svol, *REMOTE_CHUNKS)
+    before = content(rig.svol)
+    job = pair.repair(pair.verify())
+    assert job is not None
+    job.wait(LONG_S)
+    assert equal(rig.pvol, rig.spvol)
+    assert content(rig.svol) == before
+    (made,) = rig.b.list_generations()
+    assert (made.cause, made.label) == (GenerationCause.REPAIR, "before a repair")
+    assert made.is_complete
+    assert not made.is_backup
+    assert row_of(rig.b, local).cause is SplitCause.PROTECT
+    with rig.b.generations.view(made.generation_id, VolumeId("105b")) as view:
+        assert view.pread(SIZE, 0) == before
+
+
+def test_a_repair_that_goes_on_after_a_crash_says_what_its_generation_is(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote()
+    rig.local()
+    rot(rig.spvol, 3)
+    found = pair.verify()
+    monkeypatch.setattr(rig.a.remote_pairs.copies, "resync_forward", lambda *_: rig.path.cut())
+    pair.repair(found)
+    rig.reopen("100a", crash=True)
+    rig.reconnect()
+    rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
+    (made,) = rig.b.list_generations()
+    assert made.cause is GenerationCause.REPAIR
+
+
+def test_the_next_backup_takes_the_generation_of_a_repair_and_keeps_the_backup(rig: Rig) -> None:
+    pair = rig.remote()
+    rig.local()
+    backup(rig.a, ["105a"])
+    (kept,) = rig.b.list_generations()
+    rig.local("107b")
+    rot(rig.spvol, 3)
+    job = pair.repair(pair.verify())
+    assert job is not None
+    job.wait(LONG_S)
+    repaired = next(one for one in rig.b.list_generations() if one.cause is GenerationCause.REPAIR)
+    backup(rig.a, ["105a"])
+    states = {one.generation_id: one.state for one in rig.b.list_generations()}
+    assert states[kept.generation_id] is GenerationState.COMPLETE
+    assert states[repaired.generation_id] is GenerationState.GIVEN_UP
 
 
 def test_a_pair_in_copy_is_neither_verified_nor_repaired(rig: Rig) -> None:

@@ -90,6 +90,7 @@ def test_only_what_was_neither_wished_nor_broken_resumes_by_itself() -> None:
         SplitCause.PATH_LOST,
         SplitCause.CONGESTED,
         SplitCause.UNCLEAN,
+        SplitCause.REPAIR,
     ]
     assert [cause for cause in SplitCause if not cause.is_error] == [
         SplitCause.REQUESTED,
