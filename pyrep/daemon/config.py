@@ -29,7 +29,7 @@ from pyrep.errors import InvalidArgumentError, NotFoundError
 from pyrep.host import CommandHostAgent
 from pyrep.interconnect import PathTiming, Plain, Security, Tls
 from pyrep.interconnect.address import Address
-from pyrep.model import CopyRate, VolumeId, check_id
+from pyrep.model import CopyRate, SystemId, VolumeId, check_id
 from pyrep.seams import HostAgent
 
 __all__ = ["CONFIG_NAME", "Config", "read_config"]
@@ -39,7 +39,7 @@ CONFIG_NAME = "pyrep.toml"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_TABLES = ("path", "peers", "api", "engine", "hosts", "log")
+_TABLES = ("path", "peers", "targets", "api", "engine", "hosts", "log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +207,20 @@ class _Reader:
                 f'[path] plain = "{PLAIN_WORDS}"',
             )
 
+    def _targets(self) -> dict[SystemId, list[VolumeId]] | None:
+        """Return onto which volumes each system may create pairs; None: nothing is said."""
+        if "targets" not in self._tables:
+            return None
+        targets = {}
+        for system_id, value in table_of(self._tables["targets"]).items():
+            if not isinstance(value, list):
+                self._findings.add(("targets", system_id), "a list of volume ids is expected")
+                continue
+            with self._findings.at("targets", system_id):
+                known = [VolumeId(check_id("volume", one)) for one in value]
+                targets[SystemId(check_id("system", system_id))] = known
+        return targets
+
     def _group(self, group: str | int | None) -> int | None:
         if isinstance(group, str):
             try:
@@ -229,6 +243,7 @@ class _Reader:
             with self._findings.at("hosts", volume_id):
                 if host is not None:
                     agents[VolumeId(volume_id)] = CommandHostAgent(**msgspec.to_builtins(host))
+        given["targets"] = self._targets()
         ceiling, floor = given.pop("copy_ceiling_bytes_s"), given.pop("copy_floor_bytes_s")
         options = Options()
         with self._findings.at("engine"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from pyrep._core import Io
 from pyrep.errors import InvalidArgumentError
 from pyrep.model.copyrate import CopyRate, check_copy_workers
 from pyrep.model.digest import Compare, DigestKind
-from pyrep.model.ids import VolumeId
+from pyrep.model.ids import SystemId, VolumeId
 from pyrep.model.units import MIB
 from pyrep.seams import HostAgent
 
@@ -87,6 +87,9 @@ class Options:
             its end.
         converge_share: of that time, the share in which hosts found the queue full from which on
             the pair doesn't converge: `PairState.converges`, and a warning in the log.
+        targets: onto which of this system's volumes each other system may create pairs; one that
+            isn't named may create none. None: every system onto every volume that its rows allow.
+            Pairs that exist aren't concerned.
         host_agents: what runs on the hosts, per volume of this system.
         hot_regions: regions of each volume that take writes without a durable one first, 16 to
             65535; after a crash at most these are pending beside what was.
@@ -111,6 +114,7 @@ class Options:
     converge_share: float = 0.5
     digests: Digests = Digests.AFTER_BACKUP
     digest_rate_bytes_s: int = 0
+    targets: Mapping[SystemId, Collection[VolumeId]] | None = None
     host_agents: dict[VolumeId, HostAgent] = field(default_factory=dict)
     hot_regions: int = 1237
     region_bytes: int = 4 << 20

@@ -110,11 +110,22 @@ class SecondarySide:
 
         Raises:
             PathLostError: the order is late: nobody would forget the row until the next path.
+            RefusedError: also when `Options.targets` doesn't let this system.
         """
         state = self._state
         svol = VolumeId(asked.svol)
         name = f"cannot create a remote pair {peer.system_id}:{asked.pvol} → {svol}"
         pvol_ref = VolumeRef(SystemId(peer.system_id), VolumeId(asked.pvol))
+
+        # Before anything is looked up: a system that may not gets to know of no volume.
+        targets = state.options.targets
+        if targets is not None and svol not in targets.get(peer.system_id, ()):
+            raise RefusedError(
+                f"{name}: system {state.system_id} doesn't let system {peer.system_id} create "
+                f"pairs onto it",
+                hint=f"name it at {state.system_id}: {peer.system_id} = [{svol!r}] below [targets] "
+                f"of its configuration, or in Options.targets",
+            )
 
         def check() -> None:
             peer.check_in_use(connection)

@@ -57,6 +57,9 @@ def test_every_table_is_taken_over(tmp_path: Path) -> None:
         ping_s = 3
         [peers.100b]
         address = "[::1]:7002"
+        [targets]
+        100b = ["105a", "106a"]
+        100c = []
         [api]
         socket = "run/api.sock"
         group = 0
@@ -83,6 +86,7 @@ def test_every_table_is_taken_over(tmp_path: Path) -> None:
     assert config.options.queue_bytes == 8 << 20
     assert config.options.copy_rate.ceiling_bytes_s == 1_000_000
     assert list(config.options.host_agents) == ["105a"]
+    assert config.options.targets == {"100b": ["105a", "106a"], "100c": []}
     assert config.log.format == "json"
 
 
@@ -110,6 +114,11 @@ def test_plain_tcp_has_to_be_asked_for_in_words(tmp_path: Path) -> None:
         (f"[path]\n{PLAIN}[peers.100b]\naddress = 'x'\n", "4: [peers.100b] address: 'x' isn't"),
         (f"[path]\n{PLAIN}listen = 'x'\n", "3: [path] listen: 'x' isn't an address"),
         ("path = 5\n", "1: [path]: a table is expected"),
+        ("[targets]\n\n100b = '105a'\n", "3: [targets] 100b: a list of volume ids is expected"),
+        ("[targets]\n100b = ['a/b']\n", "2: [targets] 100b: "),
+        ("[targets]\n100b = [5]\n", "2: [targets] 100b: "),
+        ("[targets]\n'/' = []\n", "2: [targets] /: "),
+        ("targets = 5\n", "1: [targets]: a table is expected"),
         ("[hosts.105a]\nstop = 'x'\n", "2: [hosts.105a] stop: expected `array"),
         ("[hosts.105a]\nstop = []\n", "1: [hosts] 105a: "),
         (
