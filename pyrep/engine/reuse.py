@@ -56,7 +56,10 @@ class Reuse:
         for row in rows:
             if self._is_spare(row.mirror_volume_id):
                 return row.pair_id
-        known = self._state.catalogue.of_source(volume)
+        # One that failed holds nothing: its SVOL may have another, and newer one by now.
+        known: Sequence[Generation] = [
+            one for one in self._state.catalogue.of_source(volume) if self._is_held(one)
+        ]
         if not reuse_last:
             known = self._keeping_others(known, together)
         minimum = self._minimum(volume)
@@ -67,6 +70,10 @@ class Reuse:
     def _minimum(self, volume: VolumeId) -> int:
         policy = self._state.policies.effective(volume).retention
         return policy.minimum if policy else 1
+
+    def _is_held(self, generation: Generation) -> bool:
+        held = {self._state.held_generation(one.svol) for one in generation.members}
+        return generation.generation_id in held
 
     def _is_spare(self, svol: VolumeId) -> bool:
         """Whether the generation of this SVOL is on another one, too, and may lose this one."""

@@ -19,7 +19,7 @@ from pyrep.model import (
     VolumeId,
 )
 from pyrep.workflows.codec import generation_to
-from pyrep.workflows.pool import Pool, complete_generation
+from pyrep.workflows.pool import UNDECIDED, Pool, complete_generation
 
 __all__ = ["SecondaryBackup"]
 
@@ -112,9 +112,7 @@ class SecondaryBackup:
     def confirm(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
         """Flushed, committed and confirmed: complete."""
         generation = self._attempt(peer, body["attempt"])
-        done = self._split.get(generation.generation_id)
-        if done is not None and not done.wait(self._state.options.ack_timeout_s):
-            raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")
+        self._await_flushed(generation)
         generation = self._attempt(peer, body["attempt"])
         if generation.state is GenerationState.COMPLETE:
             return {"generation": generation_to(generation)}
@@ -128,12 +126,25 @@ class SecondaryBackup:
         return {"generation": generation_to(generation)}
 
     def end(self, _peer: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The workflow has ended: an attempt that wasn't split has failed; the lease is free."""
+        """The workflow has ended: what nobody confirmed is no backup; the lease is free.
+
+        Raises:
+            TimedOutError: what was split isn't flushed yet; the workflow may be ended again.
+        """
         for one in self._state.catalogue.all():
             self._prepared.pop(one.attempt_id, None)
-            if one.state is GenerationState.TAKING and one.generation_id not in self._split:
-                holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
-                if one.home == self._system.system_id and holder == body["workflow"]:
-                    self._system.generations.change(one.generation_id, state=GenerationState.FAILED)
+            if one.home != self._system.system_id or one.state not in UNDECIDED:
+                continue
+            holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
+            if holder == body["workflow"]:
+                self._await_flushed(one)
+                self._pool.discard(one.generation_id)
+                self._split.pop(one.generation_id, None)
         self._state.journal.release(body["workflow"])
         return {}
+
+    def _await_flushed(self, generation: Generation) -> None:
+        """Wait until the rows of a split were committed: else they are after it has failed."""
+        done = self._split.get(generation.generation_id)
+        if done is not None and not done.wait(self._state.options.ack_timeout_s):
+            raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")

@@ -19,7 +19,10 @@ from pyrep.model import (
     WorkflowId,
 )
 
-__all__ = ["Pool", "complete_generation"]
+__all__ = ["UNDECIDED", "Pool", "complete_generation"]
+
+UNDECIDED = {GenerationState.TAKING, GenerationState.UNCONFIRMED}
+"""States of a generation whose backup is under way."""
 
 
 class Pool:
@@ -113,8 +116,9 @@ class Pool:
             generation = self._system.generations.get(GenerationId(generation_id))
         except NotFoundError:
             return
-        if generation.state is GenerationState.TAKING:
+        if generation.state in UNDECIDED:
             self._system.generations.change(generation.generation_id, state=GenerationState.FAILED)
+            self._state.refence([one.svol for one in generation.members])
 
 
 def complete_generation(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from pyrep._core import CutItem, CutVerb, Stream, group_cut
 from pyrep.errors import BusyError, NotFoundError, PathLostError, RefusedError, WorkflowError
 from pyrep.model import GenerationState, WorkflowState
 from pyrep.testing import Content, check_frozen
-from unit.workflows.sites import NO_HURRY_MS, WAIT_S, Sites, at_step
+from pyrep.workflows import backup_secondary
+from pyrep.workflows.pool import Pool
+from unit.workflows.sites import NO_HURRY_MS, WAIT_S, BoomError, Sites, at_step, boom
 
 Build = Callable[..., Sites]
 
@@ -307,7 +310,9 @@ def test_a_hold_without_an_answer_is_ended_and_a_late_430_has_no_effect(build: B
     raw.check_at_rest()
 
 
-def test_a_late_split_at_the_point_is_unconfirmed_never_complete_and_free(build: Build) -> None:
+def test_a_late_split_at_the_point_is_unconfirmed_and_has_failed_when_it_is_abandoned(
+    build: Build,
+) -> None:
     """Nothing was written meanwhile, so the secondary still split at the point; too late."""
     raw = build(svols=2)
     raw.take("kept")
@@ -320,12 +325,72 @@ def test_a_late_split_at_the_point_is_unconfirmed_never_complete_and_free(build:
 
     abandon(raw.a, raw.workflow(raw.a).workflow_id)
     raw.b.endpoint.calls.pop("backup.split")
+    assert raw.generation("late").state is GenerationState.FAILED
     raw.reopen()
-    assert raw.generation("late").state is GenerationState.UNCONFIRMED
+    assert raw.generation("late").state is GenerationState.FAILED
     assert raw.take("next").is_complete  # in its SVOL, though `kept` is older
-    assert raw.generation("late").state is GenerationState.GIVEN_UP
     assert raw.generation("kept").is_complete
     raw.check_at_rest()
+
+
+@pytest.mark.parametrize("sides", BackupSides)
+def test_what_was_split_and_never_confirmed_has_failed_when_its_backup_is_abandoned(
+    build: Build, sides: BackupSides
+) -> None:
+    raw = build(svols=2, own=1)
+    with pytest.raises((WorkflowError, BoomError)):
+        backup(raw.a, ["105a"], label="stopped", sides=sides, progress=at_step(470, boom))
+    workflow = raw.workflow(raw.a).workflow_id
+    made = [one for system in (raw.a, raw.b) for one in system.list_generations()]
+    assert {one.state for one in made} <= {GenerationState.TAKING, GenerationState.UNCONFIRMED}
+    abandon(raw.a, workflow)
+    made = [one for system in (raw.a, raw.b) for one in system.list_generations()]
+    assert {one.state for one in made} == {GenerationState.FAILED}
+    for one in made:
+        svol = (raw.a if one.home == raw.a.system_id else raw.b).volume(one.members[0].svol)
+        svol.pwrite(b"a host's again", 0)
+    raw.check_at_rest()
+
+
+def test_a_backup_is_abandoned_after_what_it_split_was_flushed(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the flush, which is no part of the hold, would call it unconfirmed again."""
+    raw = build(svols=1)
+    awaited = threading.Event()
+    flush = Pool.finish
+
+    class Awaited(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            awaited.set()
+            return super().wait(timeout)
+
+    def slowly(pool: Pool, *split: Any) -> None:
+        assert awaited.wait(WAIT_S)
+        flush(pool, *split)
+
+    monkeypatch.setattr(Pool, "finish", slowly)
+    monkeypatch.setattr(backup_secondary, "threading", SimpleNamespace(Event=Awaited))
+    with pytest.raises((WorkflowError, BoomError)):
+        backup(raw.a, ["105a"], label="stopped", progress=at_step(470, boom))
+    assert raw.generation("stopped").state is GenerationState.TAKING
+    abandon(raw.a, raw.workflow(raw.a).workflow_id)
+    awaited.set()
+    raw.quiet()
+    assert raw.generation("stopped").state is GenerationState.FAILED
+    raw.check_at_rest()
+
+
+def test_an_attempt_that_failed_does_not_cost_the_newest_backup_its_mirror(build: Build) -> None:
+    raw = build(svols=2)
+    with pytest.raises((WorkflowError, BoomError)):
+        backup(raw.a, ["105a"], label="failed", progress=at_step(470, boom))
+    abandon(raw.a, raw.workflow(raw.a).workflow_id)
+    raw.take("older")
+    raw.take("newest")  # where the failed one was
+    raw.take("next")
+    assert raw.generation("older").state is GenerationState.GIVEN_UP
+    assert raw.generation("newest").is_complete
 
 
 def test_a_stalled_path_ends_the_hold_and_hosts_go_on(build: Build) -> None:
