@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyrep
 from pyrep import ChangedBacking, Direction, Options, Pair, StorageSystem, backup, connect, restore
+from pyrep.model import Compare
 from pyrep.testing import wait_quiet
 
 CHUNK = 4096
@@ -60,6 +61,11 @@ class Workload:
     def close(self) -> None:
         self.a.close()
         self.b.close()
+
+    @property
+    def numbers(self) -> int:
+        """How many writes there were."""
+        return self._number
 
     def write(self, *blocks: int) -> None:
         for block in blocks:
@@ -166,6 +172,23 @@ def run_back(work: Workload) -> None:
     work.mark("taken-back")
 
 
+def run_compare(work: Workload) -> None:
+    """Resync by digests: what both sides hold isn't sent, and has to be durable all the same."""
+    work.write(1, 2)
+    work.flush()
+    work.remote.split()
+    before = work.numbers
+    work.write(3, 4, 5, 20)
+    for number, block in enumerate((3, 4), start=before + 1):  # the same, unflushed
+        work.b.volume("105b").pwrite(stamp(number), block * CHUNK)
+    job = work.remote.resync(compare=Compare.XXH3, discard="100b")
+    job.wait(LONG_S)  # type: ignore[union-attr]
+    assert job.sent_bytes == 2 * CHUNK, job.sent_bytes  # type: ignore[union-attr]
+    work.write(6)
+    work.flush()
+    work.write(7)
+
+
 WORKLOADS: dict[str, Callable[[Workload], None]] = {
     "open": run_open,
     "pairs": run_pairs,
@@ -173,6 +196,7 @@ WORKLOADS: dict[str, Callable[[Workload], None]] = {
     "restore": run_restore,
     "back": run_back,
     "create": run_create,
+    "compare": run_compare,
 }
 
 
