@@ -89,6 +89,10 @@ class Restore:
         """510, 620: stopped, unmounted, fenced; then every record durable at the secondary."""
         site = self.site(run)
         site.stop()
+        if run.facts.get("held") and run.facts.get("remote_before") != PairStatus.SPLIT:
+            # 520 has split the pair before, with nothing pending. If 105a's system ended unclean
+            # since then, its hot regions are: they would refuse 520, or be reverted by 670.
+            site.forward()
         pending = site.drain()
         if run.kind is WorkflowKind.RESTORE_FILES and self.subject.remote is not None:
             facts = site.facts()

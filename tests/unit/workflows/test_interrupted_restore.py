@@ -240,6 +240,25 @@ def test_a_path_cut_at_any_step_of_fig_6_stops_it_and_resume_ends_it(
     sites.check_at_rest()
 
 
+def test_a_crash_of_105as_system_behind_520_leaves_a_restore_of_files_to_be_resumed(
+    sites: Sites,
+) -> None:
+    """What was hot is pending in a pair that the workflow itself has split."""
+    wanted = _prepare_files(sites)
+    spot = next(one for one in FILES if one.name == "behind split")
+    workflow = _stop_at(sites, spot, generation=wanted, paths=FILE_PATHS)
+    sites.a.abort()
+    sites.a = StorageSystem.open(sites.base / "a", options=sites.options_a())
+    sites.reconnect()
+    assert sites.remote().status().status is PairStatus.SPLIT
+    assert sites.remote().status().pending_count
+    assert resume(sites.b, workflow).workflow_id == workflow
+    assert _missed(sites) == set()
+    assert sites.remote().status().status is PairStatus.DUPLEX
+    assert sites.content("105a") == sites.content("105b")
+    sites.check_at_rest()
+
+
 def test_a_connection_that_was_given_up_doesnt_close_the_next_one(sites: Sites) -> None:
     """A sender's thread may find out late that its connection is gone."""
     older = sites.a.state.peer(sites.b.system_id).connection()
