@@ -480,13 +480,19 @@ class RemoteCopies:
         mirror.link.follow()  # nothing is pending, and hosts are kept off
         with state.control:
             self._line.check_ships(mirror)
-            whole = replace(
-                mirror.row,
+            self.commit_whole(
+                mirror,
                 status=PairStatus.DUPLEX,
                 direction=Direction.FORWARD,
                 target_consistent=True,
             )
-            state.commit(whole, *self._local.splits.followers(whole.volume_id, whole=True))
+
+    def commit_whole(self, mirror: Mirror, **columns: object) -> None:
+        """Commit a change of a row whose PVOL is whole again; mirrors that followed it are, too."""
+        state = self._state
+        with state.control:
+            row = replace(mirror.row, **columns)  # type: ignore[arg-type]
+            state.commit(row, *self._local.splits.followers(row.volume_id, whole=True))
 
 
 def _bounds(rate: CopyRate) -> dict[str, int]:

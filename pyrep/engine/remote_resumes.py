@@ -135,8 +135,8 @@ class RemoteResumes:
             self._note_unknown(mirror)
             return
         facts = expect(answer, PairFacts)
-        if facts.cause == SplitCause.REQUESTED and self._would_copy(row, facts.direction):
-            self._note_repaired(mirror, facts.direction)
+        if self._waits_for_command(row, facts):
+            self._note_repaired(mirror, facts)
         elif self._came_to_its_end(row, facts):
             self._end_copy_back(mirror)
         elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
@@ -178,7 +178,7 @@ class RemoteResumes:
             if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
                 return
             mirror.link.mark()
-            self._state.change(
+            self._copies.commit_whole(
                 mirror,
                 status=PairStatus.SPLIT,
                 cause=SplitCause.UNCLEAN,
@@ -190,26 +190,31 @@ class RemoteResumes:
         )
 
     @staticmethod
-    def _would_copy(row: Row, peer_direction: str) -> bool:
+    def _waits_for_command(row: Row, facts: PairFacts) -> bool:
         """Whether the pair would copy by itself while the secondary waits for a command.
 
-        A copy back is known here first: while the secondary's row says forward it hasn't heard of
-        it, and it goes on.
+        A copy back is known here first: a secondary that wasn't repaired and says that it was split
+        on request hasn't heard of it, and it goes on.
         """
+        if facts.repaired:
+            return row.status is PairStatus.COPY or resumes_forward(row)
+        if facts.cause != SplitCause.REQUESTED:
+            return False
         if row.status is PairStatus.COPY:
-            return row.direction == peer_direction
+            return row.direction == facts.direction
         return row.direction is Direction.FORWARD and resumes_forward(row)
 
-    def _note_repaired(self, mirror: Mirror, peer_direction: str) -> None:
+    def _note_repaired(self, mirror: Mirror, facts: PairFacts) -> None:
         """The secondary waits for a command: its side was repaired, everything is pending there.
 
         A split that was asked for is written down here before the secondary hears of it, so that
-        nothing else leads to this.
+        nothing else leads to this. After a copy back that had come to its end the PVOL is whole,
+        and hosts get it back.
         """
         pair_id = mirror.row.pair_id
         with self._state.operation("split", [pair_id], lease=ANY_LEASE, timeout_s=_OTHERS_S):
             row = mirror.row
-            if not self._would_copy(row, peer_direction) or mirror.job:
+            if not self._waits_for_command(row, facts) or mirror.job:
                 return
             _log.warning(
                 "pair.repaired pair=%s system %s waits for a resync by command",
@@ -217,13 +222,19 @@ class RemoteResumes:
                 row.pair_system_id,
             )
             mirror.link.mark()
-            self._state.change(
-                mirror,
-                status=PairStatus.SPLIT,
-                cause=SplitCause.REQUESTED,
-                target_consistent=row.target_consistent and row.status is PairStatus.SPLIT,
-                pending_union=False,
-            )
+            split = {
+                "status": PairStatus.SPLIT,
+                "cause": SplitCause.REQUESTED,
+                "pending_union": False,
+            }
+            back = row.status is PairStatus.COPY and row.direction is Direction.REVERSE
+            if back and row.target_consistent:
+                self._copies.commit_whole(
+                    mirror, direction=Direction.FORWARD, target_consistent=False, **split
+                )
+                return
+            whole = row.target_consistent and row.status is PairStatus.SPLIT
+            self._state.change(mirror, target_consistent=whole, **split)
 
     def _note_unknown(self, mirror: Mirror) -> None:
         """The secondary doesn't know the pair: it stays as it is, until somebody dissolves it."""

@@ -229,6 +229,7 @@ class SecondarySide:
                 common=row.lineage.common,
                 written=row.lineage.written,
                 history=list(row.lineage.history),
+                repaired=row.repaired,
             )
 
     def pending(self, peer: Peer, connection: Connection, asked: Pending) -> PendingBits:

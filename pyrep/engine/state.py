@@ -81,7 +81,12 @@ def identified(old: Row, new: Row) -> Row:
 
 
 def _counted(row: Row) -> Row:
-    """Return a row; of one in DUPLEX nothing is pending that needn't be."""
+    """Return a row; of one in DUPLEX nothing is pending that needn't be.
+
+    One that a repair has split waits for a command until a copy has begun.
+    """
+    if row.repaired and row.status is not PairStatus.SPLIT:
+        row = replace(row, repaired=False)
     in_sync = row.status is PairStatus.DUPLEX
     return replace(row, overmarked=False) if in_sync and row.overmarked else row
 

@@ -341,6 +341,7 @@ class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
     common: int = 0
     written: bool = False
     history: list[int] = []
+    repaired: bool = False
 
 
 class PendingBits(msgspec.Struct, frozen=True, kw_only=True, tag="pending_bits"):

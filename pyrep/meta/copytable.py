@@ -30,13 +30,13 @@ _PUT = """
     INSERT INTO copy_row (
         pair_id, volume_id, copy_type, pair_system_id, mirror_volume_id, is_primary, status, cause,
         direction, target_consistent, group_id, ack, chunk_bytes, row_key, data_id, epoch_start,
-        pending_union, congestion, fence_level, protect, overmarked, current_id, common_id, written,
-        id_history
+        pending_union, congestion, fence_level, protect, overmarked, repaired, current_id,
+        common_id, written, id_history
     ) VALUES (
         :pair_id, :volume_id, :copy_type, :pair_system_id, :mirror_volume_id, :is_primary, :status,
         :cause, :direction, :target_consistent, :group_id, :ack, :chunk_bytes, :row_key, :data_id,
-        :epoch_start, :pending_union, :congestion, :fence_level, :protect, :overmarked, :current_id,
-        :common_id, :written, :id_history
+        :epoch_start, :pending_union, :congestion, :fence_level, :protect, :overmarked, :repaired,
+        :current_id, :common_id, :written, :id_history
     )
     ON CONFLICT (pair_id, volume_id) DO UPDATE SET
         copy_type = excluded.copy_type, pair_system_id = excluded.pair_system_id,
@@ -47,9 +47,9 @@ _PUT = """
         data_id = excluded.data_id, epoch_start = excluded.epoch_start,
         pending_union = excluded.pending_union, congestion = excluded.congestion,
         fence_level = excluded.fence_level, protect = excluded.protect,
-        overmarked = excluded.overmarked, current_id = excluded.current_id,
-        common_id = excluded.common_id, written = excluded.written,
-        id_history = excluded.id_history
+        overmarked = excluded.overmarked, repaired = excluded.repaired,
+        current_id = excluded.current_id, common_id = excluded.common_id,
+        written = excluded.written, id_history = excluded.id_history
 """
 
 
@@ -173,6 +173,7 @@ class CopyTable:
                 "fence_level": row.fence_level.value,
                 "protect": row.protect.value,
                 "overmarked": row.overmarked,
+                "repaired": row.repaired,
                 "current_id": to_signed(row.lineage.current),
                 "common_id": to_signed(row.lineage.common),
                 "written": row.lineage.written,
@@ -206,6 +207,7 @@ def _decode(row: sqlite3.Row) -> Row:
             fence_level=FenceLevel(row["fence_level"]),
             protect=Protect(row["protect"]),
             overmarked=bool(row["overmarked"]),
+            repaired=bool(row["repaired"]),
             lineage=_decode_lineage(row),
         )
 

@@ -162,6 +162,7 @@ _VERSION_3: Migration = (
     "ALTER TABLE copy_row ADD COLUMN fence_level TEXT NOT NULL DEFAULT 'never'",
     "ALTER TABLE copy_row ADD COLUMN protect TEXT NOT NULL DEFAULT 'require'",
     "ALTER TABLE copy_row ADD COLUMN overmarked INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE copy_row ADD COLUMN repaired INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN current_id INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN common_id INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN written INTEGER NOT NULL DEFAULT 0",

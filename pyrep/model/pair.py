@@ -159,6 +159,7 @@ class Row:
         epoch_start: in a split local pair's source row, the first epoch of the source volume's
             marks that belongs to it; 0 = none.
         pending_union: whether this side's bitmap holds the union that a running copy works off.
+        repaired: a repair has split it, and no copy has begun since: none begins by itself.
         congestion: what a write does that finds no room in the queue; remote pairs.
         fence_level: what it does while the mirror can't be reached; remote pairs.
         protect: what becomes of the target's local mirrors before a copy; of a remote pair, the
@@ -192,6 +193,7 @@ class Row:
     fence_level: FenceLevel = FenceLevel.NEVER
     protect: Protect = Protect.REQUIRE
     overmarked: bool = False
+    repaired: bool = False
     lineage: Lineage = UNNAMED
 
     def __post_init__(self) -> None:

@@ -87,6 +87,7 @@ def rows(draw: st.DrawFn) -> Row:
         epoch_start=draw(st.integers(0, 1 << 40)),
         pending_union=draw(st.booleans()),
         overmarked=draw(st.booleans()),
+        repaired=draw(st.booleans()),
         **draw(modes) if is_remote else {},
     )
 

@@ -107,6 +107,7 @@ _ANSWERS = st.one_of(
         current=_U64,
         common=_U64,
         history=st.lists(_U64, max_size=8),
+        repaired=st.booleans(),
     ),
     st.builds(PendingBits, bits=st.binary(max_size=40), overmarked=st.booleans()),
     st.builds(

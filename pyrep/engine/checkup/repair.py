@@ -187,7 +187,7 @@ class _Repair:
 
     def _split_pair(self, pair_id: str) -> None:
         rows = self._table.pair_rows(PairId(pair_id))
-        trusted = all(row.target_consistent and row.status is PairStatus.SPLIT for row in rows)
+        trusted = all(_is_whole(row) for row in rows)
         with self._db.transaction():
             for row in rows:
                 self._table.replace(_untrusted(row, rows[0].direction, consistent=trusted))
@@ -269,6 +269,16 @@ class _Repair:
         self._db.write("DELETE FROM policy WHERE volume_id = ?", (volume_id,))
 
 
+def _is_whole(row: Row) -> bool:
+    """Whether the row's target holds what its source once had, whatever the bits say.
+
+    A PVOL in COPY is whole at the very end of a copy back: that was written down once it was so.
+    """
+    back = row.status is PairStatus.COPY and row.direction is Direction.REVERSE
+    ended = back and row.is_remote and row.is_primary
+    return row.target_consistent and (row.status is PairStatus.SPLIT or ended)
+
+
 def _untrusted(row: Row, direction: Direction, *, consistent: bool) -> Row:
     """Return the row of a pair of whose differences nothing is known.
 
@@ -282,4 +292,5 @@ def _untrusted(row: Row, direction: Direction, *, consistent: bool) -> Row:
         direction=direction,
         pending_union=False,
         target_consistent=consistent,
+        repaired=row.is_remote,
     )

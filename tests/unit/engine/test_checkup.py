@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pyrep.engine import CheckReport, Severity, StorageSystem, check_system, repair_system
+from pyrep.engine import CheckReport, Pair, Severity, StorageSystem, check_system, repair_system
+from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.engine.secondary import SecondarySide
 from pyrep.errors import (
     BackingChangedError,
     BitmapFileError,
+    FencedError,
     FormatError,
     InUseError,
     InvalidArgumentError,
     NotFoundError,
+    PathLostError,
     RefusedError,
 )
 from pyrep.meta import Database
@@ -345,34 +351,112 @@ def test_a_repaired_side_of_a_remote_pair_is_copied_by_command_alone(
     assert equal(rig.pvol, rig.spvol)
 
 
+MOMENTS: dict[str, tuple[type, str] | None] = {
+    "not heard of at the secondary": (RemoteCopies, "_receive_reverse"),
+    "copying": None,
+    "all there, not ended at the secondary": (SecondarySide, "end_reverse"),
+    "ended at the secondary, not at the primary": (RemoteCopies, "_finish_reverse"),
+}
+
+
+def _begin_back(rig: Rig, pair: Pair, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy back, and lose the path at a moment."""
+    reached = threading.Event()
+
+    def lose(*_told: object, **_more: object) -> None:
+        rig.path.cut()
+        reached.set()
+        raise PathLostError("the path was lost")
+
+    call = MOMENTS[moment]
+    with monkeypatch.context() as patch:
+        if call is None:
+            rig.path.stall()
+        else:
+            patch.setattr(*call, lose)
+        with contextlib.suppress(PathLostError):
+            pair.resync(direction=Direction.REVERSE)
+        if call is not None:
+            assert reached.wait(LONG_S)
+            wait_quiet(rig.a, rig.b)
+
+
 @pytest.mark.parametrize("side", ["100a", "100b"])
-def test_a_copy_back_under_way_waits_for_a_command_once_a_side_was_repaired(
-    rig: Rig, side: str
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_copy_back_waits_for_a_command_once_a_side_was_repaired(
+    rig: Rig, side: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = rig.remote()
+    fill(rig.pvol, 4)
     pair.split()
     fill(rig.spvol, 5)
-    expected = content(rig.spvol)
-    rig.path.stall()
-    pair.resync(direction=Direction.REVERSE)
-    wait_until(lambda: rig.b.pair(pair.pair_id).row.status is PairStatus.COPY)
+    before, expected = content(rig.pvol), content(rig.spvol)
+    _begin_back(rig, pair, moment, monkeypatch)
+    is_whole = MOMENTS[moment] not in {None, (RemoteCopies, "_receive_reverse")}
     row = rig.systems[side].pair(pair.pair_id).row
     rig.systems[side].abort()
     (rig.root / side / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
     assert repair_system(rig.root / side).after.severity is Severity.OK
     rig.open(side)
     rig.reconnect()
-    wait_quiet(rig.a, rig.b)
-    rig.a._watch.look()
-    wait_quiet(rig.a, rig.b)
+    for _ in range(2):
+        wait_quiet(rig.a, rig.b)
+        rig.a._watch.look()
     for system in (rig.a, rig.b):
         state = system.pair(pair.pair_id).status()
         assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
-        assert state.direction is Direction.REVERSE
-    with pytest.raises(RefusedError):  # 105a is half written
-        rig.a.pair(pair.pair_id).resync()
-    job = rig.a.pair(pair.pair_id).resync(direction=Direction.REVERSE, discard="100a")
+    assert content(rig.pvol) == (expected if is_whole else before)
+    again = rig.a.pair(pair.pair_id)
+    if is_whole:
+        rig.pvol.pwrite(expected[:100], 0)  # hosts have it back
+        job = again.resync()
+    else:
+        with pytest.raises(RefusedError):  # 105a may be half written
+            again.resync()
+        with pytest.raises(FencedError):
+            rig.pvol.pwrite(b"a host", 0)
+        job = again.resync(direction=Direction.REVERSE, discard="100a")
     assert job is not None
     job.wait(LONG_S)
     rig.both(pair, PairStatus.DUPLEX)
     assert content(rig.pvol) == content(rig.spvol) == expected
+    rig.pvol.pwrite(b"a host", 0)
+    # What the repair has asked for is over: the next loss of the path is made up for by itself.
+    rig.path.cut()
+    rig.pvol.pwrite(b"another", 0)
+    rig.path.connect()
+    again.wait(PairStatus.DUPLEX, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("moment", ["before", "behind"])
+def test_a_repair_around_a_copy_back_leaves_it_to_commands_as_well(rig: Rig, moment: str) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.spvol, 5)
+    if moment == "behind":
+        job = pair.resync(direction=Direction.REVERSE)
+        assert job is not None
+        job.wait(LONG_S)
+        rig.both(pair, PairStatus.DUPLEX)
+    row = rig.b.pair(pair.pair_id).row
+    rig.b.abort()
+    (rig.root / "100b" / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
+    assert repair_system(rig.root / "100b").after.severity is Severity.OK
+    rig.open("100b")
+    rig.reconnect()
+    for _ in range(2):
+        wait_quiet(rig.a, rig.b)
+        rig.a._watch.look()
+    for system in (rig.a, rig.b):
+        state = system.pair(pair.pair_id).status()
+        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+    if moment == "before":  # asked for by name, it is a copy like any other, lost path and all
+        rig.path.stall()
+        rig.a.pair(pair.pair_id).resync(direction=Direction.REVERSE)
+        rig.path.cut()
+        wait_quiet(rig.a, rig.b)
+        rig.path.connect()
+    else:
+        rig.a.pair(pair.pair_id).resync()
+    rig.a.pair(pair.pair_id).wait(PairStatus.DUPLEX, timeout_s=LONG_S)
+    assert equal(rig.pvol, rig.spvol)

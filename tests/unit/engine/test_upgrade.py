@@ -13,7 +13,7 @@ _SINCE = {
     "generation": ("given_up_at",),
     "peer": ("key",),
     "copy_row": (
-        *("congestion", "fence_level", "protect", "overmarked"),
+        *("congestion", "fence_level", "protect", "overmarked", "repaired"),
         *("current_id", "common_id", "written", "id_history"),
     ),
 }
