@@ -69,13 +69,17 @@ class ApiServer:
         path: of the socket; one that is left over is replaced.
         site: what it serves; not closed here.
         group: the socket's group id; None: this process's.
+        grace_s: seconds that `close` waits for answers to go out.
 
     Raises:
         InUseError: somebody listens there. ReadOnlyError: it can't be made.
     """
 
-    def __init__(self, path: Path, site: Site, *, group: int | None = None) -> None:
+    def __init__(
+        self, path: Path, site: Site, *, group: int | None = None, grace_s: float = 5.0
+    ) -> None:
         self._path = path
+        self._grace_s = grace_s
         _make_room(path)
         try:
             self._server = _Server(path, site, group)
@@ -99,12 +103,21 @@ class ApiServer:
         """Begin to answer."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Take no more requests, let those end that run, remove the socket. Idempotent."""
+    def hush(self) -> None:
+        """Take no more requests; those that run go on, and are answered. Idempotent."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.hush()
+
+    def close(self) -> None:
+        """Take no more requests, let those end that run, remove the socket. Idempotent.
+
+        Who hasn't got an answer in `grace_s` seconds is cut off: a client that doesn't read would
+        be waited for without end. What a request waits for inside the system ends with the system.
+        """
+        self.hush()
+        self._server.end_all(self._grace_s)
         self._server.server_close()
         if _identity(self._path) == self._identity:
             self._path.unlink(missing_ok=True)
@@ -141,13 +154,14 @@ def _make_room(path: Path) -> None:
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 64
-    block_on_close = True
+    block_on_close = False  # `end_all` waits, with a bound
+    daemon_threads = True
 
     def __init__(self, path: Path, site: Site, group: int | None) -> None:
         self.site = site
         self.router = Router()
         self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._closing = False
         umask = os.umask(0o177)
         try:
@@ -175,14 +189,26 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         finally:
             with self._lock:
                 self._open.discard(connection)
+                self._lock.notify_all()
 
     def hush(self) -> None:
         """Let no connection send another request; answers still go out."""
         with self._lock:
             self._closing = True
-            for one in self._open:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RD)
+            self._shut_all(socket.SHUT_RD)
+
+    def end_all(self, grace_s: float) -> None:
+        """Wait so long for the connections to end; then cut them off."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: not self._open, grace_s):
+                _log.warning("api.cut_off connections=%s", len(self._open))
+                self._shut_all(socket.SHUT_RDWR)
+                self._lock.wait_for(lambda: not self._open, grace_s)
+
+    def _shut_all(self, how: int) -> None:
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(how)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

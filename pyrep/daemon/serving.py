@@ -83,7 +83,7 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                 "pid": os.getpid(),
             }
             site = Site(system=system, jobs=jobs, facts=lambda: dict(facts))
-            with ApiServer(path, site, group=serving.group):
+            with ApiServer(path, site, group=serving.group) as api:
                 ready(facts)
                 _tell_systemd("READY=1")
                 _log.info("serve.ready system=%s socket=%s", system.system_id, path)
@@ -93,9 +93,13 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                         _reload(serving)
                 _log.info("serve.end system=%s", system.system_id)
                 _tell_systemd("STOPPING=1")
-            if not jobs.cancel(_GRACE_S):
-                _log.info("serve.end system=%s some jobs wait for others", system.system_id)
-        jobs.close()  # the paths are gone: nobody waits for another system any more
+                api.hush()
+                if not jobs.cancel(_GRACE_S):
+                    _log.info("serve.end system=%s some jobs wait for others", system.system_id)
+                # Requests and jobs that wait inside the system, for a copy or for another system,
+                # end with it; the API is closed behind it, so that they are still answered.
+                system.close()
+        jobs.close()
 
 
 def _connect(system: StorageSystem, serving: Serving) -> str | None:

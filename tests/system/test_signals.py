@@ -118,6 +118,32 @@ def test_sigterm_stops_a_workflow_that_can_be_resumed(sites: Sites) -> None:
     assert "Traceback" not in a.log() + b.log()
 
 
+def test_sigterm_ends_a_resync_that_still_waits_for_another_copy_and_begins_none(
+    sites: Sites,
+) -> None:
+    pair_id = sites.mirror()
+    a, b = sites.a, sites.b
+    b.api.create_volume("106b", SIZE)
+    local = b.api.create_pair("105b", "106b")["pair_id"]
+    b.api.wait_for_pair(local, timeout_s=LONG_S)
+    b.api.split_pair(local)
+    a.api.write("105a", os.urandom(SIZE), 0)
+    a.api.split_pair(pair_id)
+    b.api.resync_pair(local, ceiling_bytes_s=KIB)  # for more than an hour
+    a.api.write("105a", os.urandom(SIZE), 0)
+    job = a.api.resync_pair(pair_id)
+    assert job is not None
+    now = a.api.job(job.job_id)
+    assert now.state == "running"
+    assert now.progress is not None
+    assert "waiting until the copy can begin" in now.progress.what
+    assert a.end(signal.SIGTERM) == 0
+    assert f"job.end job={job.job_id}" in a.log()
+    assert is_clean(a)
+    with StorageSystem.open(a.directory) as system:
+        assert system.pair(pair_id).status().status == "SPLIT"
+
+
 # --- SIGHUP ---------------------------------------------------------------------------------------
 
 

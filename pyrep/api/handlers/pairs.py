@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -22,9 +23,9 @@ from pyrep.api.requests import (
 )
 from pyrep.api.routes import Answers, Site, route
 from pyrep.api.shapes import changed_json, generation_json, pair_json, plain
-from pyrep.engine import Cancel, CopyJob, MarkerOutcome, ProgressCallback
+from pyrep.engine import Cancel, CopyJob, MarkerOutcome, Progress, ProgressCallback
 from pyrep.engine.arguments import one_of
-from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError
+from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError, PyrepError
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
@@ -57,6 +58,9 @@ __all__ = [
     "verify_pair",
     "wait_for_pair",
 ]
+
+_BEGIN_S = 2.0
+"""How long a request waits for a copy to begin, or to be refused."""
 
 Json = dict[str, Any]
 
@@ -146,29 +150,52 @@ def _generation(made: Generation | None) -> Json:
 
 @route("POST", "/pairs/{pair}/resync", Resync, answers=Answers.JOB)
 def resync_pair(site: Site, pair: str, asked: Resync) -> RunningJob | None:
-    """Copy what is pending on either side; a job, or nothing when it is DUPLEX already."""
+    """Copy what is pending on either side; a job, or nothing when it is DUPLEX already.
+
+    A copy first waits for those that stand against it: that may be long, and is the job's.
+    """
     found = site.system.pair(pair)
     bounds = (asked.ceiling_bytes_s, asked.floor_bytes_s)
     rate = None
     if any(bound is not None for bound in bounds):
         rate = CopyRate(ceiling_bytes_s=bounds[0], floor_bytes_s=bounds[1])
-    # Begun here: what is refused is the answer to this request.
-    copy: CopyJob | None = found.resync(
-        direction=None if asked.direction is None else Direction(asked.direction),
-        discard=asked.discard,
-        force=None if asked.force is None else one_of(Force, asked.force),
-        rate=rate,
-        workers=asked.workers,
-        compare=None if asked.compare is None else one_of(Compare, asked.compare),
-    )
-    if copy is None:
-        return None
+    direction = None if asked.direction is None else Direction(asked.direction)
+    force = None if asked.force is None else one_of(Force, asked.force)
+    compare = None if asked.compare is None else one_of(Compare, asked.compare)
+    begun: queue.SimpleQueue[CopyJob | PyrepError | None] = queue.SimpleQueue()
+
+    def begin(cancel: Cancel) -> CopyJob | None:
+        try:
+            copy = found.resync(
+                direction=direction,
+                discard=asked.discard,
+                force=force,
+                rate=rate,
+                workers=asked.workers,
+                compare=compare,
+                cancel=cancel,
+            )
+        except PyrepError as error:
+            begun.put(error)
+            raise
+        begun.put(copy)
+        return copy
 
     def work(progress: ProgressCallback, cancel: Cancel) -> Json:
-        copy.wait(progress=progress, cancel=cancel)
+        progress(Progress(what="waiting until the copy can begin"))
+        copy = begin(cancel)
+        if copy is not None:
+            copy.wait(progress=progress, cancel=cancel)
         return {"pair_id": pair, **plain(found.status())}
 
-    return site.jobs.start(f"resync {found.row.direction} of {found.name}", work)
+    job = site.jobs.start(f"resync of {found.name}", work)
+    with contextlib.suppress(queue.Empty):  # it waits: the job says how that ends
+        outcome = begun.get(timeout=_BEGIN_S)
+        if isinstance(outcome, PyrepError):
+            raise outcome  # what is refused at once is the answer to this request
+        if outcome is None:
+            return None
+    return job
 
 
 @route("GET", "/pairs/{pair}/estimate", EstimateResync)

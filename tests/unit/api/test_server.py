@@ -148,6 +148,23 @@ def test_after_close_nothing_is_answered_and_idle_connections_have_ended(
     client.close()
 
 
+def test_closing_cuts_off_who_doesnt_read_its_answer(site: Site, tmp_path: Path) -> None:
+    site.system.create_volume("105a", 16 * MIB)
+    where = tmp_path / "other.sock"
+    server = ApiServer(where, site, grace_s=0.1)
+    server.start()
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.connect(str(where))
+        stopped.sendall(b"GET /v1/volumes/105a/data?offset=0&length=16777216 HTTP/1.1\r\n\r\n")
+        assert stopped.recv(12) == b"HTTP/1.1 200"
+        server.close()
+        got = 0
+        while part := stopped.recv(MIB):
+            got += len(part)
+        assert got < 16 * MIB
+    assert not where.exists()
+
+
 def test_the_document_names_every_route_once(path: Path) -> None:
     with Client(path) as client:
         document = client.openapi()
