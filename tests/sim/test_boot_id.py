@@ -15,11 +15,13 @@ import pytest
 
 from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep._core import Alog, Apply, Bitmap, LinkCore, Stream
+from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_resumes import RemoteResumes
 from pyrep.errors import PathLostError
 from pyrep.model import AckPoint, Direction, PairStatus
+from pyrep.seams import Connection
 from pyrep.testing import Asked, HostWrite, InvariantError, PowerLoss
 from pyrep.testing.sides import PairSides, first_uncovered, pairs_of
 
@@ -220,13 +222,16 @@ def test_should_a_stream_outlive_its_connection_the_boot_id_decides(
 ) -> None:
     """The rule by itself: here nothing else marks. A boot id taken for an old one is seen."""
 
-    def given_up(peer: Peer, _connection: object) -> bool:
-        peer._connection = None
-        return True
+    path_down = SystemEndpoint.path_down
+
+    def giving_up(endpoint: SystemEndpoint, connection: Connection) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Peer, "break_streams", lambda _peer: None)
+            path_down(endpoint, connection)
 
     _receive(world, monkeypatch, FORWARD)
     before = world.systems["100b"].state.boot_id
-    monkeypatch.setattr(Peer, "disconnected", given_up)
+    monkeypatch.setattr(SystemEndpoint, "path_down", giving_up)
     monkeypatch.setattr(RemoteResumes, "path_lost", lambda *_told: None)
     _lose_unnoticed(world, "100b")
     if known:
