@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyrep.api.handlers  # noqa: F401 (makes the routes known)
+from pyrep.api.budget import Budget
 from pyrep.api.connection import socket_address
 from pyrep.api.failures import failure_to
 from pyrep.api.jobtable import RunningJob
@@ -40,6 +41,11 @@ __all__ = ["ApiServer", "status_of"]
 _log = logging.getLogger(__name__)
 
 _BODY_MAX = 64 * MIB
+_HELD_MAX = 2 * _BODY_MAX
+"""Bytes of hosts' reads and writes that are held at once, whatever the number of clients."""
+_CONNECTIONS_MAX = 256
+_REFUSE_S = 5.0
+"""How long a client too many has to ask, and so to learn why it isn't answered."""
 _MODE = 0o660
 _SO_PEERGROUPS = 59  # socket(7); Python has no name for it
 _GROUPS_BYTES = 1024  # the most that Python asks for: 256 groups
@@ -163,6 +169,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._open: set[socket.socket] = set()
         self._lock = threading.Condition()
         self._closing = False
+        self.budget = Budget(_HELD_MAX)
         umask = os.umask(0o177)
         try:
             with socket_address(path) as address:
@@ -178,14 +185,18 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         _log.exception("api.connection failed")
 
     @contextlib.contextmanager
-    def known(self, connection: socket.socket) -> Iterator[None]:
-        """Know a connection while it is open, so that it can be ended when it has nothing to do."""
+    def known(self, connection: socket.socket) -> Iterator[int]:
+        """Know a connection while it is open, so that it can be ended when it has nothing to do.
+
+        Gives how many there are.
+        """
         with self._lock:
             if self._closing:
                 connection.shutdown(socket.SHUT_RD)
             self._open.add(connection)
+            count = len(self._open)
         try:
-            yield
+            yield count
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -193,6 +204,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def hush(self) -> None:
         """Let no connection send another request; answers still go out."""
+        self.budget.close()
         with self._lock:
             self._closing = True
             self._shut_all(socket.SHUT_RD)
@@ -220,6 +232,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1  # head and body of an answer go in one piece
     server: _Server
     connection: socket.socket
+    _is_one_too_many = False
 
     def handle(self) -> None:
         pid, uid, gid = _credentials(self.connection)
@@ -227,7 +240,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not may:
             _log.warning("api.refused pid=%s uid=%s gid=%s", pid, uid, gid)
             return
-        with self.server.known(self.connection), contextlib.suppress(ConnectionError):
+        with self.server.known(self.connection) as count, contextlib.suppress(ConnectionError):
+            if count > _CONNECTIONS_MAX:
+                _log.warning("api.full pid=%s connections=%s", pid, count)
+                self._is_one_too_many = True
+                self.connection.settimeout(_REFUSE_S)
             super().handle()
 
     def address_string(self) -> str:
@@ -249,9 +266,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._take()
 
     def _take(self) -> None:
+        with contextlib.ExitStack() as held:
+            self._take_holding(held)
+
+    def _take_holding(self, held: contextlib.ExitStack) -> None:
+        """Answer a request; `held` has the room for what it brought, or asks for, until then."""
+        if self._is_one_too_many:
+            self.close_connection = True
+            most = f"{_CONNECTIONS_MAX} clients are connected"
+            self._fail(BusyError(most, hint="end some, or ask again later"), status=503)
+            return
         try:
-            octets = self._body()
+            octets = self._body(held)
             route, ids, query = self._find()
+            if route.answers is Answers.OCTETS:
+                held.enter_context(self.server.budget.room(_asked_bytes(query)))
             answer = self._call(route, ids, query, octets)
         except PyrepError as error:
             self._fail(error)
@@ -265,7 +294,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(route, answer)
 
-    def _body(self) -> bytearray:
+    def _body(self, held: contextlib.ExitStack) -> bytearray:
         told = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not told.isdecimal():
             self.close_connection = True
@@ -277,6 +306,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 f"a request of {format_bytes(length)} is too large",
                 hint=f"up to {format_bytes(_BODY_MAX)} at once",
             )
+        try:
+            held.enter_context(self.server.budget.room(length))  # until then it is in the socket
+        except BusyError:
+            self.close_connection = True
+            raise
         octets = bytearray(length)
         view = memoryview(octets)
         done = 0
@@ -318,9 +352,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 told = {} if answer is None else answer
                 self._send(200, json.dumps(told).encode(), "application/json")
 
-    def _fail(self, error: PyrepError) -> None:
+    def _fail(self, error: PyrepError, *, status: int | None = None) -> None:
         _log.info("api.refused %s %s: %s", self.command, self.path, error)
-        self._send(status_of(error), json.dumps(failure_to(error)).encode(), "application/json")
+        self._send(
+            status or status_of(error), json.dumps(failure_to(error)).encode(), "application/json"
+        )
 
     def _send(self, status: int, octets: bytes | bytearray, kind: str | None) -> None:
         self.send_response(status)
@@ -329,6 +365,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(octets)))
         self.end_headers()
         self.wfile.write(octets)
+
+
+def _asked_bytes(query: dict[str, str]) -> int:
+    """Return how long an answer of octets is asked to be; what is no such number is refused."""
+    told = query.get("length", "")
+    return min(int(told), _BODY_MAX) if told.isdecimal() else 0
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:

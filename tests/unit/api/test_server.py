@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pyrep import StorageSystem
+from pyrep import StorageSystem, Volume
 from pyrep.api import ApiConnections, ApiServer, Client, JobTable, Site
+from pyrep.api.budget import Budget
 from pyrep.api.routes import routes
 from pyrep.api.server import status_of
 from pyrep.engine import Cancel, ProgressCallback
 from pyrep.errors import (
+    BusyError,
     CancelledError,
     InUseError,
     InvalidArgumentError,
@@ -26,6 +28,7 @@ from pyrep.errors import (
     RefusedError,
 )
 from pyrep.model import MIB
+from pyrep.testing import wait_until
 
 
 @pytest.fixture
@@ -146,6 +149,75 @@ def test_after_close_nothing_is_answered_and_idle_connections_have_ended(
     with pytest.raises(NotServedError):
         client.system()
     client.close()
+
+
+def test_requests_hold_no_more_in_memory_than_there_is_room_for(
+    path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writes of 40 MiB: three fit, the fourth stays in its socket until one has ended."""
+    site.system.create_volume("105a", 128 * MIB)
+    go_on, inside, most, lock = threading.Event(), 0, 0, threading.Lock()
+
+    def pwrite(*_: object) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        go_on.wait(60)
+        with lock:
+            inside -= 1
+
+    monkeypatch.setattr(Volume, "pwrite", pwrite)
+
+    def put() -> None:
+        with Client(path) as client:
+            client.write("105a", bytes(40 * MIB), 0)
+
+    hosts = [threading.Thread(target=put) for _ in range(5)]
+    for one in hosts:
+        one.start()
+    wait_until(lambda: most == 3)
+    with Client(path) as client:
+        assert client.system()["system_id"] == "100a"  # what holds nothing waits for nobody
+    go_on.set()
+    for one in hosts:
+        one.join()
+    assert most == 3
+
+
+def test_one_client_too_many_is_told_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrep.api.server._CONNECTIONS_MAX", 2)
+    with Client(path) as one, Client(path) as two, Client(path) as three:
+        assert one.system() == two.system()
+        with pytest.raises(BusyError, match="2 clients are connected"):
+            three.system()
+        one.close()
+        wait_until(lambda: _answers(path))
+
+
+def _answers(path: Path) -> bool:
+    try:
+        with Client(path) as client:
+            return bool(client.system())
+    except BusyError:
+        return False
+
+
+def test_closing_lets_nobody_wait_for_room() -> None:
+    budget = Budget(10)
+    refused = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(BusyError), budget.room(5):
+            pass
+        refused.set()
+
+    with budget.room(8):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        budget.close()
+        assert refused.wait(60)
+    waiting.join()
 
 
 def test_closing_cuts_off_who_doesnt_read_its_answer(site: Site, tmp_path: Path) -> None:
