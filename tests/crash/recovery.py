@@ -14,7 +14,7 @@ from crash.workload import BLOCKS, CHUNK, OPTIONS, SIZE, stamp
 from pyrep import PairStatus, StorageSystem, abandon, check_system, connect, list_workflows, resume
 from pyrep.engine import Pair, Severity
 from pyrep.errors import PyrepError, RefusedError, WorkflowError
-from pyrep.model import GenerationId, Row, VolumeId, WorkflowState
+from pyrep.model import GenerationId, GenerationState, Row, VolumeId, WorkflowState
 from pyrep.testing import (
     check_covered,
     check_duplex,
@@ -29,6 +29,7 @@ from rig import bring_home
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENDED = {WorkflowState.DONE, WorkflowState.ABANDONED}
+_UNDECIDED = {GenerationState.TAKING, GenerationState.UNCONFIRMED}
 Content = list[int]
 
 
@@ -221,6 +222,9 @@ class Recovery:
                     raise LossError(f"{volume.volume_id} stays leased to {holder}")
             if any(one.pins for one in system.list_generations()):
                 raise LossError(f"{system.system_id}: a pin stays")
+            undecided = [one for one in system.list_generations() if one.state in _UNDECIDED]
+            if undecided:
+                raise LossError(f"{system.system_id}: {undecided[0]} has no end")
 
     def _bring_home(self) -> None:
         for pair in [one for one in self.a.pairs() if one.row.is_remote]:

@@ -246,12 +246,7 @@ class Backup:
         with self.sites.client("100b") as b:
             mine = [one for one in b.generations() if one["label"] == self.label]
         complete = [one for one in mine if one["state"] == "complete"]
-        assert {one["state"] for one in mine} <= {
-            "complete",
-            "failed",
-            "given_up",
-            "unconfirmed",
-        }, mine
+        assert {one["state"] for one in mine} <= {"complete", "failed", "given_up"}, mine
         if state == "done":
             assert len(complete) == 1, mine
             data = self.sites.served.stored("100b", complete[0]["members"][0]["svol"])
