@@ -24,6 +24,7 @@ struct rep_apply {
     _Atomic uint64_t applied;
     _Atomic uint64_t durable;
     _Atomic uint32_t failed; /* channels with an error */
+    bool lacks;              /* what an unbound channel was written with may never be durable */
 };
 
 int rep_apply_new(uint64_t stream_id, rep_apply **out)
@@ -61,6 +62,7 @@ int rep_apply_start(rep_apply *apply, uint64_t attempt, uint64_t next_number)
         atomic_store(&apply->begun, next_number - 1);
         atomic_store(&apply->applied, next_number - 1);
         atomic_store(&apply->durable, next_number - 1);
+        apply->lacks = false;
     }
     pthread_mutex_unlock(&apply->mutex);
     return rc;
@@ -112,13 +114,21 @@ static int take_error(rep_apply *apply, uint32_t number)
     return error;
 }
 
+/* `mutex` held. */
+static int unbind(rep_apply *apply, uint32_t number)
+{
+    if (number >= apply->channel_count)
+        return 0;
+    int error = take_error(apply, number);
+    apply->lacks |= error || apply->channels[number].written;
+    apply->channels[number] = (channel){0};
+    return error;
+}
+
 void rep_apply_unbind(rep_apply *apply, uint32_t number)
 {
     pthread_mutex_lock(&apply->mutex);
-    if (number < apply->channel_count) {
-        (void)take_error(apply, number);
-        apply->channels[number] = (channel){0};
-    }
+    (void)unbind(apply, number);
     pthread_mutex_unlock(&apply->mutex);
 }
 
@@ -223,9 +233,20 @@ int rep_apply_settle(rep_apply *apply)
     for (uint32_t i = 0; i < apply->channel_count; i++)
         if (apply->channels[i].link && apply->channels[i].written)
             settle(apply, &apply->channels[i]);
-    atomic_store(&apply->durable, atomic_load(&apply->applied));
+    if (!apply->lacks)
+        atomic_store(&apply->durable, atomic_load(&apply->applied));
     pthread_mutex_unlock(&apply->mutex);
     return 0;
+}
+
+int rep_apply_unbind_durably(rep_apply *apply, uint32_t number)
+{
+    pthread_mutex_lock(&apply->mutex);
+    if (number < apply->channel_count && apply->channels[number].written)
+        settle(apply, &apply->channels[number]);
+    int error = unbind(apply, number);
+    pthread_mutex_unlock(&apply->mutex);
+    return error;
 }
 
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out)

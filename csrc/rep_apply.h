@@ -34,15 +34,22 @@ void rep_apply_free(rep_apply *apply);
 int rep_apply_start(rep_apply *apply, uint64_t attempt, uint64_t next_number);
 /* The row through which records of channel `number` (1..65535) come. -EEXIST, -EINVAL, -ENOMEM. */
 int rep_apply_bind(rep_apply *apply, uint32_t number, rep_link *link);
-/* Waits for a frame in progress. Harmless when not bound. */
+/* Waits for a frame in progress. Harmless when not bound. What came through it and no settle made
+ * durable, or whose error nobody took, will never be flushed or told: `durable` stays where it is
+ * until the next start (INV-3). */
 void rep_apply_unbind(rep_apply *apply, uint32_t number);
+/* The same with a settle of this channel right before, while no frame comes between. Answers its
+ * error that nobody has taken, of this flush or of an earlier write, or 0: what was lost is pending in
+ * its row, and `durable` stays where it is as above. */
+int rep_apply_unbind_durably(rep_apply *apply, uint32_t number);
 /* Applies a frame; *barrier is 1 when it held one (then settle). -EBADMSG, -EPROTO, -ESTALE (another attempt or
  * stream), -EILSEQ (number), -ENOENT (channel), -ERANGE: no effect. -ECANCELED: applied as far as info says. */
 int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wake *wake,
                     int *barrier);
-/* Makes the volumes written since the last settle durable; then durable = applied. On failure of a
- * volume what was written is pending in its channel's row and all of it in its other rows (as
- * rep_link_flush), the channel's error is kept and the rest goes on: it answers 0. */
+/* Makes the volumes written since the last settle durable; then durable = applied, unless an unbind
+ * keeps it where it is. On failure of a volume what was written is pending in its channel's row and all
+ * of it in its other rows (as rep_link_flush), the channel's error is kept and the rest goes on: it
+ * answers 0. */
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
 uint64_t rep_apply_stream_id(const rep_apply *apply);

@@ -51,21 +51,38 @@ class Apply(Owned):
             self.handle.keep(channel, link.handle)
         self._links[channel] = link
 
-    def unbind(self, channel: int) -> None:
-        """Take no more records of `channel`; waits for a frame in progress."""
-        lib.rep_apply_unbind(self.pointer, channel)
-        self._links.pop(channel, None)
+    def unbind(self, channel: int) -> tuple[LinkCore, int] | None:
+        """Take no more records of `channel`, and make durable what came through it.
+
+        Waits for a frame in progress.
+
+        Returns:
+            If its volume failed, in this or before, and nobody was told: the link and the positive
+            errno. What was lost is pending in its row, and this stream's durable number stays where
+            it is until the next connection.
+        """
+        code = -lib.rep_apply_unbind_durably(self.pointer, channel)
+        link = self._links.pop(channel, None)
         self.handle.keep(channel, None)
+        return (link, code) if link is not None and code else None
 
-    def unbind_all(self) -> None:
-        """Unbind every channel."""
+    def unbind_all(self) -> list[tuple[LinkCore, int]]:
+        """Unbind every channel; return what `unbind` has to tell of each."""
+        return self._unbind(list(self._links))
+
+    def unbind_link(self, link: LinkCore) -> list[tuple[LinkCore, int]]:
+        """Unbind every channel that comes through `link`; return what `unbind` has to tell."""
+        return self._unbind([number for number, one in self._links.items() if one is link])
+
+    def _unbind(self, channels: list[int]) -> list[tuple[LinkCore, int]]:
+        return [told for told in map(self.unbind, channels) if told is not None]
+
+    def drop_all(self) -> None:
+        """Unbind every channel as a crash does: what came isn't flushed, and isn't said to be."""
         for channel in list(self._links):
-            self.unbind(channel)
-
-    def unbind_link(self, link: LinkCore) -> None:
-        """Unbind every channel that comes through `link`."""
-        for channel in [number for number, one in self._links.items() if one is link]:
-            self.unbind(channel)
+            lib.rep_apply_unbind(self.pointer, channel)
+            self._links.pop(channel, None)
+            self.handle.keep(channel, None)
 
     def frame(self, frame: Buffer, wake: Wake) -> bool:
         """Apply a frame whose digest was checked; return whether it held a barrier.

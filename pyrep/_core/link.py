@@ -215,15 +215,6 @@ class LinkCore(Owned):
         with held(stream):
             lib.rep_stream_refuse(stream.pointer, self.pointer, -errno_code)
 
-    def flush(self) -> None:
-        """Make the link's own volume durable, on behalf of the pair that wrote to it.
-
-        Raises:
-            DeviceError: all is pending in the volume's other rows; those that worked are broken.
-        """
-        code = lib.rep_link_flush(self.pointer)
-        check(code, f"flushing volume {self.volume.name}")
-
     def settle(self) -> None:
         """Make the local target durable and drop what was unsettled."""
         code = lib.rep_link_settle(self.pointer)

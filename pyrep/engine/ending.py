@@ -122,7 +122,7 @@ class Ending:
         """Free what the compiled core holds; nobody is inside it any more."""
         state = self._state
         for peer in state.peers.values():
-            peer.unbind_all()
+            peer.drop_all()
         for mirror in state.mirrors.values():
             mirror.close()
         for peer in state.peers.values():

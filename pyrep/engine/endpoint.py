@@ -155,6 +155,7 @@ class SystemEndpoint:
                     there,
                     queue_bytes=state.options.queue_bytes,
                     lost=self._stream_lost,
+                    failed=self._volume_failed,
                 )
         older = peer.in_use()
         if older is not None:
@@ -242,7 +243,7 @@ class SystemEndpoint:
     def take_frame(self, connection: Connection, frame: Buffer) -> None:
         """Apply and acknowledge; volumes that failed split their pairs."""
         with self._state.at_work():
-            self._peer_of(connection).take_frame(connection, frame, self._volume_failed)
+            self._peer_of(connection).take_frame(connection, frame)
 
     def _volume_failed(self, link: LinkCore, errno_code: int) -> None:
         for mirror in list(self._state.mirrors.values()):
@@ -263,7 +264,7 @@ class SystemEndpoint:
         while True:
             with self._state.at_work():
                 peer = self._peer_of(connection)
-                envelope = peer.pump_frames(connection, self._volume_failed)
+                envelope = peer.pump_frames(connection)
             if envelope is not None:
                 return envelope
 

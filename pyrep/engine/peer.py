@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decode_numbers
 from pyrep.engine.outlet import Outlet, stream_id_of
@@ -51,12 +51,24 @@ class Peer:
         *,
         queue_bytes: int,
         lost: Callable[[Peer, Connection], None],
+        failed: Callable[[LinkCore, int], None],
     ) -> None:
+        """Make it, without a connection.
+
+        Args:
+            here: this system.
+            there: the other one.
+            queue_bytes: of each of its streams.
+            lost: told of a connection of which a stream broke by itself.
+            failed: told of links whose volume failed as records came through them, with the errno,
+                before the peer is; without a lock held here.
+        """
         self.system_id = there
         self.terms = Terms()
         self._here = here
         self._queue_bytes = queue_bytes
         self._lost = lost
+        self._failed = failed
         self._lock = threading.RLock()
         self._over = threading.Condition(self._lock)
         self._leaving = 0
@@ -315,8 +327,10 @@ class Peer:
             apply = self._applies.get(opened.stream_id)
             if apply is None:
                 apply = self._applies[opened.stream_id] = Apply(opened.stream_id)
-        apply.unbind_all()  # channels are the connection's
-        apply.start(opened.attempt, opened.next_number)
+            # Held: by the time that a late order unbound them, channels would be a later one's.
+            told = apply.unbind_all()
+            apply.start(opened.attempt, opened.next_number)
+        self._tell(told)
 
     def bind(self, connection: Connection, stream_id: int, channel: int, link: LinkCore) -> None:
         """Let records of a channel come through a link, in place of what was bound to it.
@@ -326,12 +340,12 @@ class Peer:
                 may be another pair's.
         """
         apply = self.incoming(stream_id)
-        # An unbound channel's volume isn't flushed by the next barrier, which would say durable.
-        apply.settle()
+        apply.settle()  # not below the lock, as far as possible
         with self._lock:
             self._check_current(connection, connection.attempt)
-            apply.unbind(channel)
+            told = apply.unbind(channel)
             apply.bind(channel, link)
+        self._tell([told] if told else [])
 
     def incoming(self, stream_id: int) -> Apply:
         """Return the incoming side of a stream. WireError: it was never opened."""
@@ -345,40 +359,36 @@ class Peer:
         """Return the incoming side of the peer's stream of a group."""
         return self.incoming(stream_id_of(self.system_id, group_id))
 
-    def unbind_all(self) -> None:
-        """Take every link out of every incoming stream."""
+    def drop_all(self) -> None:
+        """Take every link out of every incoming stream, so that what they point to can be freed."""
         with self._lock:
-            applies = list(self._applies.values())
-        for apply in applies:
-            apply.unbind_all()
+            for apply in self._applies.values():
+                apply.drop_all()
 
     def unbind_link(self, link: LinkCore, connection: Connection | None = None) -> None:
-        """Take a link out of every incoming stream: its pair is going, or its copy.
+        """Take a link out of every incoming stream: its pair is going, or its copy, or the path.
+
+        What came through it is durable then, or `failed` is told. INV-3.
 
         Args:
             link: the link.
             connection: on whose behalf. PathLostError: a later one has superseded it, and what it
                 has bound stays.
         """
-        with self._lock:
-            applies = list(self._applies.values())
+        told = []
+        with self._lock:  # as `bind`: what is bound and what is kept alive for it stay one
             if connection is not None:
                 self.check_in_use(connection)
-                for apply in applies:  # held: as `bind`, so that none comes between
-                    apply.unbind_link(link)
-                return
-        for apply in applies:
-            apply.unbind_link(link)
+            for apply in self._applies.values():
+                told += apply.unbind_link(link)
+        self._tell(told)
 
-    def take_frame(
-        self, connection: Connection, frame: Buffer, failed: Callable[[LinkCore, int], None]
-    ) -> None:
+    def _tell(self, told: Iterable[tuple[LinkCore, int]]) -> None:
+        for link, code in told:
+            self._failed(link, code)
+
+    def take_frame(self, connection: Connection, frame: Buffer) -> None:
         """Check and apply a frame, make durable what a barrier asks for, acknowledge.
-
-        Args:
-            connection: the one over which it came.
-            frame: the frame.
-            failed: told of links whose volume failed, with the errno, before the peer is.
 
         Raises:
             WireError: nothing of it had an effect; the connection isn't to be trusted any more.
@@ -387,11 +397,9 @@ class Peer:
         apply = self.incoming(check_frame(frame).stream_id)
         if apply.frame(frame, self._wake):
             apply.settle()
-        self._acknowledge(connection, apply, failed)
+        self._acknowledge(connection, apply)
 
-    def pump_frames(
-        self, connection: Connection, failed: Callable[[LinkCore, int], None]
-    ) -> bytes | None:
+    def pump_frames(self, connection: Connection) -> bytes | None:
         """Take frames as `take_frame` does, by the core; return an envelope that is no frame's.
 
         None: there is more to take, perhaps of a stream that has been opened meanwhile.
@@ -401,17 +409,14 @@ class Peer:
             applies = list(self._applies.values())
         left = pump.frames(applies, self._wake)
         if left.failed is not None:
-            self._acknowledge(connection, left.failed, failed)
+            self._acknowledge(connection, left.failed)
         elif left.frame is not None:
-            self.take_frame(connection, left.frame, failed)
+            self.take_frame(connection, left.frame)
         return left.envelope
 
-    def _acknowledge(
-        self, connection: Connection, apply: Apply, failed: Callable[[LinkCore, int], None]
-    ) -> None:
+    def _acknowledge(self, connection: Connection, apply: Apply) -> None:
         errors = apply.take_errors()
-        for link, code in errors.values():
-            failed(link, code)
+        self._tell(errors.values())
         info = apply.info()
         ack = StreamAck(
             stream_id=apply.stream_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import threading
 from collections.abc import Iterator
@@ -582,9 +581,9 @@ class SecondarySide:
             row = mirror.row
             if not row.is_remote or row.is_primary or row.pair_system_id != system_id:
                 continue
+            # What came until then is durable: a crash while it is SPLIT mustn't tear it.
             state.peer(system_id).unbind_link(mirror.link)
             self._end_job(mirror)
-            self._make_durable(mirror)
             if row.status is PairStatus.COPY and row.direction is Direction.FORWARD:
                 continue
             with state.control:
@@ -594,13 +593,6 @@ class SecondarySide:
                 if mirror.row.status is PairStatus.DUPLEX:
                     with self._noting(mirror):
                         state.change(mirror, status=PairStatus.SPLIT, cause=SplitCause.PATH_LOST)
-
-    def _make_durable(self, mirror: Mirror) -> None:
-        """Flush what came until the path was lost: a crash while it is SPLIT mustn't tear it."""
-        try:
-            mirror.link.flush()
-        except PyrepError as error:
-            self.volume_failed(mirror, getattr(error, "errno_code", errno.EIO))
 
     def volume_failed(self, mirror: Mirror, errno_code: int) -> None:
         """A record couldn't be applied: SPLIT, device_error; what was lost is pending here."""

@@ -252,6 +252,81 @@ static void what_was_applied_before_an_unbind_stays_in_the_rows_cover(void)
     remote_free(&r);
 }
 
+/* Nobody flushes what came through it: said to be durable, the peer would drop its own bits. INV-3. */
+static void
+a_channel_unbound_before_its_flush_keeps_durable_where_it_is_until_the_next_attempt(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    CHECK_EQ(deliver_one(r.apply, 1, 0, "x"), 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(deliver_one(r.apply, 2, 3 * CHUNK, "x"), 0);
+    rep_apply_unbind(r.apply, 1);
+    CHECK_EQ(rep_apply_bind(r.apply, 1, r.mirror_row), 0);
+    CHECK_EQ(deliver_one(r.apply, 3, 5 * CHUNK, "x"), 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).applied, 3);
+    CHECK_EQ(apply_info(r.apply).durable, 1);
+    CHECK_EQ(rep_apply_start(r.apply, 2, 9), 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).durable, 8);
+    remote_free(&r);
+}
+
+static void a_channel_unbound_after_its_flush_keeps_nothing_back(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    CHECK_EQ(deliver_one(r.apply, 1, 0, "x"), 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    rep_apply_unbind(r.apply, 1);
+    CHECK_EQ(rep_apply_bind(r.apply, 1, r.mirror_row), 0);
+    CHECK_EQ(deliver_one(r.apply, 2, 0, "x"), 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).durable, 2);
+    remote_free(&r);
+}
+
+static void a_channel_unbound_durably_is_flushed_and_settled_first(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    CHECK_EQ(rep_apply_unbind_durably(r.apply, 60000), 0);
+    CHECK_EQ(deliver_one(r.apply, 1, 3 * CHUNK, "x"), 0);
+    CHECK_EQ(rep_apply_unbind_durably(r.apply, 1), 0);
+    CHECK_EQ(rep_volatile_unflushed_count(r.target.disk->faulty), 0);
+    CHECK_EQ(cover_count(r.mirror_row), 0);
+    CHECK_EQ(deliver_one(r.apply, 2, 0, "x"), -ENOENT);
+    CHECK_EQ(apply_info(r.apply).durable, 0);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).durable, 1);
+    remote_free(&r);
+}
+
+static void a_channel_whose_last_flush_fails_is_told_as_it_is_unbound_and_never_durable(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    CHECK_EQ(deliver_one(r.apply, 1, 3 * CHUNK, "x"), 0);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, -EIO);
+    CHECK_EQ(rep_apply_unbind_durably(r.apply, 1), -EIO);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, 0);
+    CHECK(is_pending(r.mirror_row, 3));
+    CHECK(!rep_apply_has_error(r.apply));
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).durable, 0);
+    remote_free(&r);
+}
+
+/* The peer was never told of it, and nobody can tell it any more. */
+static void an_error_that_nobody_took_before_an_unbind_keeps_durable_where_it_is(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, -EIO);
+    CHECK_EQ(deliver_one(r.apply, 1, 3 * CHUNK, "x"), 0);
+    rep_volatile_fail_after(r.target.disk->faulty, 0, 0);
+    CHECK_EQ(rep_apply_unbind_durably(r.apply, 1), -EIO);
+    CHECK_EQ(rep_apply_settle(r.apply), 0);
+    CHECK_EQ(apply_info(r.apply).durable, 0);
+    remote_free(&r);
+}
+
 static void a_clean_of_the_row_keeps_what_the_stream_has_yet_to_flush(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
@@ -297,6 +372,11 @@ int main(void)
     RUN(a_flush_that_fails_makes_all_pending_in_the_volumes_other_rows);
     RUN(a_volume_that_fails_keeps_its_bits_and_the_others_go_on);
     RUN(what_was_applied_before_an_unbind_stays_in_the_rows_cover);
+    RUN(a_channel_unbound_before_its_flush_keeps_durable_where_it_is_until_the_next_attempt);
+    RUN(a_channel_unbound_after_its_flush_keeps_nothing_back);
+    RUN(a_channel_unbound_durably_is_flushed_and_settled_first);
+    RUN(a_channel_whose_last_flush_fails_is_told_as_it_is_unbound_and_never_durable);
+    RUN(an_error_that_nobody_took_before_an_unbind_keeps_durable_where_it_is);
     RUN(a_clean_of_the_row_keeps_what_the_stream_has_yet_to_flush);
     RUN(a_raised_handle_stops_a_frame_between_its_records);
     return 0;

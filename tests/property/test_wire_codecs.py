@@ -300,7 +300,7 @@ class _Receiver:
 
     def close(self) -> None:
         """Free everything, in order."""
-        self.apply.unbind_all()
+        self.apply.drop_all()
         self.apply.close()
         self.link.close()
         self.volume.close()

@@ -46,7 +46,13 @@ class Far:
 def test_nobody_gets_a_stream_before_the_other_side_knows_of_it() -> None:
     """A pair bound its channel to a stream that another pair was just opening: refused for good."""
     far = Far()
-    peer = Peer(SystemId("100a"), SystemId("100b"), queue_bytes=4 << 20, lost=lambda *_: None)
+    peer = Peer(
+        SystemId("100a"),
+        SystemId("100b"),
+        queue_bytes=4 << 20,
+        lost=lambda *_: None,
+        failed=lambda *_: None,
+    )
     far.peer = peer
     peer.connected(far, Terms())
     first = peer.outlet(GroupId("g"))

@@ -110,6 +110,7 @@ def test_a_secondary_volume_whose_flush_fails_splits_its_local_pairs_too(
         device.fail_after(1, errno.EIO)  # the write is done
         faulty.pvol.pwrite(b"x", 3 * CHUNK)
     else:
+        faulty.pvol.pwrite(b"x", 3 * CHUNK)
         device.fail_after(0, errno.EIO)
         faulty.path.cut()
     wait_until(lambda: row_of(faulty.b, pair).cause is SplitCause.DEVICE_ERROR)

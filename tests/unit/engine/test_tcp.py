@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pyrep.engine.mirror import Mirror
 from pyrep.engine.peer import Peer
 from pyrep.engine.secondary import SecondarySide
 from pyrep.errors import DeviceError, InvalidArgumentError
@@ -18,7 +17,7 @@ from pyrep.interconnect import Listener, PathTiming, Plain, TcpPath
 from pyrep.interconnect.envelope import Kind, seal_envelope
 from pyrep.interconnect.messages import encode
 from pyrep.interconnect.messages_path import OpenControl
-from pyrep.model import Direction, PairStatus
+from pyrep.model import Direction, PairStatus, SystemId
 from pyrep.testing import wait_until
 from pyrep.workflows import backup
 from rig import LONG_S, Rig, equal, fill, row_of
@@ -279,18 +278,19 @@ def test_a_path_that_is_back_waits_until_the_end_of_the_one_before_is_over(
     """Else what that end does to the rows (SPLIT, path_lost) befalls the copy that is under way."""
     pair = tcp.remote()
     goes_on, comes_back = threading.Event(), threading.Event()
-    lost, greet = SecondarySide._make_durable, Peer.await_left
+    lost, greet = SecondarySide.path_lost, Peer.await_left
 
-    def slowly(side: SecondarySide, mirror: Mirror) -> None:
-        assert goes_on.wait(LONG_S)
-        lost(side, mirror)
+    def slowly(side: SecondarySide, system_id: SystemId) -> None:
+        if system_id == tcp.a.system_id:
+            assert goes_on.wait(LONG_S)
+        lost(side, system_id)
 
     def greeted(peer: Peer, timeout_s: float) -> None:
         if peer is tcp.b.state.peers.get(tcp.a.system_id):
             comes_back.set()
         greet(peer, timeout_s)
 
-    monkeypatch.setattr(SecondarySide, "_make_durable", slowly)
+    monkeypatch.setattr(SecondarySide, "path_lost", slowly)
     monkeypatch.setattr(Peer, "await_left", greeted)
     peer = tcp.b.state.peer(tcp.a.system_id)
     peer.connection().close()
