@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import Options, Pair, Volume
+from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError
 from pyrep.model import AckPoint, Congestion, GenerationCause, PairStatus, SplitCause
 from pyrep.testing import check_covered, wait_until
@@ -89,6 +90,24 @@ def test_hosts_go_on_marked_and_the_pair_comes_back_when_the_queue_has_drained(
     if other is not None:
         rig.both(other, PairStatus.DUPLEX)
         assert equal(rig.a.volume("106a"), rig.b.volume("107b"))
+
+
+def test_nothing_is_copied_before_the_queue_has_drained(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy goes out of order: among records that are still queued it would tear 105b's moment."""
+    rig = build()
+    pair = ahead(rig)
+    rig.path.stall()
+    overflow(rig.pvol)
+    assert is_congested(pair)
+    begun: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(SystemState, "background", lambda _state, name, _work: begun.append(name))
+        rig.a.remote_pairs.congestion.resume_drained()
+    assert begun == []
+    rig.path.resume()
+    rig.both(pair, PairStatus.DUPLEX)
 
 
 def test_it_stays_congested_over_a_restart_and_resumes_with_the_path(build: Build) -> None:

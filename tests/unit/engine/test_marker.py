@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pyrep._core import Apply
 from pyrep.engine import Cancel, MarkerOutcome
 from pyrep.errors import CancelledError, InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import AckPoint, PairStatus
@@ -24,6 +25,20 @@ def test_done_means_that_all_of_it_is_there(rig: Rig, until: AckPoint) -> None:
     assert lag is not None
     if until is AckPoint.DURABLE:
         assert lag.durable_s == 0
+
+
+def test_what_is_there_but_could_still_be_lost_is_received_not_durable(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = rig.remote(ack=AckPoint.QUEUED)
+    with monkeypatch.context() as patch:
+        patch.setattr(Apply, "settle", lambda _: None)  # 100b doesn't come to flush
+        fill(rig.pvol, 2)
+        assert pair.wait_marker(until=AckPoint.RECEIVED, timeout_s=LONG_S) is MarkerOutcome.DONE
+        outcome = pair.wait_marker(until=AckPoint.DURABLE, timeout_s=0.01)
+        assert outcome is MarkerOutcome.TIMED_OUT
+    fill(rig.pvol, 3)  # with a barrier of its own
+    assert pair.wait_marker(until=AckPoint.DURABLE, timeout_s=LONG_S) is MarkerOutcome.DONE
 
 
 def test_what_does_not_arrive_times_out_and_may_be_asked_again(rig: Rig) -> None:
