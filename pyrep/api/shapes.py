@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from pyrep.engine import Pair, StorageSystem, Volume
+from pyrep.engine import Pair, PairVerifyResult, StorageSystem, Volume
+from pyrep.engine.pairverify import TOLD_MAX
 from pyrep.engine.retain import RetentionReport
 from pyrep.errors import InvalidArgumentError
 from pyrep.fs import ChangedFiles, FileStat, PathChange
@@ -31,6 +34,7 @@ __all__ = [
     "retention_json",
     "row_json",
     "stat_json",
+    "verified_json",
     "version_json",
     "volume_json",
     "workflow_json",
@@ -190,6 +194,41 @@ def changed_json(changed: ChangedFiles) -> Json:
         "metadata_bytes": changed.metadata_bytes,
         "free_bytes": changed.free_bytes,
         "is_estimate": changed.is_estimate,
+    }
+
+
+def verified_json(result: PairVerifyResult, names: ChangedFiles | None) -> Json:
+    """Return what a verification found, in whose files if that is known; at most 256 of a kind.
+
+    Reports are kept as long as their jobs.
+    """
+
+    def places(extents: Iterable[tuple[int, int]]) -> list[Json]:
+        return [{"offset": offset, "length": length} for offset, length in extents]
+
+    files = None
+    if names is not None:
+        told = replace(
+            names, files=names.files[:TOLD_MAX], directories=names.directories[:TOLD_MAX]
+        )
+        files = {
+            **changed_json(told),
+            "file_count": len(names.files),
+            "directory_count": len(names.directories),
+        }
+    return {
+        "pair_id": result.pair_id,
+        "status": result.status.value,
+        "percentage": result.percentage,
+        "checked_bytes": result.checked_bytes,
+        "hole_bytes": result.hole_bytes,
+        "differing": places(result.differing),
+        "differing_count": result.differing_count,
+        "restless": places(result.restless),
+        "restless_count": result.restless_count,
+        "is_equal": result.is_equal,
+        "files": files,
+        "repair": None,
     }
 
 

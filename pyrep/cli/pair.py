@@ -269,10 +269,18 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
         return
     result = follow(session, job)
     told = {"job": job.job_id, "result": result}
-    session.show(told, lambda console: print_facts(console, _named(result)))
+
+    def render(console: Console) -> None:
+        print_facts(console, _named(result))
+        for kind in ("differing", "restless"):
+            more = result[f"{kind}_count"] - len(result[kind])
+            if more:
+                console.print(f"and {more} more {kind} places", markup=False)
+
+    session.show(told, render)
     if not result["is_equal"] and result["repair"] is None:
         raise PairDiffersError(
-            f"the volumes of pair {pair_id} differ in {len(result['differing'])} places",
+            f"the volumes of pair {pair_id} differ in {result['differing_count']} places",
             hint=f"pyrep pair verify {pair_id} --repair copies them from the PVOL again",
         )
 

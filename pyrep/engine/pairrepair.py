@@ -81,11 +81,10 @@ class PairRepairs:
 
     def _make_pending(self, mirror: Mirror, found: PairVerifyResult) -> None:
         """Durably: no region is hot for these bits (INV-2)."""
-        chunk_bytes = mirror.row.chunk_bytes
-        for offset, length in found.differing:
-            count = -(-length // chunk_bytes)
-            mirror.link.pending.set(offset // chunk_bytes, count)
+        mirror.link.pending.update(found.found.chunks)
         mirror.save()
         _log.warning(
-            "pair.repair pair=%s extents=%d pending again", mirror.row.pair_id, len(found.differing)
+            "pair.repair pair=%s extents=%d pending again",
+            mirror.row.pair_id,
+            found.differing_count,
         )

@@ -8,9 +8,9 @@ allows: a disk that has rotted, a volume that was written to behind pyrep's back
 from __future__ import annotations
 
 import contextlib
-import threading
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyrep._core import Ack, Bitmap, Comparer, Runs
@@ -44,7 +44,32 @@ _ROUNDS = 16
 """How often a chunk is compared again that hosts wrote to meanwhile; then it is left."""
 _OTHERS_S = 60.0
 
+TOLD_MAX = 256
+"""Extents told of each kind. A volume that differs in every other chunk has millions; reports are
+kept, and read by people."""
+
 Extents = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Chunks that a verification found, as a bitmap: a bit each, however many there are."""
+
+    chunks: Bitmap
+    chunk_bytes: int
+    size_bytes: int
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield all of it as (offset, length) in bytes, ascending."""
+        return self.chunks.extents(chunk_bytes=self.chunk_bytes, size_bytes=self.size_bytes)
+
+    def told(self) -> Extents:
+        """Return the first `TOLD_MAX` of these."""
+        return tuple(itertools.islice(self.extents(), TOLD_MAX))
+
+    def extent_count(self) -> int:
+        """Return how many there are."""
+        return sum(len(firsts) for firsts, _ in self.chunks.run_arrays())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +82,13 @@ class PairVerifyResult:
         percentage: the share that was asked for.
         checked_bytes: what was compared.
         hole_bytes: of these, what is a hole at both ends: known equal without being read.
-        differing: where both sides differ though nothing says that they may; whole chunks.
+        differing: where both sides differ though nothing says that they may; whole chunks. The
+            first 256 places; `extents` yields all.
+        differing_count: how many places there are.
         restless: chunks that hosts wrote to whenever they were looked at: nothing is said of them.
+            The first 256 places.
+        restless_count: how many places there are.
+        found: all chunks that differ.
     """
 
     pair_id: PairId
@@ -67,7 +97,14 @@ class PairVerifyResult:
     checked_bytes: int
     hole_bytes: int
     differing: Extents
+    differing_count: int
     restless: Extents
+    restless_count: int
+    found: Found = field(repr=False, compare=False)
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield all places where both sides differ."""
+        return self.found.extents()
 
     @property
     def is_equal(self) -> bool:
@@ -79,7 +116,7 @@ class PairVerifyResult:
         if self.differing:
             offset, length = self.differing[0]
             raise PairDiffersError(
-                f"the volumes of pair {self.pair_id} differ in {len(self.differing)} places, the "
+                f"the volumes of pair {self.pair_id} differ in {self.differing_count} places, the "
                 f"first at {offset} ({length} bytes)",
                 hint="copy these from the PVOL: pair.repair(result), pyrep pair verify --repair",
             )
@@ -241,10 +278,16 @@ class _Check:
         self._io, self._size = live.io, live.record.size_bytes
         self._spans = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=SPAN_BYTES)
         self._chunks = Sums(kind, chunk_bytes=row.chunk_bytes, group_bytes=row.chunk_bytes)
-        self._lock = threading.Lock()
-        self._differing: list[int] = []
-        self._restless: list[int] = []
+        self._differing = self._nothing()
+        self._restless = self._nothing()
         self._hole_bytes = 0
+
+    def _nothing(self) -> Found:
+        return Found(
+            chunks=Bitmap(chunk_count(self._size, self._chunk_bytes)),
+            chunk_bytes=self._chunk_bytes,
+            size_bytes=self._size,
+        )
 
     def run(self, draw: Draw, job: CopyJob) -> None:
         """Compare what is drawn."""
@@ -339,9 +382,11 @@ class _Check:
         self._note(self._restless, suspects, bytes(len(suspects)), 0)
         return compared
 
-    def _note(self, where: list[int], chunks: Sequence[int], flags: bytes, wanted: int) -> None:
-        with self._lock:
-            where += [one for one, flag in zip(chunks, flags, strict=True) if flag == wanted]
+    @staticmethod
+    def _note(where: Found, chunks: Sequence[int], flags: bytes, wanted: int) -> None:
+        for one, flag in zip(chunks, flags, strict=True):
+            if flag == wanted:
+                where.chunks.set(one)
 
     # --- SPLIT -----------------------------------------------------------------------------------
 
@@ -371,12 +416,9 @@ class _Check:
             percentage=percentage,
             checked_bytes=compared_bytes,
             hole_bytes=self._hole_bytes,
-            differing=self._extents(self._differing),
-            restless=self._extents(self._restless),
+            differing=self._differing.told(),
+            differing_count=self._differing.extent_count(),
+            restless=self._restless.told(),
+            restless_count=self._restless.extent_count(),
+            found=self._differing,
         )
-
-    def _extents(self, chunks: list[int]) -> Extents:
-        bitmap = Bitmap(chunk_count(self._size, self._chunk_bytes))
-        for one in chunks:
-            bitmap.set(one)
-        return tuple(bitmap.extents(chunk_bytes=self._chunk_bytes, size_bytes=self._size))

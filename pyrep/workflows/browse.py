@@ -342,7 +342,7 @@ def differing_files(
         FileSystemError: the live file system can't be read.
     """
     volume = system.pair(found.pair_id).row.volume_id
-    return _live_files(system, volume, list(found.differing), partition)
+    return _live_files(system, volume, list(found.extents()), partition)
 
 
 def _live_files(

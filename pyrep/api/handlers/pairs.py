@@ -22,7 +22,7 @@ from pyrep.api.requests import (
     WaitForMarker,
 )
 from pyrep.api.routes import Answers, Site, route
-from pyrep.api.shapes import changed_json, generation_json, pair_json, plain
+from pyrep.api.shapes import generation_json, pair_json, plain, verified_json
 from pyrep.engine import Cancel, CopyJob, MarkerOutcome, Progress, ProgressCallback
 from pyrep.engine.arguments import one_of
 from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError, PyrepError
@@ -223,13 +223,12 @@ def verify_pair(site: Site, pair: str, asked: VerifyPair) -> RunningJob:
             progress=progress,
             cancel=cancel,
         )
-        told: Json = {**plain(result), "is_equal": result.is_equal, "files": None, "repair": None}
-        for where in ("differing", "restless"):
-            told[where] = [{"offset": at, "length": n} for at, n in told[where]]
         if result.is_equal:
-            return told
+            return verified_json(result, None)
+        names = None
         with contextlib.suppress(FileSystemError, MissingLibraryError):
-            told["files"] = changed_json(differing_files(site.system, result))
+            names = differing_files(site.system, result)
+        told = verified_json(result, names)
         if asked.repair:
             copy = found.repair(result)
             told["repair"] = "pending" if copy is None else "copied"

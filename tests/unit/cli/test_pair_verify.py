@@ -37,6 +37,22 @@ def test_it_tells_where_a_pair_differs_and_repairs_it(mirrored: Served) -> None:
     mirrored.run("a", "pair", "verify", "100a.1", "--percentage", "50", "--digest", "sha256")
 
 
+def test_what_is_not_told_of_many_places_is_counted(
+    mirrored: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrep.engine.pairverify.TOLD_MAX", 2)
+    io = mirrored.b.state.volume(mirrored.b.volume("105b").volume_id).io
+    for number in range(5):
+        io.pwrite(b"rotten", 2 * number * 8192)
+    code = PairDiffersError.exit_code
+    done = mirrored.run("a", "pair", "verify", "100a.1", code=code)
+    assert "differ in 5 places" in done.stderr
+    assert "and 3 more differing places" in done.stdout
+    done = mirrored.run("a", "pair", "verify", "100a.1", "--json", code=code)
+    (told,) = (json.loads(line) for line in done.stdout.splitlines() if '"result"' in line)
+    assert (len(told["result"]["differing"]), told["result"]["differing_count"]) == (2, 5)
+
+
 def test_what_can_not_be_verified_is_refused(mirrored: Served) -> None:
     mirrored.run("a", "pair", "verify", "100a.77", code=NotFoundError.exit_code)
     code = InvalidArgumentError.exit_code

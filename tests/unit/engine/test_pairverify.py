@@ -372,3 +372,26 @@ def test_only_the_primary_verifies_and_only_by_the_pair_s_own_result(rig: Rig) -
         rig.b.pair(pair.pair_id).repair(found)
     with pytest.raises(InvalidArgumentError):
         local.repair(found)
+
+
+def test_of_a_pair_that_differs_everywhere_a_bounded_part_is_told_and_all_is_repaired(
+    sides: tuple[Pair, Volume, Volume],
+) -> None:
+    pair, pvol, svol = sides
+    every_other = range(0, SIZE // CHUNK, 2)
+    rot(svol, *every_other)
+    told = 50
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrep.engine.pairverify.TOLD_MAX", told)
+        found = pair.verify()
+    assert found.differing_count == len(every_other) == 128
+    assert found.differing == tuple((one * CHUNK, CHUNK) for one in every_other[:told])
+    assert list(found.extents()) == [(one * CHUNK, CHUNK) for one in every_other]
+    assert (found.restless, found.restless_count) == ((), 0)
+    with pytest.raises(PairDiffersError, match="differ in 128 places"):
+        found.raise_if_differing()
+    job = pair.repair(found)
+    assert job is not None
+    job.wait(LONG_S)
+    assert equal(pvol, svol)
+    assert pair.verify().is_equal
