@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -59,6 +60,10 @@ LOCAL = {
     SPVOLS[1]: ("206b", "207b"),
 }
 QUEUE_BYTES = 4 << 20
+_LATENCIES_S = ((0.0, 0.005), (0.0, 0.2), (0.5, 4.0))
+"""How long messages are on their way: next door, far away, and of the order of the silence after
+which a path counts as lost. A lane's messages keep their order; what the lanes of a path carry
+comes in any."""
 _MEMORY = Path("/dev/shm")  # noqa: S108  # losing power is the double's part; here fsync is free
 _HELD = {GenerationState.COMPLETE, GenerationState.UNCONFIRMED}
 
@@ -184,7 +189,9 @@ class World:
     def connect(self) -> None:
         """Bring the path up; both systems are open."""
         if self.shape.simulated is not None and self._path is None:
-            self._path = connect_simulated(*self.systems.values(), seed=self.shape.simulated)
+            seed = self.shape.simulated
+            latency_s = random.Random(f"latency {seed}").choice(_LATENCIES_S)
+            self._path = connect_simulated(*self.systems.values(), seed=seed, latency_s=latency_s)
         elif isinstance(self._path, SimulatedPath):
             self._path.connect()
         elif self._path is None or any(one.state.closing for one in self._connected):
