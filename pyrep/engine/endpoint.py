@@ -336,7 +336,7 @@ class SystemEndpoint:
             case BindChannel():
                 side.bind(peer, connection, order)
             case RemovePair():
-                side.remove(peer, order.pair_id)
+                side.remove(peer, connection, order.pair_id)
             case KnownPairs():
                 side.forget_others(peer, connection, order)
             case FinishPair():

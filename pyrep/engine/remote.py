@@ -53,6 +53,7 @@ from pyrep.model import (
 )
 from pyrep.model.roles import VolumeRef
 from pyrep.model.situation import Command, Force
+from pyrep.seams import Connection
 
 __all__ = ["RemotePairs"]
 
@@ -332,10 +333,20 @@ class RemotePairs:
                 hint="dissolve it on both sides: pair.dissolve()",
             )
 
-    def forget(self, mirror: Mirror) -> None:
-        """Remove this side's row and free what it uses."""
+    def forget(self, mirror: Mirror, *, connection: Connection | None = None) -> None:
+        """Remove this side's row and free what it uses.
+
+        Args:
+            mirror: the row.
+            connection: over which the order came. PathLostError: it is late, and nothing has
+                changed: by a later one the pair may have been brought back.
+        """
         state = self._state
         with state.control:
+            if connection is not None:
+                state.peer(mirror.row.pair_system_id).check_in_use(connection)
+            if state.mirrors.get(mirror.key) is not mirror:
+                return  # forgotten meanwhile
             state.table.remove(*mirror.key)
             del state.mirrors[mirror.key]
             peer = state.peers.get(mirror.row.pair_system_id)

@@ -170,13 +170,17 @@ class SecondarySide:
             _log.info("pair.blank volume=%s taken for full: %s", volume_id, error)
             return False
 
-    def remove(self, peer: Peer, pair_id: str) -> None:
-        """Forget the row, if there is one."""
+    def remove(self, peer: Peer, connection: Connection, pair_id: str) -> None:
+        """Forget the row, if there is one.
+
+        Raises:
+            PathLostError: the order is late: the pair may have been brought back since.
+        """
         try:
             mirror = self.mirror(peer, pair_id)
         except NotFoundError:
             return
-        self._remote.forget(mirror)
+        self._remote.forget(mirror, connection=connection)
 
     def forget_others(self, peer: Peer, connection: Connection, known: KnownPairs) -> None:
         """Forget the pairs that this primary doesn't know: halves of creations or dissolutions.
@@ -200,8 +204,8 @@ class SecondarySide:
                 mirror.row.pair_id,
                 peer.system_id,
             )
-            self._end_job(mirror)
-            self._remote.forget(mirror)
+            self._end_job_for(peer, connection, mirror)
+            self._remote.forget(mirror, connection=connection)
 
     def bind(self, peer: Peer, connection: Connection, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
