@@ -144,14 +144,14 @@ def dial(
     with contextlib.ExitStack() as undo:
         control = _connect(address, expected, security, timing)
         undo.callback(control.free)
-        with within(timing.connect_s, control):
+        with _explained(expected, address), within(timing.connect_s, control):
             asked = OpenControl(hello=endpoint.hello(), attempt=endpoint.attempt_above(expected))
             say(control, Kind.OPEN_CONTROL, asked)
             accept = _accepted(control)
         _check_dialled(control, accept, expected, asked.attempt)
         data = _connect(address, expected, security, timing)
         undo.callback(data.free)
-        with within(timing.connect_s, data):
+        with _explained(expected, address), within(timing.connect_s, data):
             say(data, Kind.OPEN_DATA, OpenData(token=accept.token))
             _accepted(data)
         connection = TcpConnection(
@@ -160,6 +160,23 @@ def dial(
         endpoint.greet(connection, accept.hello)
         undo.pop_all()
         return connection
+
+
+@contextlib.contextmanager
+def _explained(expected: SystemId, address: Address) -> Iterator[None]:
+    """Say what it usually is when the other side ends a connection without a word.
+
+    It tells no stranger why: who isn't trusted learns nothing, and what is TLS at one end alone
+    can't be told at all.
+    """
+    try:
+        yield
+    except PathLostError as error:
+        raise PathLostError(
+            f"system {expected} at {address} didn't greet: {error}",
+            hint="its log says why: it may not trust this system's certificate, have it among the "
+            "denied ones, or one of the two is set to plain TCP",
+        ) from error
 
 
 def _check_dialled(channel: Channel, accept: Accept, expected: SystemId, attempt: int) -> None:

@@ -207,7 +207,11 @@ def test_sighup_denies_a_system_whatever_says_where_the_certificates_are(sites: 
     _logged(b, "serve.reload done")
     _restart(a)
     _logged(b, "is system 100a, which is denied")
-    assert not a.api.paths()[0]["is_up"]
+    wait_until(lambda: a.api.paths()[0]["last_error"] is not None)
+    (path,) = a.api.paths()
+    assert not path["is_up"]
+    assert "system 100b at 127.0.0.1" in path["last_error"]
+    assert "its log says why" in path["hint"]
     _restart(b)  # and from its start on
     count = b.log().count("which is denied")
     _logged(b, "which is denied", count + 1)
