@@ -10,6 +10,7 @@ from pyrep.cli.backup import add_backup
 from pyrep.cli.demo import demo
 from pyrep.cli.generation import generation
 from pyrep.cli.group import group
+from pyrep.cli.hints import in_commands
 from pyrep.cli.job import job
 from pyrep.cli.pair import pair
 from pyrep.cli.path import path
@@ -33,7 +34,7 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except PyrepError as error:
-            click.echo(f"pyrep: {format_error(error)}", err=True)
+            click.echo(f"pyrep: {in_commands(format_error(error))}", err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             raise  # click's own

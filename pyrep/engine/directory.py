@@ -116,7 +116,7 @@ def check_repaired(path: Path) -> None:
     if (path / REPAIRING).exists():
         raise RefusedError(
             f"cannot open {path}: a repair of it was stopped",
-            hint="let it end: pyrep system repair, or repair_system(directory)",
+            hint="let it end: repair_system(directory)",
         )
 
 

@@ -118,7 +118,7 @@ class PairVerifyResult:
             raise PairDiffersError(
                 f"the volumes of pair {self.pair_id} differ in {self.differing_count} places, the "
                 f"first at {offset} ({length} bytes)",
-                hint="copy these from the PVOL: pair.repair(result), pyrep pair verify --repair",
+                hint="copy these from the PVOL: pair.repair(result)",
             )
 
 

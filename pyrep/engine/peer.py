@@ -195,7 +195,7 @@ class Peer:
             if self._connection is None:
                 raise PathLostError(
                     f"the path from {self._here} to {self.system_id} is down",
-                    hint="restore the path",
+                    hint="restore the path; system.paths() says why it is down",
                 )
             return self._connection
 

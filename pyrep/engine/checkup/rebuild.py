@@ -78,7 +78,7 @@ def _fill_system(db: Database, directory: Path, system_id: str | None) -> Iterat
         if system_id is None:
             raise InvalidArgumentError(
                 f"cannot make the tables of {directory} anew: nothing says the system's id",
-                hint="name it: repair_system(directory, system_id=...), pyrep system repair --id",
+                hint="name it: repair_system(directory, system_id=...)",
             ) from None
         key = _key_in_files(directory)
         table.set(
