@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
@@ -15,13 +16,14 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import MarkerOutcome
+from pyrep.engine.mirror import Mirror
 from pyrep.engine.pairrepair import PairRepairs
 from pyrep.engine.pairverify import PairVerifier, PairVerifyResult
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate, estimate_local, estimate_remote
 from pyrep.engine.state import SystemState
-from pyrep.errors import InvalidArgumentError, RefusedError, TimedOutError
+from pyrep.errors import DeviceError, InvalidArgumentError, RefusedError, TimedOutError
 from pyrep.model import (
     AckPoint,
     Compare,
@@ -144,16 +146,25 @@ class Pair:
         return next((job for job in jobs if job is not None and not job.is_done), None)
 
     def status(self) -> PairState:
-        """Return the pair's state at this moment."""
-        self._local.breaks.refresh()
-        self._remote.failures.refresh()
-        self._remote.congestion.refresh()
+        """Return the pair's state at this moment.
+
+        Also where the tables can't be written: of a pair that has failed what they will say.
+        """
+        for look in (
+            self._local.breaks.refresh,
+            self._remote.failures.refresh,
+            self._remote.congestion.refresh,
+        ):
+            with contextlib.suppress(DeviceError):  # the watch tells, and tries again
+                look()
         with self._state.control:
             self._state.check_open()
-            if not self._state.table.pair_rows(self._pair_id):
+            rows = self._state.table.pair_rows(self._pair_id)
+            if not rows:
                 return PairState(status=PairStatus.SIMPLEX)
             mirror = self._state.mirror(self._pair_id)
-            row = mirror.row
+            mine = [self._state.mirrors[one.pair_id, one.volume_id] for one in rows]
+            row = _as_it_is(mirror.row, mine)
             count = mirror.link.pending_count()
             return PairState(
                 status=row.status,
@@ -547,3 +558,16 @@ class Pair:
         changed: Callable[[], bool] = lambda: self._state.closing  # noqa: E731
         with self._state.control:
             self._state.control.wait_for(changed, seconds)
+
+
+def _as_it_is(row: Row, sides: Iterable[Mirror]) -> Row:
+    """Return a row; of a pair of which an end couldn't be written down, as it is going to be."""
+    failed = [one for one in sides if one.failed and one.row.status is not PairStatus.SPLIT]
+    if not failed or row.status is PairStatus.SPLIT:
+        return row
+    return replace(
+        row,
+        status=PairStatus.SPLIT,
+        cause=SplitCause.DEVICE_ERROR,
+        target_consistent=row.target_consistent and all(one.spared for one in failed),
+    )
