@@ -100,6 +100,9 @@ class Reference:
         self._volumes: dict[VolumeName, HeldVolume] = {}
         self.pairs: dict[str, ReferencePair] = {}
         self.generations: dict[str, dict[VolumeName, Content]] = {}
+        self.apart: set[str] = set()
+        """Remote pairs one of whose systems was put back, and that weren't DUPLEX since: a side
+        knows of its own volume alone, and what it says may have been true once."""
 
     # --- volumes ---------------------------------------------------------------------------------
 
@@ -134,7 +137,9 @@ class Reference:
         """Whether the volume's content is definite: no copy into it is half-way."""
         for pair in self.pairs.values():
             for side in (pair.pvol, pair.svol):
-                if pair.target_at(side) == name and not pair.facts_at(side).consistent:
+                knows = side == name or pair.pair_id not in self.apart
+                half_way = not pair.facts_at(side).consistent
+                if knows and half_way and pair.target_at(side) == name:
                     return False
             if pair.svol == name and pair.here.status is _DUPLEX and not self.is_known(pair.pvol):
                 return False
@@ -230,7 +235,9 @@ class Reference:
         for pair_id, old in kept.pairs.items():
             if not old.is_remote:
                 self.pairs[pair_id] = replace(old)
-            elif old.pvol[0] == system_id:
+                continue
+            self.apart.add(pair_id)
+            if old.pvol[0] == system_id:
                 self.pairs[pair_id].here = old.here
             else:
                 self.pairs[pair_id].there = old.there
@@ -257,7 +264,6 @@ class Reference:
         congested: bool = False,
         device_failed: Iterable[VolumeName] = (),
         frozen: Mapping[str, Mapping[VolumeName, Content]] | None = None,
-        put_back: Iterable[str] = (),
     ) -> None:
         """Take over what quiet systems say, if it can follow from what was.
 
@@ -270,19 +276,16 @@ class Reference:
             device_failed: volumes that failed since.
             frozen: content of new generations that isn't what their SVOLs held before (a backup
                 copied into them first).
-            put_back: remote pairs one of whose systems was put back, and that weren't DUPLEX since:
-                their sides may say anything.
 
         Raises:
             ModelError: it can't follow.
         """
         before = {pair_id: replace(pair) for pair_id, pair in self.pairs.items()}
         commands, failed, crashed = asked or {}, set(device_failed), set(crashed)
-        apart = set(put_back)
         self._take_generations(observed, frozen or {})
         for pair_id, (here, there) in observed.sides.items():
             pair = self.pairs[pair_id]
-            if pair_id in apart:
+            if pair_id in self.apart:
                 pair.here, pair.there = here or pair.here, there or pair.there
                 continue
             events = Events(
@@ -302,6 +305,8 @@ class Reference:
             gone = pair.svol[0] if pair.is_remote else pair.pvol[0]
             again |= gone in crashed and pair.there.status is _DUPLEX
             self._finish_copy(before, pair, commands.get(pair_id), again=again)
+            if pair.here.status is pair.there.status is _DUPLEX:
+                self.apart.discard(pair_id)
 
     def _take_facts(self, pair: ReferencePair, here: Facts, there: Facts, events: Events) -> None:
         # A secondary that was out of reach is told late: it goes where the primary is.

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from machine.busy import LOWER_BYTES, copy_while_writing, repair_while_writing
 from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep.engine import ChangedBacking, CopyJob, Pair, Volume
 from pyrep.errors import (
@@ -294,6 +295,48 @@ class MirrorMachine(RuleBasedStateMachine):
         self.world.verify(one, planted)
 
     @rule(
+        pick=picks,
+        direction=st.sampled_from(Direction),
+        compare=st.sampled_from(Compare),
+        many=st.lists(writes, min_size=1, max_size=5),
+    )
+    def copy_while_writing(
+        self, pick: int, direction: Direction, compare: Compare, many: list[HostWrite]
+    ) -> None:
+        one = self.pick_remote(pick)
+        forward = direction is Direction.FORWARD
+        fits = one.here.status is one.there.status is PairStatus.SPLIT and self.world.path.is_up
+        if fits and not self.is_disturbed(one) and (not forward or self.takes(one.pvol)):
+            began = copy_while_writing(
+                self.world,
+                one,
+                direction,
+                many,
+                lambda: self.begin_resync(one, direction, compare),
+            )
+            event(f"copy while writing {direction} {began}")
+
+    @rule(
+        pick=picks,
+        planted=st.integers(LOWER_BYTES + 65536, SIZE_BYTES - 1),
+        count=st.integers(1, 12),
+        seed=st.integers(1, 9),
+    )
+    def repair_while_writing(self, pick: int, planted: int, count: int, seed: int) -> None:
+        one = self.pick_remote(pick)
+        duplex = one.here.status is one.there.status is PairStatus.DUPLEX
+        if duplex and self.world.path.is_up and not self.is_disturbed(one) and self.takes(one.pvol):
+            draw = random.Random(seed)
+            many = [written(draw.randrange(LOWER_BYTES - 5000), 5000, seed) for _ in range(count)]
+            event("repair while writing")
+            repair_while_writing(self.world, one, planted, many)
+
+    def pick_remote(self, pick: int) -> ReferencePair:
+        """Return one of the remote pairs."""
+        remote = [one for one in self.world.reference.pairs.values() if one.is_remote]
+        return remote[pick % len(remote)]
+
+    @rule(
         direction=st.sampled_from(Direction),
         cancels=st.booleans(),
         pick=picks,
@@ -324,7 +367,7 @@ class MirrorMachine(RuleBasedStateMachine):
             )
         except (RefusedError, BusyError, PathLostError):
             forward = direction is Direction.FORWARD
-            apart = one.pair_id in self.world.apart
+            apart = one.pair_id in self.world.reference.apart
             must = before.status is PairStatus.SPLIT and whole and (forward or free) and not apart
             assert not must, f"{one} could be resynced {direction}"
             return None
@@ -430,7 +473,7 @@ class MirrorMachine(RuleBasedStateMachine):
         )
         local = reference.pairs[member.pair_id]
         remote = next(one for one in reference.pairs.values() if one.svol == local.pvol)
-        apart = remote.pair_id in self.world.apart
+        apart = remote.pair_id in self.world.reference.apart
         whole = self.is_whole(local) and self.is_whole(remote) and not apart
         content = reference.generations[generation_id][local.svol]
         known_here = {one.generation_id for one in self.world.systems[here].list_generations()}

@@ -109,8 +109,6 @@ class World:
         self._frozen: dict[str, Mapping[VolumeName, Content]] = {}
         self._failed: set[VolumeName] = set()
         self.kept: dict[str, KeptCopy] = {}
-        self.apart: set[str] = set()
-        """Remote pairs with a side that was put back, which weren't DUPLEX since."""
         self._make()
 
     def _options(self, system_id: str, changed: ChangedBacking = ChangedBacking.REFUSE) -> Options:
@@ -281,7 +279,6 @@ class World:
         self._crashed.add(system_id)
         names = self._names_of(system_id)
         self.reference.put_back(kept.said, {name: self._stored(name) for name in names})
-        self.apart |= {one.pair_id for one in self.reference.pairs.values() if one.is_remote}
         self._open(system_id, changed)
         return True
 
@@ -315,6 +312,8 @@ class World:
         """
         if pair.here.status not in {PairStatus.DUPLEX, PairStatus.SPLIT}:
             return
+        if pair.pair_id in self.reference.apart:
+            return  # it differs where no bit says so, until somebody has chosen
         verified = self.systems[pair.pvol[0]].pair(pair.pair_id)
         found = verified.verify()
         assert found.is_equal, found
@@ -369,15 +368,8 @@ class World:
             congested=congested,
             device_failed=self._failed,
             frozen=self._frozen,
-            put_back=self.apart,
         )
         self._frozen.clear()
-        self.apart -= {
-            pair_id
-            for pair_id in self.apart
-            for pair in [self.reference.pairs[pair_id]]
-            if pair.here.status is pair.there.status is PairStatus.DUPLEX
-        }
 
     def drain(self) -> None:
         """Wait until what was sent has arrived, or was lost with the path."""
@@ -418,11 +410,11 @@ class World:
                 wrong = list(self.reference.content(name).differing_blocks(self.live(name)))
                 assert not wrong, f"{':'.join(name)} isn't as it should be in 4 KiB blocks {wrong}"
         self._check_resumed()
-        check_covered(*systems, put_back=self.apart)
+        check_covered(*systems, put_back=self.reference.apart)
         check_duplex(*systems)
         check_durable_first(*systems)
-        check_no_early_clear(*systems, put_back=self.apart)
-        check_one_writer(*systems)
+        check_no_early_clear(*systems, put_back=self.reference.apart)
+        check_one_writer(*systems, put_back=self.reference.apart)
         check_frozen(self.reference.generations, *systems)
         check_changes(*systems)
         for system in systems:

@@ -58,7 +58,7 @@ def test_an_old_copy_ends_equal_by_what_its_operator_chooses(
             job.wait(60)
             world.note({pair.pair_id: Asked.REVERSE})
             world.check()
-    assert not world.apart
+    assert not world.reference.apart
     assert [world.live(name) for name in PVOLS] == newest
     assert [world.live(name) for name in SPVOLS] == newest
 

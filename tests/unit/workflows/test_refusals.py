@@ -277,7 +277,10 @@ def test_one_path_without_a_list_is_refused_and_not_taken_for_all_files(sites: S
     for ask in (restore, dry_run_restore):
         for path in ("/a", b"/a", ""):
             do = partial(ask, sites.b, generation.generation_id, "105a", path)  # type: ignore[arg-type]
-            assert _refused(InvalidArgumentError, "paths are named as a list", do) == f"a list: [{path!r}]"
+            assert (
+                _refused(InvalidArgumentError, "paths are named as a list", do)
+                == f"a list: [{path!r}]"
+            )
 
 
 def test_backups_that_cannot_be_are_refused_before_a_generation_is_given_up(sites: Sites) -> None:
