@@ -15,11 +15,15 @@
 /* Read at most, before it is known how long a frame is. */
 #define AHEAD_BYTES (64ULL << 10)
 #define MEMORY_BYTES (REP_LINE_WANT_BYTES + AHEAD_BYTES)
+/* How late who sends finds out that it was called off. */
+#define SLICE_MS 50
 
 struct rep_line {
     int fd;
-    pthread_mutex_t sending;
-    bool ended; /* `sending` held */
+    pthread_mutex_t mutex; /* the next three */
+    pthread_cond_t freed;
+    bool sending; /* somebody is; not the mutex itself, for who waits for it may be called off */
+    bool ended;
     _Atomic uint64_t heard_ns;
     /* The receiver's. Begins on a page: envelopes, headers and most data are multiples of 32 bytes
      * long, and what is received is copied to multiples of 32 three times as fast (ADR 18). */
@@ -36,7 +40,12 @@ int rep_line_new(int fd, rep_line **out)
     line->fd = fd;
     void *memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    int rc = memory == MAP_FAILED ? -ENOMEM : -pthread_mutex_init(&line->sending, NULL);
+    int rc = memory == MAP_FAILED ? -ENOMEM : -pthread_mutex_init(&line->mutex, NULL);
+    if (!rc) {
+        rc = rep_wait_cond_init(&line->freed);
+        if (rc)
+            pthread_mutex_destroy(&line->mutex);
+    }
     if (rc) {
         if (memory != MAP_FAILED)
             munmap(memory, MEMORY_BYTES);
@@ -53,22 +62,78 @@ void rep_line_free(rep_line *line)
     if (!line)
         return;
     munmap(line->memory, MEMORY_BYTES);
-    pthread_mutex_destroy(&line->sending);
+    pthread_cond_destroy(&line->freed);
+    pthread_mutex_destroy(&line->mutex);
     free(line);
 }
 
-/* `sending` held. */
-static int send_pieces(rep_line *line, struct iovec *pieces, size_t count)
+/* Waits until nobody else sends. -ECANCELED (`wake`, perhaps NULL). */
+static int begin_sending(rep_line *line, rep_wake *wake)
+{
+    int rc = 0;
+    pthread_mutex_lock(&line->mutex);
+    while (!rc && line->sending)
+        rc = rep_wait_on(&line->freed, &line->mutex, REP_NO_DEADLINE, wake);
+    if (!rc)
+        line->sending = true;
+    pthread_mutex_unlock(&line->mutex);
+    return rc;
+}
+
+static void finish_sending(rep_line *line)
+{
+    pthread_mutex_lock(&line->mutex);
+    line->sending = false;
+    pthread_cond_signal(&line->freed);
+    pthread_mutex_unlock(&line->mutex);
+}
+
+static bool has_ended(rep_line *line)
+{
+    pthread_mutex_lock(&line->mutex);
+    bool ended = line->ended;
+    pthread_mutex_unlock(&line->mutex);
+    return ended;
+}
+
+static void note_ended(rep_line *line)
+{
+    pthread_mutex_lock(&line->mutex);
+    line->ended = true;
+    pthread_mutex_unlock(&line->mutex);
+}
+
+/* Until the socket takes something, or has failed, or a slice is over. -ECANCELED. */
+static int await_writable(const rep_line *line, const rep_wake *wake)
+{
+    struct pollfd writable = {.fd = line->fd, .events = POLLOUT};
+    if (rep_wake_raised(wake))
+        return -ECANCELED;
+    return poll(&writable, 1, SLICE_MS) < 0 && errno != EINTR ? -errno : 0;
+}
+
+/* By who is sending. `wake`: NULL when it isn't to be called off. */
+static int send_pieces(rep_line *line, struct iovec *pieces, size_t count, const rep_wake *wake)
 {
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    if (line->ended)
+    bool torn = false;
+    if (has_ended(line))
         return -EPIPE;
     while (message.msg_iovlen) {
-        ssize_t sent = sendmsg(line->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = sendmsg(line->fd, &message, MSG_NOSIGNAL | (wake ? MSG_DONTWAIT : 0));
         if (sent < 0 && errno == EINTR)
             continue;
+        if (sent < 0 && wake && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            int rc = await_writable(line, wake);
+            if (rc && torn)
+                note_ended(line); /* what anybody sent now would be taken for the rest of this */
+            if (rc)
+                return rc;
+            continue;
+        }
         if (sent < 0)
             return -errno;
+        torn = true;
         size_t left = (size_t)sent;
         while (message.msg_iovlen && left >= message.msg_iov->iov_len) {
             left -= message.msg_iov->iov_len;
@@ -89,41 +154,61 @@ int rep_line_send(rep_line *line, const void *head, uint64_t head_bytes, const v
     /* sendmsg only reads; its struct has no const. */
     struct iovec pieces[2] = {{(void *)(uintptr_t)head, head_bytes},
                               {(void *)(uintptr_t)body, body_bytes}};
-    pthread_mutex_lock(&line->sending);
-    int rc = send_pieces(line, pieces, body_bytes ? 2 : 1);
-    pthread_mutex_unlock(&line->sending);
+    int rc = begin_sending(line, NULL);
+    if (rc)
+        return rc;
+    rc = send_pieces(line, pieces, body_bytes ? 2 : 1, NULL);
+    finish_sending(line);
+    return rc;
+}
+
+int rep_line_send_until(rep_line *line, const void *data, uint64_t length, rep_wake *wake)
+{
+    struct iovec piece = {(void *)(uintptr_t)data, length};
+    int rc = begin_sending(line, wake);
+    if (rc)
+        return rc;
+    rc = send_pieces(line, &piece, 1, wake);
+    finish_sending(line);
     return rc;
 }
 
 void rep_line_end(rep_line *line)
 {
-    pthread_mutex_lock(&line->sending);
-    line->ended = true;
-    pthread_mutex_unlock(&line->sending);
+    /* Without a handle nothing but a broken mutex ends the wait. */
+    int rc = begin_sending(line, NULL);
+    note_ended(line);
+    if (!rc)
+        finish_sending(line);
 }
 
 int rep_line_begin(rep_line *line)
 {
-    if (pthread_mutex_trylock(&line->sending))
+    pthread_mutex_lock(&line->mutex);
+    bool ended = line->ended;
+    bool begun = !line->sending;
+    line->sending = true;
+    pthread_mutex_unlock(&line->mutex);
+    if (!begun)
         return -EAGAIN;
     /* A socket that is writable has a third of its buffer free. An ended one says so when it is
      * sent to; its descriptor may be another's by now. */
     struct pollfd writable = {.fd = line->fd, .events = POLLOUT};
-    if (line->ended || poll(&writable, 1, 0) == 1)
+    if (ended || poll(&writable, 1, 0) == 1)
         return 0;
-    pthread_mutex_unlock(&line->sending);
+    finish_sending(line);
     return -EAGAIN;
 }
 
 int rep_line_send_begun(rep_line *line, const void *data, uint64_t length)
 {
     struct iovec piece = {(void *)(uintptr_t)data, length};
-    return send_pieces(line, &piece, 1);
+    return send_pieces(line, &piece, 1, NULL);
 }
 
 void rep_line_finish(rep_line *line)
 {
-    pthread_mutex_unlock(&line->sending);
+    finish_sending(line);
 }
 
 /* How many bytes came, at least 1; or a negative errno. */

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "rep_api.h"
+#include "rep_wait.h"
 
 REP_API_BEGIN
 
@@ -49,6 +50,9 @@ int rep_line_want(rep_line *line, uint64_t length, bool ahead, const uint8_t **a
 uint64_t rep_line_unread(const rep_line *line, const uint8_t **at);
 /* Consumes as many of them. */
 void rep_line_consume(rep_line *line, uint64_t length);
+/* As rep_line_send, of one piece, for who may be called off: -ECANCELED when `wake` is raised while
+ * it waits. If a part had gone by then, the line has ended: nothing else can follow that part. */
+int rep_line_send_until(rep_line *line, const void *data, uint64_t length, rep_wake *wake);
 /* Begins a send of some KiB that won't wait: 0, then rep_line_send_begun and rep_line_finish; -EAGAIN:
  * somebody is sending, or the socket takes nothing now. */
 int rep_line_begin(rep_line *line);

@@ -89,8 +89,9 @@ uint64_t rep_stream_id(const rep_stream *stream);
 /* Lets the stream be sent over `line` (NULL: by whoever takes frames), which stays there until
  * another one, or the stream's end. Waits for who has the turn. -ENOMEM. */
 int rep_stream_carry(rep_stream *stream, rep_line *line);
-/* Sends what is appended over the line, until -ECANCELED (`wake`), -EPIPE (not open, or not carried)
- * or the socket's error, after which the stream is the caller's to break. */
+/* Sends what is appended over the line, until -ECANCELED (`wake`, also while the socket takes nothing:
+ * see rep_line_send_until), -EPIPE (not open, or not carried) or the socket's error. After each of
+ * these the stream is the caller's to break: a frame that was taken may not have gone. */
 int rep_stream_pump(rep_stream *stream, rep_wake *wake);
 /* cdef:end */
 

@@ -38,14 +38,14 @@ static uint64_t seal(uint8_t *both, uint64_t length)
 }
 
 /* One frame, if there is one: a writer may have been faster. */
-static int send_one(rep_stream *stream, uint8_t *both)
+static int send_one(rep_stream *stream, uint8_t *both, rep_wake *wake)
 {
     uint64_t length;
     pthread_mutex_lock(&stream->turn);
     int rc = stream->line ? rep_stream_take(stream, both + REP_ENVELOPE_BYTES, 0, NULL, &length)
                           : -EPIPE;
     if (!rc)
-        rc = rep_line_send(stream->line, both, seal(both, length), NULL, 0);
+        rc = rep_line_send_until(stream->line, both, seal(both, length), wake);
     else if (rc == -ETIMEDOUT)
         rc = 0;
     pthread_mutex_unlock(&stream->turn);
@@ -62,7 +62,7 @@ int rep_stream_pump(rep_stream *stream, rep_wake *wake)
     do {
         rc = rep_stream_await(stream, REP_NO_DEADLINE, wake);
         if (!rc)
-            rc = send_one(stream, both);
+            rc = send_one(stream, both, wake);
     } while (!rc);
     munmap(both, PUMPED_BYTES);
     return rc;

@@ -161,8 +161,10 @@ class SystemEndpoint:
         if older is not None:
             if connection.attempt <= older.attempt:
                 raise WireError(f"system {there} is connected by a later attempt already")
-            self.path_down(older)
+            # Closed before its streams end: half open, it takes nothing more, and who sends over it
+            # would be waited for until its ping's time-out, which is longer than a handshake's.
             older.close()
+            self.path_down(older)
         peer.await_left(state.options.ack_timeout_s)
         known = state.peer_table.get(there)
         if known is None or known.boot_id != heard.boot_id:

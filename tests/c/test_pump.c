@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "rep_envelope.h"
@@ -197,16 +198,64 @@ static void the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called(vo
     path_free(&p);
 }
 
+/* What the socket still takes, so that whoever sends has to wait. */
+static void clog_up(const path *p)
+{
+    uint8_t bytes[4096] = {0};
+    while (send(p->data_fds[NEAR], bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        continue;
+}
+
 static void no_writer_waits_for_a_socket_that_takes_nothing(void)
 {
     path p = path_new(REP_ACK_RECEIVED);
-    uint8_t bytes[4096] = {0};
-    while (send(p.data_fds[NEAR], bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-        continue;
+    clog_up(&p);
     CHECK_ERRNO(rep_line_begin(p.data[NEAR]), EAGAIN);
     CHECK_OK(put_chunk(p.remote.source, 0, 'x'));
     rep_stream_help(p.remote.stream);
     CHECK_EQ(stream_info(p.remote.stream).taken, 0);
+    path_free(&p);
+}
+
+/* Has something sent, stops the pump in the midst of it, and waits until it has ended. */
+static void stop_while_it_sends(path *p)
+{
+    CHECK_OK(put_bytes(p->remote.source, 0, SIZE, 'x'));
+    pthread_t thread = thread_start(send_frames, p);
+    while (!stream_info(p->remote.stream).taken)
+        sched_yield();
+    rep_wake_raise(p->wake);
+    thread_join(thread);
+}
+
+/* Half-open: its owner joins the thread before anybody has found out. */
+static void a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing(void)
+{
+    path p = path_new(REP_ACK_QUEUED);
+    clog_up(&p);
+    stop_while_it_sends(&p);
+    path_free(&p);
+}
+
+static void nor_for_somebody_else_who_sends(void)
+{
+    path p = path_new(REP_ACK_QUEUED);
+    CHECK_OK(rep_line_begin(p.data[NEAR]));
+    stop_while_it_sends(&p);
+    rep_line_finish(p.data[NEAR]);
+    CHECK_OK(rep_line_send(p.data[NEAR], "a", 1, NULL, 0)); /* nothing of the frame has gone */
+    path_free(&p);
+}
+
+static void what_would_follow_a_part_of_a_frame_is_not_sent(void)
+{
+    path p = path_new(REP_ACK_QUEUED);
+    const int bytes = 1; /* as little as there is: less than the frame */
+    CHECK_OK(setsockopt(p.data_fds[NEAR], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes));
+    stop_while_it_sends(&p);
+    uint8_t part;
+    CHECK_EQ(recv(p.data_fds[FAR], &part, 1, MSG_PEEK), 1);
+    CHECK_ERRNO(rep_line_send(p.data[NEAR], "a", 1, NULL, 0), EPIPE);
     path_free(&p);
 }
 
@@ -403,6 +452,9 @@ int main(void)
     RUN(a_writer_whose_frame_does_not_go_has_it_pending);
     RUN(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
     RUN(no_writer_waits_for_a_socket_that_takes_nothing);
+    RUN(a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing);
+    RUN(nor_for_somebody_else_who_sends);
+    RUN(what_would_follow_a_part_of_a_frame_is_not_sent);
     RUN(frames_that_came_together_are_answered_once_after_one_flush);
     RUN(without_a_barrier_nothing_is_called_durable);
     RUN(a_frame_of_a_stream_that_it_was_not_given_is_left);
