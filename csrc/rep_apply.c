@@ -263,9 +263,14 @@ uint64_t rep_apply_stream_id(const rep_apply *apply)
     return apply->stream_id;
 }
 
-int rep_apply_has_error(rep_apply *apply)
+int rep_apply_answer(rep_apply *apply, rep_apply_info *out)
 {
-    return atomic_load(&apply->failed) != 0;
+    pthread_mutex_lock(&apply->mutex);
+    int untold = atomic_load(&apply->failed) != 0;
+    if (!untold)
+        rep_apply_info_get(apply, out);
+    pthread_mutex_unlock(&apply->mutex);
+    return untold;
 }
 
 bool rep_apply_stands_at(rep_apply *apply, uint64_t number)

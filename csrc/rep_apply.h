@@ -53,8 +53,10 @@ int rep_apply_frame(rep_apply *apply, const void *frame, uint64_t length, rep_wa
 int rep_apply_settle(rep_apply *apply);
 void rep_apply_info_get(rep_apply *apply, rep_apply_info *out);
 uint64_t rep_apply_stream_id(const rep_apply *apply);
-/* 1 when a channel has an error that nobody has taken. */
-int rep_apply_has_error(rep_apply *apply);
+/* What may be acknowledged: 0 and the numbers; or 1, and *out is as it was: a channel has an error that
+ * nobody has taken, which the peer must hear of with or before these numbers, or it drops what is
+ * missing here from its cover. One step: no settle beside it comes between error and numbers. INV-3. */
+int rep_apply_answer(rep_apply *apply, rep_apply_info *out);
 /* The first error of a channel (negative errno) or 0; reading it clears it. */
 int rep_apply_take_error(rep_apply *apply, uint32_t number);
 /* cdef:end */

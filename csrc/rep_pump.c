@@ -20,16 +20,14 @@ typedef struct incoming {
     batch batch;
 } incoming;
 
-static int send_numbers(rep_line *control, rep_apply *apply)
+static int send_numbers(rep_line *control, uint64_t stream_id, const rep_apply_info *info)
 {
     uint8_t bytes[REP_ENVELOPE_BYTES + REP_NUMBERS_BYTES];
     rep_envelope envelope = {.kind = REP_ENVELOPE_NUMBERS, .body_bytes = REP_NUMBERS_BYTES};
-    rep_apply_info info;
-    rep_apply_info_get(apply, &info);
-    rep_numbers numbers = {.stream_id = rep_apply_stream_id(apply),
-                           .attempt = info.attempt,
-                           .received = info.applied,
-                           .durable = info.durable};
+    rep_numbers numbers = {.stream_id = stream_id,
+                           .attempt = info->attempt,
+                           .received = info->applied,
+                           .durable = info->durable};
     rep_envelope_put(bytes, &envelope);
     rep_numbers_put(bytes + REP_ENVELOPE_BYTES, &numbers);
     return rep_line_send(control, bytes, sizeof bytes, NULL, 0);
@@ -44,11 +42,12 @@ static int acknowledge(incoming *in, rep_pump *left)
     in->batch = (batch){0};
     if (now.barrier)
         (void)rep_apply_settle(now.apply);
-    if (rep_apply_has_error(now.apply)) {
+    rep_apply_info info;
+    if (rep_apply_answer(now.apply, &info)) {
         left->index = now.index;
         return REP_PUMP_FAILED;
     }
-    return send_numbers(in->control, now.apply);
+    return send_numbers(in->control, rep_apply_stream_id(now.apply), &info);
 }
 
 /* Whether a whole frame lies there unread. What an envelope says isn't believed by that. */

@@ -110,6 +110,16 @@ class Apply(Owned):
         lib.rep_apply_info_get(self.pointer, out)
         return ApplyInfo(attempt=out.attempt, applied=out.applied, durable=out.durable)
 
+    def answer(self) -> ApplyInfo | None:
+        """Return the numbers that may be acknowledged. None: there are errors to take before.
+
+        In one step: a settle of another thread doesn't come between (INV-3).
+        """
+        out = ffi.new("rep_apply_info *")
+        if lib.rep_apply_answer(self.pointer, out):
+            return None
+        return ApplyInfo(attempt=out.attempt, applied=out.applied, durable=out.durable)
+
     def take_errors(self) -> dict[int, tuple[LinkCore, int]]:
         """Return and forget, of each channel whose volume failed, the link and positive errno."""
         found = {}

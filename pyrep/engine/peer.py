@@ -415,14 +415,16 @@ class Peer:
         return left.envelope
 
     def _acknowledge(self, connection: Connection, apply: Apply) -> None:
-        errors = apply.take_errors()
-        self._tell(errors.values())
-        info = apply.info()
+        errors: dict[int, int] = {}
+        while (info := apply.answer()) is None:
+            found = apply.take_errors()
+            self._tell(found.values())
+            errors |= {channel: code for channel, (_, code) in found.items()}
         ack = StreamAck(
             stream_id=apply.stream_id,
             attempt=info.attempt,
             received=info.applied,
             durable=info.durable,
-            errors={channel: code for channel, (_, code) in errors.items()},
+            errors=errors,
         )
         connection.send_ack(encode(ack))

@@ -369,9 +369,10 @@ static void a_volume_that_fails_is_told_before_the_peer_is(void)
     CHECK_EQ(pump_frames(&p, &left), REP_PUMP_FAILED);
     CHECK_EQ(left.index, 0);
     CHECK(!has_numbers(&p));
-    CHECK_EQ(rep_apply_has_error(p.remote.apply), 1);
+    rep_apply_info info;
+    CHECK_EQ(rep_apply_answer(p.remote.apply, &info), 1);
     CHECK_ERRNO(rep_apply_take_error(p.remote.apply, 1), EIO);
-    CHECK_EQ(rep_apply_has_error(p.remote.apply), 0);
+    CHECK_EQ(rep_apply_answer(p.remote.apply, &info), 0);
     CHECK(is_pending(p.remote.mirror_row, 1));
     path_free(&p);
 }
