@@ -58,11 +58,18 @@ typedef struct rep_epoch {
 struct rep_volume {
     rep_io *io;
     _Atomic(rep_tree *) tree;
-    pthread_mutex_t flushing; /* held in flushes that aren't a host's; innermost */
-    _Atomic int untold;       /* one of them failed, and no host knows it */
-    _Atomic int host_wrote;   /* since hosts were let in */
-    _Atomic int readers;      /* hosts that read just now: copies give way to them, too */
-    _Atomic(rep_alog *) log;  /* NULL until it has begun; then it stays */
+    pthread_mutex_t flushing; /* what is said of flushes; innermost */
+    pthread_cond_t flushed;
+    bool flush_runs;
+    int flush_sharers; /* who waits for the one that runs, or for the next */
+    uint64_t flushes_begun;
+    uint64_t flushes_done;
+    uint64_t flush_failures;
+    int flush_error;         /* of the last one that failed */
+    _Atomic int untold;      /* one that wasn't a host's failed, and no host knows it */
+    _Atomic int host_wrote;  /* since hosts were let in */
+    _Atomic int readers;     /* hosts that read just now: copies give way to them, too */
+    _Atomic(rep_alog *) log; /* NULL until it has begun; then it stays */
     /* All below change with the gate closed. */
     rep_link **links;
     int link_count;

@@ -12,6 +12,11 @@ int rep_volume_new(rep_io *io, rep_tree *tree, rep_volume **out)
     if (!volume)
         return -ENOMEM;
     int rc = -pthread_mutex_init(&volume->flushing, NULL);
+    if (!rc) {
+        rc = rep_wait_cond_init(&volume->flushed);
+        if (rc)
+            pthread_mutex_destroy(&volume->flushing);
+    }
     if (rc) {
         free(volume);
         return rc;
@@ -34,6 +39,7 @@ void rep_volume_free(rep_volume *volume)
         rep_bitmap_free(volume->epochs[i].bitmap);
     free(volume->epochs);
     free(volume->links);
+    pthread_cond_destroy(&volume->flushed);
     pthread_mutex_destroy(&volume->flushing);
     free(volume);
 }
@@ -182,22 +188,49 @@ int rep_ticket_give_up_room(rep_ticket *ticket)
     return 1;
 }
 
+/* `flushing` held, and released while the storage flushes. */
+static void flush_once(rep_volume *volume, bool host)
+{
+    uint64_t number = ++volume->flushes_begun;
+    volume->flush_runs = true;
+    pthread_mutex_unlock(&volume->flushing);
+    int rc = rep_storage_answer(rep_volume_flush_io(volume));
+    pthread_mutex_lock(&volume->flushing);
+    volume->flush_runs = false;
+    volume->flushes_done = number;
+    if (rc) {
+        volume->flush_failures++;
+        volume->flush_error = rc;
+        if (!host && atomic_load(&volume->host_wrote))
+            atomic_store(&volume->untold, rc);
+    }
+    pthread_cond_broadcast(&volume->flushed);
+}
+
+/* A flush that began after the call did, shared with all who came until it began. Storage reports a
+ * failure to one of the flushes under way, and none of them knows whose writes it meant: whoever
+ * was there while one failed has failed, too. One at a time, or it could be told after another one
+ * has answered that all is well. `flushing` held. */
+static int flush_shared(rep_volume *volume, bool host)
+{
+    uint64_t failures = volume->flush_failures;
+    uint64_t mine = volume->flushes_begun + 1;
+    while (volume->flushes_done < mine) {
+        if (!volume->flush_runs) {
+            flush_once(volume, host);
+            continue;
+        }
+        volume->flush_sharers++;
+        pthread_cond_wait(&volume->flushed, &volume->flushing);
+        volume->flush_sharers--;
+    }
+    return volume->flush_failures == failures ? 0 : volume->flush_error;
+}
+
 int rep_volume_make_durable(rep_volume *volume)
 {
     pthread_mutex_lock(&volume->flushing);
-    int rc = rep_storage_answer(rep_volume_flush_io(volume));
-    if (rc && atomic_load(&volume->host_wrote))
-        atomic_store(&volume->untold, rc);
-    pthread_mutex_unlock(&volume->flushing);
-    return rc;
-}
-
-/* What others' flushes have come to since it was last asked. One that is under way may have taken
- * the storage's only report: it is waited for. */
-static int take_untold(rep_volume *volume)
-{
-    pthread_mutex_lock(&volume->flushing);
-    int rc = atomic_exchange(&volume->untold, 0);
+    int rc = flush_shared(volume, false);
     pthread_mutex_unlock(&volume->flushing);
     return rc;
 }
@@ -231,8 +264,10 @@ int rep_volume_lose_track(rep_volume *volume, const rep_link *origin, int cause)
 
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket)
 {
-    int rc = rep_storage_answer(rep_volume_flush_io(volume));
-    int untold = take_untold(volume);
+    pthread_mutex_lock(&volume->flushing);
+    int rc = flush_shared(volume, true);
+    int untold = atomic_exchange(&volume->untold, 0);
+    pthread_mutex_unlock(&volume->flushing);
     if (rc)
         return rep_volume_lose_track(volume, NULL, rc);
     if (untold)

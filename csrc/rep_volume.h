@@ -89,7 +89,8 @@ int rep_volume_trim(rep_volume *volume, uint64_t length, uint64_t offset, uint64
 /* Makes the volume durable; its streams get a barrier, and the ticket what mode durable waits for.
  * When the storage can't, nobody knows what it holds: everything is pending in every row of the
  * volume, and those that forward or ship are broken, their targets whole. Storage reports once: a
- * flush that failed for somebody else (a settle, the path) after hosts wrote is told here, too. */
+ * flush that failed for another host while this one waited, or for somebody else (a settle, the path)
+ * after hosts wrote, is told here, too. Who flushes while another one does shares the next. */
 int rep_volume_flush(rep_volume *volume, rep_ticket *ticket);
 /* Waits for every entry and empties the ticket. A stream that broke meanwhile counts as answered
  * (the range is pending). -ETIMEDOUT, -ECANCELED: entries not yet answered stay. -REP_FENCED_MIRROR: all are

@@ -21,8 +21,8 @@
 #define PAST 0ULL /* a deadline that is over */
 #define CAPACITY (4ULL << 20)
 
-/* A disk: hooks over faults over memory. A hook runs before its operation, once: it takes itself
- * off, so that it may do I/O of its own. */
+/* A disk: hooks over faults over memory. A hook runs before its operation, or after it, once: it takes
+ * itself off, so that it may do I/O of its own. */
 typedef struct disk {
     rep_io io;
     rep_io *memory;
@@ -30,6 +30,7 @@ typedef struct disk {
     void (*before_pread)(struct disk *disk);
     void (*before_pwrite)(struct disk *disk);
     void (*before_flush)(struct disk *disk);
+    void (*after_flush)(struct disk *disk);
     void (*before_extents)(struct disk *disk);
     void *hook_data;
     const rep_extent *extents; /* what to say of holes; NULL: can't tell */
@@ -66,7 +67,9 @@ static inline int disk_flush(rep_io *io)
 {
     disk *d = (disk *)(void *)io;
     run_hook(d, &d->before_flush);
-    return rep_io_flush(d->faulty);
+    int rc = rep_io_flush(d->faulty);
+    run_hook(d, &d->after_flush);
+    return rc;
 }
 
 static inline int disk_zero(rep_io *io, uint64_t offset, uint64_t length)

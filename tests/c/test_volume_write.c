@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include "rig.h"
 
 #define SIZE (16 * CHUNK)
@@ -214,6 +216,79 @@ static void a_flush_that_failed_for_a_settle_is_nothing_to_hosts_that_have_not_w
     rep_volatile_fail_after(s.v106.disk->faulty, 0, 0);
     CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), 0);
     site_free(&s);
+}
+
+static void *flush_as_another_host(void *argument)
+{
+    const site *s = argument;
+    rep_ticket ticket = {0};
+    CHECK_EQ(rep_volume_flush(s->v106.volume, &ticket), -EIO);
+    return NULL;
+}
+
+static void *settle_the_mirror(void *argument)
+{
+    const site *s = argument;
+    CHECK_EQ(rep_link_settle(s->row106), -EIO);
+    return NULL;
+}
+
+typedef struct overlap {
+    site *site;
+    thread_body body;
+    pthread_t thread;
+} overlap;
+
+/* The flush under way here will fail; somebody else has come meanwhile. */
+static void fail_with_another_one_there(disk *d)
+{
+    overlap *o = d->hook_data;
+    rep_volume *volume = o->site->v106.volume;
+    int sharers = 0;
+    o->thread = thread_start(o->body, o->site);
+    while (!sharers) {
+        pthread_mutex_lock(&volume->flushing);
+        sharers = volume->flush_sharers;
+        pthread_mutex_unlock(&volume->flushing);
+        sched_yield();
+    }
+    rep_volatile_fail_after(d->faulty, 0, -EIO);
+}
+
+static void heal_it(disk *d)
+{
+    rep_volatile_fail_after(d->faulty, 0, 0);
+}
+
+/* Storage says it once, to the host here: what the other one is told by its own flush is no answer. */
+static void fail_beside(thread_body body)
+{
+    site s = site_new();
+    rep_ticket ticket = {0};
+    overlap o = {.site = &s, .body = body};
+    disk *d = s.v106.disk;
+    site_forward(&s);
+    CHECK_EQ(put_chunk(s.v105, 2, 1), 0);
+    CHECK_EQ(put_chunk(s.v106, 3, 1), 0);
+    d->hook_data = &o;
+    d->before_flush = fail_with_another_one_there;
+    d->after_flush = heal_it;
+    CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), -EIO);
+    thread_join(o.thread);
+    CHECK(is_covered(s.row106, 2));
+    CHECK_EQ(rep_volume_flush(s.v106.volume, &ticket), 0);
+    site_free(&s);
+}
+
+static void a_flush_that_fails_is_told_to_every_host_that_flushes_meanwhile(void)
+{
+    fail_beside(flush_as_another_host);
+}
+
+/* INV-3: it would drop what the mirror hasn't got. */
+static void nor_does_a_settle_take_a_flush_for_good_beside_a_hosts_that_failed(void)
+{
+    fail_beside(settle_the_mirror);
 }
 
 static void storage_that_refuses_on_its_own_is_no_fence_and_no_wait(void)
@@ -595,6 +670,8 @@ int main(void)
     RUN(a_flush_that_fails_makes_all_pending_and_leaves_the_mirrors_whole);
     RUN(a_flush_that_failed_for_a_settle_is_told_to_the_host_that_flushes_next);
     RUN(a_flush_that_failed_for_a_settle_is_nothing_to_hosts_that_have_not_written);
+    RUN(a_flush_that_fails_is_told_to_every_host_that_flushes_meanwhile);
+    RUN(nor_does_a_settle_take_a_flush_for_good_beside_a_hosts_that_failed);
     RUN(storage_that_refuses_on_its_own_is_no_fence_and_no_wait);
     RUN(a_copy_whose_source_times_out_ends_with_an_error_and_is_not_repeated_for_ever);
     RUN(a_failing_mirror_breaks_its_own_row_alone);
