@@ -62,21 +62,30 @@ static int check(const rep_cut_item *item)
     }
 }
 
+static bool corks(const rep_cut_item *item)
+{
+    return item->verb == REP_CUT_CORK || item->verb == REP_CUT_CORK_RELEASE;
+}
+
+/* Writers are let go when all streams are corked: else one that wakes meanwhile takes a cut that then
+ * fails for its acknowledgement. */
 static int cork(const cut *c, int *failed)
 {
     for (int i = 0; i < c->count; i++) {
-        rep_cut_item *item = &c->items[i];
-        if (item->verb != REP_CUT_CORK && item->verb != REP_CUT_CORK_RELEASE)
+        if (!corks(&c->items[i]))
             continue;
-        int rc = rep_stream_cork(item->stream, item->verb == REP_CUT_CORK_RELEASE, &item->number);
+        int rc = rep_stream_cork(c->items[i].stream, false, &c->items[i].number);
         if (rc) {
             *failed = i;
             while (i-- > 0)
-                if (c->items[i].verb == REP_CUT_CORK || c->items[i].verb == REP_CUT_CORK_RELEASE)
+                if (corks(&c->items[i]))
                     rep_stream_uncork(c->items[i].stream);
             return rc;
         }
     }
+    for (int i = 0; i < c->count; i++)
+        if (c->items[i].verb == REP_CUT_CORK_RELEASE)
+            rep_stream_release(c->items[i].stream);
     return 0;
 }
 

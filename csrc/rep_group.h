@@ -19,7 +19,8 @@ enum rep_cut_verb {
     REP_CUT_SPLIT = 1,        /* link: FORWARD or SHIP with nothing pending -> MARK with a fresh
                                  P; a local target's U stays, what was shipped goes into P */
     REP_CUT_CORK = 2,         /* stream: corked; number <- its last record, the point */
-    REP_CUT_CORK_RELEASE = 3, /* the same, and synchronous writers don't wait in the hold */
+    REP_CUT_CORK_RELEASE = 3, /* the same, and synchronous writers don't wait in the hold: they are
+                                 let go when the whole cut is done */
     REP_CUT_APPLIED = 4       /* apply: refused unless it has applied exactly `number` */
 };
 typedef struct rep_cut_item {

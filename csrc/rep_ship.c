@@ -355,6 +355,14 @@ int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point)
     return rc;
 }
 
+void rep_stream_release(rep_stream *stream)
+{
+    pthread_mutex_lock(&stream->mutex);
+    stream->cork_releases = true;
+    rep_stream_changed(stream); /* who waits for an answer */
+    pthread_mutex_unlock(&stream->mutex);
+}
+
 void rep_stream_uncork(rep_stream *stream)
 {
     pthread_mutex_lock(&stream->mutex);

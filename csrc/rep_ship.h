@@ -133,6 +133,8 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
                       uint64_t *reserved, uint64_t *attempt, uint64_t *number);
 /* For rep_group_cut, gates closed: corks and tells the point. `release` as REP_CUT_CORK_RELEASE. */
 int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point);
+/* The release alone, of a stream that is corked: a cut lets writers go when it can't fail any more. */
+void rep_stream_release(rep_stream *stream);
 /* Wakes the sender if something is left to take: who appended quietly waits elsewhere first. */
 void rep_stream_see_sent(rep_stream *stream);
 /* A link joins or leaves; gate of its volume closed. */

@@ -1,6 +1,7 @@
 #include <sched.h>
 
 #include "rig.h"
+#include "ship_parts.h"
 
 #define SIZE (16 * CHUNK)
 
@@ -170,6 +171,41 @@ static void a_cork_that_fails_leaves_no_other_stream_corked(void)
     rep_stream_break(second, -EPIPE);
     CHECK_EQ(cut(items, 2, &failed), -EPIPE);
     CHECK_EQ(stream_info(first).corked, 0);
+    rep_stream_free(first);
+    rep_stream_free(second);
+}
+
+typedef struct failing_cut {
+    rep_cut_item items[2];
+    int failed;
+} failing_cut;
+
+static void *cut_and_fail(void *argument)
+{
+    failing_cut *c = argument;
+    CHECK_EQ(cut(c->items, 2, &c->failed), -EPIPE);
+    CHECK_EQ(c->failed, 1);
+    return NULL;
+}
+
+/* Its first stream is corked, its second one is about to say that it isn't open. */
+static void a_cut_that_fails_has_released_no_writer(void)
+{
+    rep_stream *first = stream_new();
+    rep_stream *second = stream_new();
+    failing_cut c = {.items = {{.verb = REP_CUT_CORK_RELEASE, .stream = first},
+                               {.verb = REP_CUT_CORK_RELEASE, .stream = second}}};
+    rep_stream_break(second, -EPIPE);
+    pthread_mutex_lock(&second->mutex);
+    pthread_t thread = thread_start(cut_and_fail, &c);
+    while (!stream_info(first).corked)
+        sched_yield();
+    CHECK_EQ(rep_stream_wait_attempt(first, 1, 1, REP_ACK_RECEIVED, PAST, NULL), -ETIMEDOUT);
+    pthread_mutex_unlock(&second->mutex);
+    thread_join(thread);
+    CHECK_EQ(rep_stream_wait_attempt(first, 1, 1, REP_ACK_RECEIVED, PAST, NULL), -ETIMEDOUT);
+    CHECK_EQ(cut(c.items, 1, &c.failed), 0);
+    CHECK_EQ(rep_stream_wait_attempt(first, 1, 1, REP_ACK_RECEIVED, PAST, NULL), 0);
     rep_stream_free(first);
     rep_stream_free(second);
 }
@@ -426,6 +462,7 @@ int main(void)
     RUN(a_cut_does_all_of_its_items_or_none);
     RUN(a_broken_or_idle_pair_is_not_split);
     RUN(a_cork_that_fails_leaves_no_other_stream_corked);
+    RUN(a_cut_that_fails_has_released_no_writer);
     RUN(a_late_430_has_no_effect);
     RUN(a_record_that_has_begun_is_past_the_point);
     RUN(a_cut_that_cannot_close_its_gates_in_time_changes_nothing);
