@@ -250,6 +250,17 @@ void rep_link_split(rep_link *link, rep_bitmap **fresh)
     rep_link_start_interval(link, fresh);
 }
 
+/* Gate closed: whether anything is pending, shared marks included. */
+static bool has_pending(const rep_link *link)
+{
+    const rep_volume *volume = link->volume;
+    bool any = rep_bitmap_any(link->pending);
+    for (int i = 0; link->epoch_start && !any && i < volume->epoch_count; i++)
+        any = volume->epochs[i].sequence >= link->epoch_start
+              && rep_bitmap_any(volume->epochs[i].bitmap);
+    return any;
+}
+
 /* Gate closed: what the intervals hold for this link moves into its own P. */
 static int fold_marks(rep_link *link)
 {
@@ -352,9 +363,7 @@ static int ship(rep_link *link, rep_stream *stream, uint32_t channel, int ack, b
     int rc = rep_volume_close_gate(link->volume, &tree);
     if (rc)
         return rc;
-    rc = fold_marks(link);
-    if (!rc && clean && rep_bitmap_any(link->pending))
-        rc = -EBUSY;
+    rc = clean && has_pending(link) ? -EBUSY : fold_marks(link);
     if (!rc) {
         stop_working(link);
         link->channel = channel;
@@ -392,8 +401,10 @@ int rep_link_follow(rep_link *link)
     int rc = rep_volume_close_gate(link->volume, &tree);
     if (rc)
         return rc;
-    if (atomic_load(&link->mode) == REP_LINK_SHIP && !atomic_load(&link->broken)) {
-        if (rep_bitmap_any(link->pending))
+    if (atomic_load(&link->mode) == REP_LINK_SHIP) {
+        if (atomic_load(&link->broken))
+            rc = -EPIPE;
+        else if (rep_bitmap_any(link->pending))
             rc = -EBUSY;
         else
             atomic_store(&link->follows, 1);

@@ -96,7 +96,8 @@ int rep_link_ship_clean(rep_link *link, rep_stream *stream, uint32_t channel, in
  * write is marked and the copier sends it, from then on the whole group pulls ahead. Any time. */
 void rep_link_set_congestion(rep_link *link, int congestion);
 /* The end of a copy in SHIP: with the gate closed, nothing is pending, and from here on the target
- * follows in order. -EBUSY: something is pending, the copy has to go on. 0 in other modes. */
+ * follows in order. -EBUSY: something is pending, the copy has to go on. -EPIPE: the link is broken,
+ * and marks. 0 in other modes. */
 int rep_link_follow(rep_link *link);
 /* Fence level data: as long as it is on, hosts' writes to the volume fail with -REP_FENCED_MIRROR unless the
  * link ships and isn't broken. Closes the gate: when it returns, no write of the old rule is under

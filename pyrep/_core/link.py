@@ -174,6 +174,9 @@ class LinkCore(Owned):
 
         Returns:
             False: something is pending, the copy has to go on.
+
+        Raises:
+            PathLostError: it has broken off, and marks.
         """
         code = lib.rep_link_follow(self.pointer)
         if code == -errno.EBUSY:

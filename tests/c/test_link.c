@@ -250,6 +250,36 @@ static void a_settle_never_drops_what_newer_work_left_unsettled(void)
     local_free(&l);
 }
 
+/* Its marks are of one interval with its siblings': folded, they would be counted from the start. */
+static void a_row_that_may_not_ship_yet_is_as_it_was(void)
+{
+    local l = local_new();
+    rep_stream *stream = stream_new();
+    CHECK_EQ(rep_link_mark(l.row), 0);
+    CHECK_EQ(put_chunk(l.source, 2, 5), 0);
+    uint64_t epoch_start = info_of(l.row).epoch_start;
+    CHECK(epoch_start != 0);
+    CHECK_EQ(rep_link_ship_clean(l.row, stream, 1, REP_ACK_QUEUED), -EBUSY);
+    CHECK_EQ(info_of(l.row).mode, REP_LINK_MARK);
+    CHECK_EQ(info_of(l.row).epoch_start, epoch_start);
+    CHECK_EQ(info_of(l.row).any_pending, 0);
+    CHECK_EQ(pending_count(l.row), 1);
+    CHECK_EQ(rep_link_clean(l.row), 0);
+    CHECK_EQ(rep_link_ship_clean(l.row, stream, 1, REP_ACK_QUEUED), 0);
+    local_free(&l);
+    rep_stream_free(stream);
+}
+
+static void the_target_of_a_row_that_broke_does_not_follow(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    rep_link_break(r.row, -EIO);
+    CHECK_EQ(rep_link_follow(r.row), -EPIPE);
+    CHECK_EQ(put_chunk(r.source, 2, 5), 0);
+    CHECK_EQ(rep_link_follow(r.row), -EPIPE);
+    remote_free(&r);
+}
+
 /* The stream's barriers count the same epochs on. */
 static void shipping_begun_beside_a_settle(disk *d)
 {
@@ -356,5 +386,7 @@ int main(void)
     RUN(a_row_at_work_is_not_cleaned);
     RUN(shipping_into_a_closed_stream_leaves_a_row_that_marks);
     RUN(a_freed_row_hinders_neither_its_volume_nor_its_stream);
+    RUN(a_row_that_may_not_ship_yet_is_as_it_was);
+    RUN(the_target_of_a_row_that_broke_does_not_follow);
     return 0;
 }
