@@ -36,6 +36,7 @@ struct rep_copier {
     /* The link's duty, plus one, under which whatever is pending was never sent to a target that was
      * blank; 0: nobody knows. */
     _Atomic uint64_t blank_duty;
+    uint64_t blank_left; /* the link's `left_behind` then */
     int worker_count;
     rep_copy_worker workers[];
 };
@@ -52,7 +53,8 @@ int rep_copy_hole(rep_copier *copier, rep_copy_worker *worker, uint64_t first, u
 static inline bool rep_copy_onto_blank(const rep_copier *copier)
 {
     uint64_t duty = atomic_load(&copier->blank_duty);
-    return duty && copier->link->duty + 1 == duty;
+    return duty && copier->link->duty + 1 == duty
+           && atomic_load(&copier->link->left_behind) == copier->blank_left;
 }
 /* Inside a pass: sends zeros, unless the target has them already. */
 int rep_copy_send_zeros(rep_copier *copier, rep_copy_worker *worker, uint64_t offset,

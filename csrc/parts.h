@@ -35,6 +35,9 @@ struct rep_link {
     _Atomic int congestion;
     _Atomic int follows; /* ships, with nothing left to copy: its target is a moment of the past */
     _Atomic int guarded;
+    /* How often a write of a copy's time was marked for want of room: what is pending then may have been
+     * sent before. */
+    _Atomic uint64_t left_behind;
     rep_bitmap *pending;
     /* U: the open epoch is unsettled[epoch & 1]. The number only grows: a writer must see that
      * epochs were closed meanwhile, also when an even count of closings brought the same bitmap

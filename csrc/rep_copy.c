@@ -50,6 +50,7 @@ void rep_copier_free(rep_copier *copier)
 int rep_copier_expect_blank(rep_copier *copier)
 {
     rep_link *link = copier->link;
+    copier->blank_left = atomic_load(&link->left_behind);
     if (rep_bitmap_count(link->pending) != rep_link_chunk_count(link))
         return -EINVAL;
     pthread_mutex_lock(&link->mutex);

@@ -35,7 +35,8 @@ int rep_copier_new(rep_link *link, int workers, rep_copier **out);
 void rep_copier_free(rep_copier *copier);
 /* The target of the shipping link was blank, nobody but this link writes there, and it has sent
  * nothing yet: what isn't sent before it breaks or is given other work is zeros there, and zeros needn't
- * be sent. Before the first run; -EINVAL: not everything is pending. */
+ * be sent, until a write that finds no room is marked (REP_CONGESTION_PULL_AHEAD): from then on what is
+ * pending may have been sent. Before the first run; -EINVAL: not everything is pending. */
 int rep_copier_expect_blank(rep_copier *copier);
 /* Sends about `most_bytes` of data, then returns 1; 0 when nothing is left for this worker (others
  * may still be sending; when all have returned 0, nothing is pending). *progress is added to.

@@ -106,8 +106,10 @@ static int mark(rep_link *link, uint64_t offset, uint64_t length)
  * copier sends what is marked. Then the write needs no room here. */
 static int go_without(rep_link *link, const rep_write *write)
 {
-    if (!atomic_load(&link->follows))
+    if (!atomic_load(&link->follows)) {
+        atomic_fetch_add(&link->left_behind, 1);
         return mark(link, write->offset, write->length);
+    }
     rep_stream_pull_ahead(link->stream);
     return 0;
 }

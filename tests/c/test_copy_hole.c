@@ -310,6 +310,30 @@ static void a_target_that_was_sent_to_is_blank_no_more_after_the_path_was_lost(v
     remote_free(&r);
 }
 
+/* The queue is full: zeros over what was sent are only marked, and sent by the copy's next round. */
+static void zeros_that_found_no_room_arrive_at_a_target_that_was_blank(void)
+{
+    const rep_extent data[] = {{0, 32 * CHUNK}, {60ULL << 20, 32 * CHUNK}};
+    remote r = blank_of(data, 2);
+    rep_copy_progress progress = {0};
+    rep_ticket ticket = {0};
+    uint64_t done;
+    rep_copier *copier = onto_blank(&r);
+    rep_link_set_congestion(r.row, REP_CONGESTION_PULL_AHEAD);
+    CHECK_EQ(go_on(copier, 32 * CHUNK, &progress), 1);
+    pump(r.stream, r.apply);
+    CHECK_EQ(rep_stream_reserve(r.stream, CAPACITY), 0);
+    CHECK_OK(rep_volume_zero(r.source.volume, CHUNK, CHUNK, 0, PAST, NULL, &ticket, &done));
+    CHECK(is_pending(r.row, 1));
+    rep_stream_unreserve(r.stream, CAPACITY);
+    CHECK_OK(go_on(copier, UINT64_MAX, &progress));
+    CHECK_EQ(rep_link_follow(r.row), 0);
+    pump_durable(r.stream, r.apply);
+    CHECK(volumes_equal(r.source, r.target));
+    rep_copier_free(copier);
+    remote_free(&r);
+}
+
 static void fail_reads(disk *d)
 {
     rep_volatile_fail_reads(d->faulty, -EIO);
@@ -384,6 +408,7 @@ int main(void)
     RUN(onto_a_blank_target_a_volume_without_data_sends_nothing);
     RUN(zeros_over_what_was_sent_arrive_at_a_target_that_was_blank);
     RUN(a_target_that_was_sent_to_is_blank_no_more_after_the_path_was_lost);
+    RUN(zeros_that_found_no_room_arrive_at_a_target_that_was_blank);
     RUN(a_run_that_was_sent_in_part_is_not_taken_for_blank);
     RUN(a_row_that_has_sent_something_is_not_believed_to_go_onto_a_blank_target);
     RUN(one_chunk_waits_for_one_chunks_room);
