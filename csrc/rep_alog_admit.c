@@ -113,10 +113,7 @@ static void arrive(rep_alog *log)
         const rep_alog_move *move = &log->moves[i];
         atomic_fetch_and(&log->regions[move->region], ~REP_ALOG_ARRIVING);
         log->admissions++;
-        if (move->left == REP_ALOG_EMPTY)
-            log->hot++;
-        else
-            (void)rep_bitmap_set(log->left[log->current], move->left, 1);
+        log->hot += move->left == REP_ALOG_EMPTY;
     }
 }
 

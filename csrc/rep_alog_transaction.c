@@ -90,6 +90,16 @@ static int make_room(rep_alog *log)
     return rc < 0 ? rc : 0;
 }
 
+/* Mutex held. What left is told of with the blocks that cover it, in one hold: a checkpoint that saw
+ * these and not that would let the log forget them, and write no page. */
+static void note_left(rep_alog *log)
+{
+    for (int i = 0; i < log->move_count; i++)
+        if (log->moves[i].left != REP_ALOG_EMPTY)
+            /* Inside the bitmap: can't fail. */
+            (void)rep_bitmap_set(log->left[log->current], log->moves[i].left, 1);
+}
+
 int rep_alog_commit(rep_alog *log, bool all_slots)
 {
     pthread_mutex_lock(&log->mutex);
@@ -109,6 +119,8 @@ int rep_alog_commit(rep_alog *log, bool all_slots)
         log->reset = reset;
         if (all_slots)
             log->tail = tail;
+        else
+            note_left(log);
         atomic_fetch_add(&log->tick, 1);
     }
     pthread_mutex_unlock(&log->mutex);
