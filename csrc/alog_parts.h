@@ -51,6 +51,15 @@ typedef struct rep_alog_slot {
     _Atomic uint64_t written; /* `flush_started` when the last write was over */
 } rep_alog_slot;
 
+/* A write that is over; `started` flushes had begun. Never backwards: one that comes here late, with
+ * an older number, would let a newer write pass for flushed, and its region leave. */
+static inline void rep_alog_note_written(rep_alog_slot *slot, uint64_t started)
+{
+    uint64_t known = atomic_load_explicit(&slot->written, memory_order_relaxed);
+    while (known < started && !atomic_compare_exchange_weak(&slot->written, &known, started))
+        ;
+}
+
 /* Somebody who waits for regions [first, end). */
 typedef struct rep_alog_request {
     uint64_t first;

@@ -150,9 +150,7 @@ static void give_back_one(rep_alog *log, uint64_t region)
     rep_alog_slot *slot = &log->slots[(word >> REP_ALOG_SLOT_SHIFT) - 1];
     /* Before the reference goes: whoever takes the slot away must see it. A flush that begins from
      * now on covers the write. */
-    uint64_t started = atomic_load(&log->flush_started);
-    if (atomic_load_explicit(&slot->written, memory_order_relaxed) != started)
-        atomic_store(&slot->written, started);
+    rep_alog_note_written(slot, atomic_load(&log->flush_started));
     word = atomic_fetch_sub(&log->regions[region], 1);
     if ((word & REP_ALOG_REFERENCES) == 1 && atomic_load(&log->starving)) {
         pthread_mutex_lock(&log->mutex);

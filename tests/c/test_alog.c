@@ -150,6 +150,26 @@ static void a_page_that_fails_is_tried_again_by_the_next_checkpoint(void)
     plant_free(p);
 }
 
+static void an_older_write_that_ends_late_leaves_a_newer_one_its_flush(void)
+{
+    plant *p = running();
+    CHECK_OK(plant_write(p, 0, CHUNK, 1));
+    rep_alog_slot *slot = &p->log->slots[(p->log->regions[0] >> REP_ALOG_SLOT_SHIFT) - 1];
+    uint64_t before = p->log->flush_started; /* as a writer has it who goes on much later */
+    CHECK_OK(rep_volume_make_durable(p->volume));
+    CHECK_OK(plant_write(p, CHUNK, CHUNK, 2));
+    rep_alog_note_written(slot, before);
+    CHECK_OK(rep_link_settle(p->links[0])); /* the mirror holds both */
+    for (uint64_t r = 1; r <= SLOTS; r++)
+        CHECK_OK(plant_write(p, r * REGION, CHUNK, 3));
+    CHECK_EQ(p->log->regions[0] >> REP_ALOG_SLOT_SHIFT, 0); /* it has left */
+    plant_stop(p);
+    plant_lose(p, 0);
+    for (int i = 0; i < ROWS; i++)
+        CHECK_EQ(plant_missed(p, i), 0);
+    plant_free(p);
+}
+
 static void a_flush_of_the_volume_that_fails_leaves_open_marks(void)
 {
     plant *p = running();
@@ -243,6 +263,7 @@ int main(void)
     RUN(a_log_that_fails_leaves_open_marks_and_lets_writes_go_on);
     RUN(a_write_fails_while_neither_log_nor_open_mark_can_be_written);
     RUN(a_page_that_fails_is_tried_again_by_the_next_checkpoint);
+    RUN(an_older_write_that_ends_late_leaves_a_newer_one_its_flush);
     RUN(a_flush_of_the_volume_that_fails_leaves_open_marks);
     RUN(many_writers_share_few_slots_and_all_get_on);
     RUN(a_wait_for_a_region_can_be_given_up);
