@@ -153,6 +153,8 @@ void rep_alog_put_begin(rep_alog *log);
 int rep_alog_put_slot(rep_alog *log, const rep_alog_move *move);
 int rep_alog_put_cover(rep_alog *log, uint32_t region, const uint8_t row_id[16],
                        const uint64_t *words, uint32_t count);
+/* Takes back what was put since the blocks were so many and of the last one so much was used. */
+void rep_alog_put_back(rep_alog *log, uint32_t block_count, uint32_t block_used);
 /* More blocks, so that context about all slots is in it. */
 int rep_alog_put_all_slots(rep_alog *log);
 int rep_alog_write(rep_alog *log, uint64_t tail, uint64_t reset);
@@ -163,15 +165,17 @@ int rep_alog_write(rep_alog *log, uint64_t tail, uint64_t reset);
 uint64_t rep_alog_bits(const rep_alog *log, const rep_link *link, uint64_t region, uint64_t *first);
 /* The bitmaps of a row's cover, inside a pass and with the link's mutex held. -ENOMEM. */
 int rep_alog_cover(const rep_link *link, const rep_bitmap ***bitmaps, int *count);
-/* Every row's file gets the open mark. */
+/* Every row's file gets the open mark: then the log is bypassed, else it has failed. A row that is
+ * being saved meanwhile is told, or marked open afterwards. */
 int rep_alog_distrust(rep_alog *log);
 
 /* --- rep_alog_transaction.c: by the leader, without the mutex ---------------------------------- */
 
-/* Makes log->moves durable with the cover of what leaves; 0 moves: nothing. */
+/* Makes log->moves durable with the cover of what leaves, in one transaction if it has room for all
+ * of them; 0 moves: nothing. -ENOSPC: it hasn't for one, of hundreds of rows. */
 int rep_alog_transact(rep_alog *log);
-/* Writes log->blocks. all_slots: whatever was before is forgotten. */
-int rep_alog_commit(rep_alog *log, bool all_slots);
+/* Makes the slots durable as they are; whatever was before is forgotten. */
+int rep_alog_commit_all(rep_alog *log);
 
 /* --- rep_alog.c, rep_alog_admit.c: what the write path asks ------------------------------------- */
 
@@ -182,6 +186,8 @@ void rep_alog_give_back(rep_alog *log, uint64_t first, uint64_t end);
 /* Inside a pass (the volume is there): it stays until leave. */
 void rep_alog_enter(rep_alog *log);
 void rep_alog_leave(rep_alog *log);
+/* By the leader, with the mutex: what it planned is durable, or told by open marks. */
+void rep_alog_arrive(rep_alog *log);
 /* Outside every pass, entered: admits what isn't hot and references all. As rep_alog_take, or
  * -ETIMEDOUT, -ECANCELED, -ESHUTDOWN (stopped: the volume is going), errno of the storage. */
 int rep_alog_admit(rep_alog *log, uint64_t first, uint64_t end, uint64_t deadline_ns,

@@ -103,7 +103,7 @@ static inline bool rep_link_works(const rep_link *link)
 }
 
 /* What the storage answered. A device's own time-out, taken for that of a wait, would be repeated for
- * ever, and its EPIPE for a lost path. */
+ * ever, its EPIPE for a lost path, its EMSGSIZE for a piece that is too large. */
 static inline int rep_storage_answer(int rc)
 {
     switch (rc) {
@@ -112,6 +112,7 @@ static inline int rep_storage_answer(int rc)
     case -EAGAIN:
     case -ERANGE:
     case -EPIPE:
+    case -EMSGSIZE:
         return -EIO;
     default:
         return rc;
@@ -203,7 +204,8 @@ typedef struct rep_hold_entry rep_hold_entry;
 
 /* Holds what a write of these bytes to `volume`, coming through `origin`, may touch in the logs of
  * volumes that have other rows. Inside a pass; what is held already counts. -EAGAIN: *missing has to
- * be admitted outside (it is entered); what is held stays so. -ENOBUFS: too many volumes. */
+ * be admitted outside (it is entered); what is held stays so. -ENOBUFS: too many volumes; -EMSGSIZE: a
+ * log has too few slots for so many bytes at once; 1 MiB always fits. */
 int rep_hold_take(rep_volume *volume, const rep_link *origin, uint64_t offset, uint64_t length,
                   rep_hold *hold, rep_hold_entry *missing);
 /* Gives back what is held, then waits, outside every pass, until `missing` is held. A log that goes

@@ -214,12 +214,22 @@ int rep_alog_flush(rep_alog *log)
     return rc ? rep_volume_lose_track(log->volume, NULL, rc) : 0;
 }
 
-static int attach(rep_alog *log, rep_volume *volume)
+/* Whether a row of this volume has had work before: what was written then is in no hot region. */
+static bool has_worked(const rep_volume *volume)
+{
+    for (int i = 0; i < volume->link_count; i++)
+        if (volume->links[i]->duty)
+            return true;
+    return false;
+}
+
+static int attach(rep_alog *log, rep_volume *volume, bool *worked)
 {
     rep_tree *tree;
     int rc = rep_volume_close_gate(volume, &tree);
     if (rc)
         return rc;
+    *worked = has_worked(volume);
     log->volume = volume;
     atomic_store(&volume->log, log);
     /* With the gate closed: whoever went without the log is out. */
@@ -228,8 +238,31 @@ static int attach(rep_alog *log, rep_volume *volume)
     return 0;
 }
 
+/* By the leader. `checkpointing` is held throughout: until the log is durable no row may be saved,
+ * whose log mark would be trusted. */
+static int take_up(rep_alog *log, rep_volume *volume)
+{
+    bool worked = false;
+    pthread_mutex_lock(&log->checkpointing);
+    int rc = attach(log, volume, &worked);
+    /* What was written without the log: once the mirror of it is durable, nothing else would tell
+     * that a power loss took it from this volume (INV-1). */
+    if (!rc && worked)
+        rc = rep_alog_flush(log);
+    if (!rc)
+        rc = rep_alog_commit_all(log);
+    if (rc)
+        atomic_store(&log->state, REP_ALOG_BYPASSED);
+    pthread_mutex_unlock(&log->checkpointing);
+    return rc;
+}
+
 int rep_alog_begin(rep_alog *log, rep_volume *volume)
 {
+    /* Before anybody has to wait for it: the flush that counts is a short one then. */
+    int rc = log->volume ? rep_alog_flush(log) : 0;
+    if (rc)
+        return rc;
     pthread_mutex_lock(&log->mutex);
     while (log->leading)
         pthread_cond_wait(&log->changed, &log->mutex);
@@ -237,18 +270,15 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume)
     log->tail = log->durable_tail = log->reset = log->next;
     pthread_mutex_unlock(&log->mutex);
     /* Writes come in before the log is durable, or without it: the open marks must be there. */
-    int rc = atomic_load(&log->state) == REP_ALOG_FAILED ? rep_alog_distrust(log) : 0;
-    bool distrusted = !rc;
-    if (!rc)
-        rc = attach(log, volume);
+    rc = atomic_load(&log->state) == REP_ALOG_FAILED ? rep_alog_distrust(log) : 0;
     if (!rc) {
-        rep_alog_put_begin(log);
-        rc = rep_alog_commit(log, true);
+        pthread_mutex_lock(&log->mutex);
+        rep_alog_arrive(log);
+        pthread_mutex_unlock(&log->mutex);
+        rc = take_up(log, volume);
     }
     pthread_mutex_lock(&log->mutex);
     log->error = rc;
-    if (rc && distrusted)
-        atomic_store(&log->state, REP_ALOG_BYPASSED);
     log->leading = false;
     pthread_cond_broadcast(&log->changed);
     free(log->past);

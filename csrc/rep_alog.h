@@ -89,8 +89,9 @@ int rep_alog_replay(const rep_alog *log, const uint8_t row_id[16], uint64_t chun
 uint64_t rep_alog_past_hot(const rep_alog *log);
 /* Begins anew, durably, for this volume: what the log held is forgotten, it must be in the pages by
  * now (rep_bitmap_file_save). From now on every write to the volume takes the log's way. Also after it
- * was bypassed: then every row has to be saved (rep_link_save). On failure it is bypassed; one that
- * had failed is so only once the files have the open mark. */
+ * was bypassed: then every row has to be saved (rep_link_save). What rows with work wrote without it
+ * is flushed first; errno of the volume's storage: it couldn't be, and all is pending. On failure it
+ * is bypassed; one that had failed is so only once the files have the open mark. */
 int rep_alog_begin(rep_alog *log, rep_volume *volume);
 /* Writes the pages of regions that left, and lets the log reuse their transactions. `at_least`: only
  * if this many blocks would become free. 1: done, 0: there was nothing to do; errno of a file's
@@ -104,8 +105,8 @@ void rep_alog_info_get(rep_alog *log, rep_alog_info *out);
 /* The row's bitmap file, for checkpoints and the log; it outlives the link, or is taken away (NULL)
  * first. row_id names the row in the log. */
 int rep_link_keep(rep_link *link, rep_bitmap_file *file, const uint8_t row_id[16]);
-/* Writes all pages with the row's cover as it is, while hosts write, then sets the log mark: from now
- * on a crash costs what is pending and what is hot, not everything. -EINVAL: no file is kept;
+/* Writes all pages with the row's cover as it is, while hosts write, then sets the log mark, unless the
+ * log fails meanwhile: from now on a crash costs what is pending and what is hot, not everything. -EINVAL: no file is kept;
  * -ENOTCONN: the log doesn't work (the open mark stays); errno of the storage: the marks are as they
  * were, or the open mark is set. */
 int rep_link_save(rep_link *link);

@@ -106,8 +106,7 @@ static void answer(rep_alog *log, int rc)
     pthread_cond_broadcast(&log->changed);
 }
 
-/* Mutex held: what the transaction said has come true; or the log is of no use any more. */
-static void arrive(rep_alog *log)
+void rep_alog_arrive(rep_alog *log)
 {
     for (int i = 0; i < log->move_count; i++) {
         const rep_alog_move *move = &log->moves[i];
@@ -115,6 +114,7 @@ static void arrive(rep_alog *log)
         log->admissions++;
         log->hot += move->left == REP_ALOG_EMPTY;
     }
+    log->move_count = 0;
 }
 
 /* Mutex held, released meanwhile. */
@@ -125,24 +125,26 @@ static void lead(rep_alog *log)
         pthread_mutex_unlock(&log->mutex);
         rc = rep_alog_transact(log);
         pthread_mutex_lock(&log->mutex);
-        arrive(log);
         /* A device's own time-out, taken for that of a wait, would be repeated for ever. */
         if (rc == -ETIMEDOUT || rc == -ECANCELED || rc == -EAGAIN)
             rc = -EIO;
     }
     if (!rc) {
+        rep_alog_arrive(log);
         atomic_store(&log->starving, 0);
         answer(log, 0);
         return;
     }
     /* Nobody knows whether the transaction is on the disk: without it what left isn't hot any more,
-     * and with it what was asked for is. The open mark says all. */
+     * and with it what was asked for is. The open mark says all; before it is there nobody gets into
+     * a region that was asked for. */
     pthread_mutex_unlock(&log->mutex);
     int failed = rep_alog_distrust(log);
     pthread_mutex_lock(&log->mutex);
     if (!log->error)
         log->error = rc;
-    atomic_store(&log->state, failed ? REP_ALOG_FAILED : REP_ALOG_BYPASSED);
+    if (!failed)
+        rep_alog_arrive(log);
     for (rep_alog_request *r = log->head; r; r = r->following)
         while (r->next > r->first)
             atomic_fetch_sub(&log->regions[--r->next], 1);

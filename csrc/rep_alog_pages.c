@@ -130,6 +130,8 @@ int rep_alog_distrust(rep_alog *log)
         if (failed)
             rc = failed;
     }
+    /* Before others may save a row, which would take the mark off again. */
+    atomic_store(&log->state, rc ? REP_ALOG_FAILED : REP_ALOG_BYPASSED);
     pthread_mutex_unlock(&log->checkpointing);
     return rc;
 }

@@ -473,6 +473,15 @@ int rep_alog_put_cover(rep_alog *log, uint32_t region, const uint8_t row_id[16],
     return 0;
 }
 
+void rep_alog_put_back(rep_alog *log, uint32_t block_count, uint32_t block_used)
+{
+    log->block_count = block_count;
+    log->block_used = block_used;
+    block *last = block_at(log, block_count - 1);
+    last->body_bytes = htole32(block_used);
+    memset(last->body + block_used, 0, REP_ALOG_BODY - block_used);
+}
+
 int rep_alog_put_all_slots(rep_alog *log)
 {
     uint32_t cycle = (log->shape.slot_count + REP_ALOG_CONTEXT - 1) / REP_ALOG_CONTEXT;

@@ -57,23 +57,35 @@ static int put_row(rep_alog *log, rep_link *link, const rep_alog_move *move)
     return rep_alog_put_cover(log, move->left, link->row_id, words, (uint32_t)word_count);
 }
 
-/* The cover of what leaves is read inside a pass: the rows and intervals stand still. Whoever wrote
- * there is out, and nobody gets in. */
-static int put_moves(rep_alog *log)
+static int put_move(rep_alog *log, const rep_alog_move *move)
+{
+    const rep_volume *volume = log->volume;
+    int rc = 0;
+    for (int l = 0; !rc && move->left != REP_ALOG_EMPTY && l < volume->link_count; l++)
+        if (volume->links[l]->file)
+            rc = put_row(log, volume->links[l], move);
+    return rc ? rc : rep_alog_put_slot(log, move);
+}
+
+/* Moves from `first` on, as many as there is room for in one transaction; *end: those before it. The
+ * cover of what leaves is read inside a pass: the rows and intervals stand still. Whoever wrote there
+ * is out, and nobody gets in. */
+static int put_moves(rep_alog *log, int first, int *end)
 {
     rep_pass pass;
-    rep_volume *volume = log->volume;
     rep_alog_put_begin(log);
-    int rc = rep_tree_enter(&volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
+    int rc = rep_tree_enter(&log->volume->tree, &pass, 0, 0, REP_NO_DEADLINE, NULL);
     if (rc)
         return rc;
-    for (int i = 0; !rc && i < log->move_count; i++) {
-        const rep_alog_move *move = &log->moves[i];
-        for (int l = 0; !rc && move->left != REP_ALOG_EMPTY && l < volume->link_count; l++)
-            if (volume->links[l]->file)
-                rc = put_row(log, volume->links[l], move);
-        if (!rc)
-            rc = rep_alog_put_slot(log, move);
+    for (*end = first; !rc && *end < log->move_count; (*end)++) {
+        uint32_t blocks = log->block_count;
+        uint32_t used = log->block_used;
+        rc = put_move(log, &log->moves[*end]);
+        if (rc == -ENOSPC && *end > first) {
+            rep_alog_put_back(log, blocks, used);
+            rc = 0;
+            break;
+        }
     }
     rep_tree_exit(&pass);
     return rc;
@@ -92,39 +104,52 @@ static int make_room(rep_alog *log)
 
 /* Mutex held. What left is told of with the blocks that cover it, in one hold: a checkpoint that saw
  * these and not that would let the log forget them, and write no page. */
-static void note_left(rep_alog *log)
+static void note_left(rep_alog *log, int first, int end)
 {
-    for (int i = 0; i < log->move_count; i++)
+    for (int i = first; i < end; i++)
         if (log->moves[i].left != REP_ALOG_EMPTY)
             /* Inside the bitmap: can't fail. */
             (void)rep_bitmap_set(log->left[log->current], log->moves[i].left, 1);
 }
 
-int rep_alog_commit(rep_alog *log, bool all_slots)
+/* Writes log->blocks: the moves of [first, end). `reset` 0: as it was; else whatever was before is
+ * forgotten. */
+static int write_out(rep_alog *log, int first, int end, uint64_t reset)
 {
     pthread_mutex_lock(&log->mutex);
-    uint64_t tail = log->tail;
-    uint64_t reset = log->reset;
+    uint64_t tail = reset ? reset : log->tail;
+    reset = reset ? reset : log->reset;
     pthread_mutex_unlock(&log->mutex);
-    int rc = all_slots ? rep_alog_put_all_slots(log) : 0;
-    if (!rc && all_slots)
-        tail = reset = log->next;
-    if (!rc)
-        rc = rep_alog_write(log, tail, reset);
+    int rc = rep_alog_write(log, tail, reset);
     pthread_mutex_lock(&log->mutex);
     log->transactions++;
+    /* Of one that failed, too: its blocks may be there, and would be taken for the rest of a later
+     * one that is shorter. */
+    log->next += log->block_count;
     if (!rc) {
-        log->next += log->block_count;
         log->durable_tail = tail;
         log->reset = reset;
-        if (all_slots)
+        if (tail == reset)
             log->tail = tail;
-        else
-            note_left(log);
+        note_left(log, first, end);
         atomic_fetch_add(&log->tick, 1);
     }
     pthread_mutex_unlock(&log->mutex);
     return rc;
+}
+
+int rep_alog_commit_all(rep_alog *log)
+{
+    rep_alog_put_begin(log);
+    int rc = rep_alog_put_all_slots(log);
+    return rc ? rc : write_out(log, 0, 0, log->next);
+}
+
+/* What the slots say of moves from `first` on: that they have taken place, or that they haven't. */
+static void tell(rep_alog *log, int first, bool moved)
+{
+    for (int i = first; i < log->move_count; i++)
+        log->slots[log->moves[i].slot].region = moved ? log->moves[i].region : log->moves[i].left;
 }
 
 int rep_alog_transact(rep_alog *log)
@@ -132,9 +157,15 @@ int rep_alog_transact(rep_alog *log)
     if (!log->move_count)
         return 0; /* somebody else's transaction has brought what they wait for */
     int rc = flush_volume(log);
-    if (!rc)
-        rc = put_moves(log);
-    if (!rc)
-        rc = make_room(log);
-    return rc ? rc : rep_alog_commit(log, false);
+    int end = 0;
+    for (int first = 0; !rc && first < log->move_count; first = end) {
+        rc = put_moves(log, first, &end);
+        if (!rc)
+            rc = make_room(log);
+        tell(log, end, false); /* each block tells of slots as they are after its transaction */
+        if (!rc)
+            rc = write_out(log, first, end, 0);
+        tell(log, end, true);
+    }
+    return rc;
 }

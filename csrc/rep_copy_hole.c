@@ -143,8 +143,10 @@ static int fill(rep_copier *copier, rep_copy_worker *worker, hole *h, bool *flus
     zeros = count;
     rc = take_room(link, worker, first, zeros, full, full_bytes);
     if (!rc && atomic_load(&link->mode) == REP_LINK_FORWARD)
-        rc = rep_hold_take(link->target, link->target_link, h->offset, zeros << link->chunk_shift,
-                           &worker->hold, &h->region);
+        while ((rc = rep_hold_take(link->target, link->target_link, h->offset,
+                                   zeros << link->chunk_shift, &worker->hold, &h->region))
+               == -EMSGSIZE)
+            zeros /= 2;
     h->missing = rc == -EAGAIN && !*full;
     if (!rc)
         rc = send_hole(copier, worker, first, zeros);

@@ -36,6 +36,8 @@ static int take(rep_alog *log, uint64_t offset, uint64_t length, rep_hold *hold,
         return 0;
     if (hold->count == REP_HOLDS_MAX)
         return -ENOBUFS;
+    if (missing->end - missing->first > log->shape.slot_count / 2)
+        return -EMSGSIZE;
     int rc = rep_alog_take(log, missing->first, missing->end);
     if (rc < 0) {
         rep_alog_enter(log);

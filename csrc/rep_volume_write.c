@@ -406,6 +406,8 @@ static int write_piece(rep_volume *volume, rep_link *origin, const rep_write *wa
             return rc;
         }
         rc = try_piece(volume, origin, &write, who, &waiting);
+        if (rc && !who->host && !waiting.missing && !waiting.full && rc != -EMSGSIZE)
+            pend_everywhere(volume, &write, rc); /* its bytes are lost here. INV-1 */
         if (waiting.missing)
             rep_room_keep(&room); /* a log waits for no peer: what was hard to get stays */
         else
@@ -446,8 +448,12 @@ static int write_all(rep_volume *volume, rep_link *origin, rep_write *write, con
         write->length = left < most ? left : most;
         write->buffer = buffer ? buffer + *done : NULL;
         rc = write_piece(volume, origin, write, who);
-        if (!rc)
+        if (rc == -EMSGSIZE) { /* for the log of a volume further down */
+            most = write->length / 2;
+            rc = 0;
+        } else if (!rc) {
             *done += write->length;
+        }
     }
     return rc;
 }

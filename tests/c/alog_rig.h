@@ -19,15 +19,27 @@ typedef struct power {
     _Atomic uint64_t spent;
 } power;
 
-/* Storage on that power. `lies`: a flush says that it is done, and does nothing. */
+/* Storage on that power. `lies`: a flush says that it is done, and does nothing. What runs before a
+ * write or flush does so once. */
 typedef struct store {
     rep_io io;
     rep_io *memory;
     rep_io *disk;
     power *power;
     bool lies;
+    void (*before_pwrite)(struct store *s);
+    void (*before_flush)(struct store *s);
     _Atomic uint64_t flushes;
 } store;
+
+static inline void store_run(store *s, void (**hook)(store *))
+{
+    void (*now)(store *) = *hook;
+    if (now) {
+        *hook = NULL;
+        now(s);
+    }
+}
 
 static inline int store_spend(store *s)
 {
@@ -47,6 +59,7 @@ static inline int store_pread(rep_io *io, void *buffer, uint64_t length, uint64_
 static inline int store_pwrite(rep_io *io, const void *buffer, uint64_t length, uint64_t offset)
 {
     store *s = (store *)(void *)io;
+    store_run(s, &s->before_pwrite);
     int rc = store_spend(s);
     return rc ? rc : rep_io_pwrite(s->disk, buffer, length, offset);
 }
@@ -61,6 +74,7 @@ static inline int store_zero(rep_io *io, uint64_t offset, uint64_t length)
 static inline int store_flush(rep_io *io)
 {
     store *s = (store *)(void *)io;
+    store_run(s, &s->before_flush);
     int rc = store_spend(s);
     s->flushes++;
     return rc || s->lies ? rc : rep_io_flush(s->disk);
@@ -147,13 +161,29 @@ static inline plant *plant_new(void)
     return p;
 }
 
+/* The log as it is found. Of one that failed and was torn when it began again nothing can be told:
+ * then the rows bear the open mark, and it is made anew. */
+static inline rep_alog *plant_log(plant *p, bool *lost)
+{
+    rep_alog_shape shape = plant_shape();
+    rep_alog *log;
+    int rc = rep_alog_open(&p->log_store->io, &shape, &log);
+    *lost = rc == -EBADMSG;
+    if (*lost) {
+        CHECK_OK(rep_alog_format(p->log_store->disk, &shape));
+        rc = rep_alog_open(&p->log_store->io, &shape, &log);
+    }
+    CHECK_OK(rc);
+    return log;
+}
+
 /* Opens everything as an engine does: the bits come from pages and log, are saved, and the log
  * begins anew. Negative errno when the power went meanwhile. */
 static inline int plant_start(plant *p)
 {
-    rep_alog_shape shape = plant_shape();
-    int rc = rep_alog_open(&p->log_store->io, &shape, &p->log);
-    CHECK_OK(rc);
+    int rc = 0;
+    bool lost;
+    p->log = plant_log(p, &lost);
     CHECK_OK(rep_tree_new(1, &p->tree));
     CHECK_OK(rep_volume_new(&p->source->io, p->tree, &p->volume));
     CHECK_OK(rep_volume_new(&p->mirror->io, p->tree, &p->target));
@@ -223,8 +253,8 @@ static inline void plant_lose(plant *p, uint64_t seed)
 static inline uint64_t plant_missed(plant *p, int row)
 {
     static uint8_t ours[REGION], theirs[REGION];
-    rep_alog_shape shape = plant_shape();
-    rep_alog *log;
+    bool lost;
+    rep_alog *log = plant_log(p, &lost);
     rep_bitmap *bits;
     rep_bitmap_file *file;
     rep_bitmap_key key = plant_key(row);
@@ -233,10 +263,9 @@ static inline uint64_t plant_missed(plant *p, int row)
     CHECK_OK(rep_bitmap_file_open_on(&p->files[row]->io, &key, &file));
     int rc = rep_bitmap_file_load(file, bits);
     CHECK(!rc || rc == -EBADMSG);
+    CHECK(!lost || rep_bitmap_file_marked_open(file));
     if (rep_bitmap_file_marked_open(file))
         rep_bitmap_fill(bits);
-    rc = rep_alog_open(&p->log_store->io, &shape, &log);
-    CHECK(!rc);
     CHECK_OK(rep_alog_replay(log, key.row_id, CHUNK, bits));
     rep_alog_free(log);
     rep_bitmap_file_free(file);

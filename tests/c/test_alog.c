@@ -1,4 +1,6 @@
 /* The activity log of a volume that runs. What a power loss leaves: test_alog_crash.c. */
+#include <sched.h>
+
 #include "alog_rig.h"
 
 static plant *running(void)
@@ -232,6 +234,47 @@ static void many_writers_share_few_slots_and_all_get_on(void)
     plant_free(p);
 }
 
+static plant *meeting;
+
+static int waiting_writers(void)
+{
+    int count = 0;
+    pthread_mutex_lock(&meeting->log->mutex);
+    for (const rep_alog_request *r = meeting->log->head; r; r = r->following)
+        count++;
+    pthread_mutex_unlock(&meeting->log->mutex);
+    return count;
+}
+
+/* The first one's transaction takes until all others wait behind it. */
+static void await_others(store *s)
+{
+    (void)s;
+    while (waiting_writers() < (int)SLOTS)
+        sched_yield();
+}
+
+static void *write_one(void *region)
+{
+    CHECK_OK(plant_write(meeting, (uint64_t)(uintptr_t)region * REGION, CHUNK, 1));
+    return NULL;
+}
+
+static void writers_who_wait_for_a_transaction_share_the_next_one(void)
+{
+    plant *p = meeting = running();
+    pthread_t threads[SLOTS];
+    uint64_t before = plant_info(p).transactions;
+    p->log_store->before_flush = await_others;
+    for (uint64_t r = 0; r < SLOTS; r++)
+        CHECK_EQ(pthread_create(&threads[r], NULL, write_one, (void *)(uintptr_t)r), 0);
+    for (uint64_t r = 0; r < SLOTS; r++)
+        CHECK_EQ(pthread_join(threads[r], NULL), 0);
+    CHECK_EQ(plant_info(p).admissions, SLOTS);
+    CHECK_EQ(plant_info(p).transactions - before, 2);
+    end(p);
+}
+
 static void a_wait_for_a_region_can_be_given_up(void)
 {
     plant *p = running();
@@ -266,6 +309,7 @@ int main(void)
     RUN(an_older_write_that_ends_late_leaves_a_newer_one_its_flush);
     RUN(a_flush_of_the_volume_that_fails_leaves_open_marks);
     RUN(many_writers_share_few_slots_and_all_get_on);
+    RUN(writers_who_wait_for_a_transaction_share_the_next_one);
     RUN(a_wait_for_a_region_can_be_given_up);
     return 0;
 }

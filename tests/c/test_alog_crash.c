@@ -11,6 +11,20 @@
 #define STRIDE 5
 #endif
 
+/* The log's storage fails, until this is done again: then the log begins anew, as by the watch. */
+static int fail_or_begin(plant *p)
+{
+    if (plant_info(p).state == REP_ALOG_WORKING) {
+        rep_volatile_fail_after(p->log_store->disk, 0, -EIO);
+        return 0;
+    }
+    rep_volatile_fail_after(p->log_store->disk, 0, 0);
+    int rc = rep_alog_begin(p->log, p->volume);
+    for (int i = 0; !rc && i < ROWS; i++)
+        rc = rep_link_save(p->links[i]);
+    return rc;
+}
+
 /* One step of a host, a mirror's flush, or the log's own tending. What fails for want of power ends
  * the run. */
 static int step(plant *p, uint64_t *seed, int number)
@@ -30,6 +44,10 @@ static int step(plant *p, uint64_t *seed, int number)
     }
     case 4:
         return number % 3 ? 0 : rep_link_save(p->links[number % ROWS]);
+    case 5:
+    case 6:
+    case 7:
+        return fail_or_begin(p);
     default:
         return plant_write(p, chunk * CHUNK, CHUNK * (1 + what % 2), 1 + number % 250);
     }
@@ -44,6 +62,7 @@ static uint64_t run(plant *p, uint64_t operations, uint64_t seed)
     p->power.left = operations;
     for (int i = 0; i < STEPS && p->power.left; i++)
         (void)step(p, &seed, i);
+    rep_volatile_fail_after(p->log_store->disk, 0, 0);
     return p->power.spent - before;
 }
 

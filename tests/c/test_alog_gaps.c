@@ -2,8 +2,10 @@
  * thread of these tests does it, instead of another one that would have to come just then. */
 #include "alog_rig.h"
 
+/* NOLINTBEGIN(cert-dcl51-cpp,misc-use-internal-linkage): the linker's names, from --wrap */
 int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+/* NOLINTEND(cert-dcl51-cpp,misc-use-internal-linkage) */
 
 /* NULL while nobody else is about. */
 static plant *present;
@@ -80,8 +82,91 @@ static void a_checkpoint_at_any_moment_of_an_admission_forgets_nothing(void)
     CHECK(moment > 3);
 }
 
+static void save_rows(plant *p)
+{
+    for (int i = 0; i < ROWS; i++)
+        (void)rep_link_save(p->links[i]); /* refused, or done in time */
+}
+
+/* The rows are saved at a moment of the log's failure, or of its new beginning, which fails again. */
+static bool fail_beside_a_save(int moment, bool again)
+{
+    plant *p = plant_new();
+    CHECK_OK(plant_start(p));
+    for (uint64_t r = 0; r < SLOTS; r++)
+        CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
+    rep_volatile_fail_after(p->log_store->disk, 0, -EIO);
+    if (!again)
+        expect(p, save_rows, moment);
+    CHECK_OK(plant_write(p, SLOTS * REGION, CHUNK, 1));
+    if (again) {
+        expect(p, save_rows, moment);
+        CHECK_ERRNO(rep_alog_begin(p->log, p->volume), EIO);
+    }
+    present = NULL;
+    for (int i = 0; i < ROWS; i++)
+        CHECK_EQ(rep_bitmap_file_marked_open(p->rows[i]), 1);
+    for (uint64_t r = SLOTS + 1; r < REGIONS; r++)
+        CHECK_OK(plant_write(p, r * REGION, CHUNK, 2)); /* without the log */
+    CHECK_OK(rep_link_settle(p->links[0]));
+    rep_volatile_fail_after(p->log_store->disk, 0, 0);
+    stop_and_check(p, 4);
+    return came;
+}
+
+static void a_save_at_any_moment_of_a_logs_failure_leaves_the_open_marks(void)
+{
+    int moment = 0;
+    while (fail_beside_a_save(moment, false))
+        moment++;
+    CHECK(moment > 3);
+}
+
+static void a_save_at_any_moment_of_a_new_beginning_that_fails_leaves_them_too(void)
+{
+    int moment = 0;
+    while (fail_beside_a_save(moment, true))
+        moment++;
+    CHECK(moment > 3);
+}
+
+static void write_without_the_log(plant *p)
+{
+    if (atomic_load(&p->log->state) != REP_ALOG_BYPASSED)
+        return;
+    CHECK_OK(plant_write(p, 6 * REGION, CHUNK, 3));
+    CHECK_OK(rep_link_settle(p->links[0])); /* the mirror has it, durably */
+}
+
+static bool begin_beside_a_write(int moment)
+{
+    plant *p = plant_new();
+    CHECK_OK(plant_start(p));
+    rep_volatile_fail_after(p->log_store->disk, 0, -EIO);
+    CHECK_OK(plant_write(p, 0, CHUNK, 1));
+    rep_volatile_fail_after(p->log_store->disk, 0, 0);
+    expect(p, write_without_the_log, moment);
+    CHECK_OK(rep_alog_begin(p->log, p->volume));
+    present = NULL;
+    save_rows(p);
+    CHECK_EQ(rep_bitmap_file_marked_logged(p->rows[0]), 1);
+    stop_and_check(p, 0);
+    return came;
+}
+
+static void a_write_at_any_moment_of_a_new_beginning_is_durable_or_hot(void)
+{
+    int moment = 0;
+    while (begin_beside_a_write(moment))
+        moment++;
+    CHECK(moment > 1);
+}
+
 int main(void)
 {
     RUN(a_checkpoint_at_any_moment_of_an_admission_forgets_nothing);
+    RUN(a_save_at_any_moment_of_a_logs_failure_leaves_the_open_marks);
+    RUN(a_save_at_any_moment_of_a_new_beginning_that_fails_leaves_them_too);
+    RUN(a_write_at_any_moment_of_a_new_beginning_is_durable_or_hot);
     return 0;
 }

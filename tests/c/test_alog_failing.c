@@ -1,0 +1,262 @@
+/* The activity log fails, and begins again: who may do what meanwhile, and what is told afterwards. */
+#include "alog_rig.h"
+
+static plant *running(void)
+{
+    plant *p = plant_new();
+    CHECK_OK(plant_start(p));
+    for (uint64_t r = 0; r < SLOTS; r++)
+        CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
+    return p;
+}
+
+static void fail_log(plant *p, int error)
+{
+    rep_volatile_fail_after(p->log_store->disk, 0, error);
+}
+
+/* As the watch does it. */
+static int begin_again(plant *p)
+{
+    fail_log(p, 0);
+    int rc = rep_alog_begin(p->log, p->volume);
+    for (int i = 0; !rc && i < ROWS; i++)
+        rc = rep_link_save(p->links[i]);
+    return rc;
+}
+
+static void check_after_a_loss(plant *p, uint64_t seed)
+{
+    plant_stop(p);
+    plant_lose(p, seed);
+    for (int i = 0; i < ROWS; i++)
+        CHECK_EQ(plant_missed(p, i), 0);
+    plant_free(p);
+}
+
+static void what_was_written_without_the_log_is_durable_before_it_begins_again(void)
+{
+    plant *p = running();
+    fail_log(p, -EIO);
+    CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 2));
+    CHECK_OK(plant_write(p, 6 * REGION, CHUNK, 3)); /* in no region */
+    CHECK_OK(rep_link_settle(p->links[0]));         /* the mirror has it, durably */
+    CHECK_OK(begin_again(p));
+    CHECK_EQ(rep_bitmap_file_marked_logged(p->rows[0]), 1);
+    check_after_a_loss(p, 4);
+}
+
+static void a_volume_that_cannot_be_flushed_keeps_its_log_from_beginning_again(void)
+{
+    plant *p = running();
+    fail_log(p, -EIO);
+    CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 2));
+    rep_volatile_fail_after(p->source->disk, 0, -EIO);
+    CHECK_ERRNO(begin_again(p), EIO);
+    CHECK_EQ(plant_info(p).state, REP_ALOG_BYPASSED);
+    for (int i = 0; i < ROWS; i++) {
+        CHECK_EQ(rep_bitmap_file_marked_open(p->rows[i]), 1);
+        CHECK_EQ(rep_bitmap_count(rep_link_pending(p->links[i])), CHUNKS);
+    }
+    rep_volatile_fail_after(p->source->disk, 0, 0);
+    CHECK_OK(begin_again(p));
+    check_after_a_loss(p, 4);
+}
+
+/* What runs at the next write to a store, once. */
+static plant *present;
+
+static void try_to_get_in(store *s)
+{
+    (void)s;
+    CHECK_ERRNO(rep_alog_take(present->log, 5, 6), EAGAIN);
+}
+
+static void nobody_gets_into_a_region_whose_transaction_failed_before_the_open_marks_are_there(void)
+{
+    plant *p = present = running();
+    fail_log(p, -EIO);
+    p->files[0]->before_pwrite = try_to_get_in;
+    CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 2));
+    CHECK(!p->files[0]->before_pwrite);
+    CHECK_EQ(plant_info(p).state, REP_ALOG_BYPASSED);
+    CHECK_OK(begin_again(p));
+    CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 3));
+    check_after_a_loss(p, 4);
+}
+
+static void the_same_while_the_open_marks_fail_too(void)
+{
+    plant *p = running();
+    fail_log(p, -EIO);
+    rep_volatile_fail_after(p->files[1]->disk, 0, -ENOSPC);
+    CHECK_ERRNO(plant_write(p, 5 * REGION, CHUNK, 2), ENOSPC);
+    /* A writer that looked at the state before it changed. */
+    atomic_store(&p->log->state, REP_ALOG_WORKING);
+    CHECK_ERRNO(rep_alog_take(p->log, 5, 6), EAGAIN);
+    atomic_store(&p->log->state, REP_ALOG_FAILED);
+    rep_volatile_fail_after(p->files[1]->disk, 0, 0);
+    CHECK_OK(begin_again(p));
+    CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 3));
+    check_after_a_loss(p, 4);
+}
+
+/* Regions and rows that need several blocks: 64 MiB in chunks of 4 KiB, 2 KiB a row. */
+#define WIDE (64ULL << 20)
+#define WIDE_REGIONS 8ULL
+#define WIDE_CHUNKS (WIDE_REGIONS * WIDE / CHUNK)
+#define WIDE_ROWS 40
+
+typedef struct wide {
+    rep_io *disk;
+    rep_io *log_memory;
+    rep_io *log_io;
+    rep_tree *tree;
+    rep_volume *volume;
+    rep_alog *log;
+    rep_io *pages[WIDE_ROWS];
+    rep_bitmap_file *files[WIDE_ROWS];
+    rep_link *links[WIDE_ROWS];
+} wide;
+
+static rep_alog_shape wide_shape(void)
+{
+    return (rep_alog_shape){
+        .size_bytes = WIDE_REGIONS * WIDE, .region_bytes = WIDE, .slot_count = SLOTS};
+}
+
+static wide *wide_running(void)
+{
+    rep_alog_shape shape = wide_shape();
+    wide *w = calloc(1, sizeof *w);
+    CHECK(w);
+    CHECK_OK(rep_io_memory_new(shape.size_bytes, &w->disk));
+    CHECK_OK(rep_io_memory_new(rep_alog_bytes(&shape), &w->log_memory));
+    CHECK_OK(rep_volatile_new(w->log_memory, &w->log_io));
+    CHECK_OK(rep_alog_format(w->log_io, &shape));
+    CHECK_OK(rep_alog_open(w->log_io, &shape, &w->log));
+    w->tree = tree_new(1);
+    CHECK_OK(rep_volume_new(w->disk, w->tree, &w->volume));
+    CHECK_OK(rep_alog_begin(w->log, w->volume));
+    for (int i = 0; i < WIDE_ROWS; i++) {
+        rep_bitmap_key key = {.bit_count = WIDE_CHUNKS, .chunk_bytes = CHUNK, .data_id = 1};
+        memset(key.row_id, i + 1, sizeof key.row_id);
+        CHECK_OK(rep_io_memory_new(rep_bitmap_file_bytes(&key), &w->pages[i]));
+        CHECK_OK(rep_bitmap_file_create_on(w->pages[i], &key, 0, &w->files[i]));
+        CHECK_OK(rep_link_new(w->volume, CHUNK, 1, &w->links[i]));
+        CHECK_OK(rep_link_keep(w->links[i], w->files[i], key.row_id));
+        CHECK_OK(rep_link_mark(w->links[i]));
+    }
+    return w;
+}
+
+static void wide_stop(wide *w)
+{
+    for (int i = 0; i < WIDE_ROWS; i++)
+        rep_link_free(w->links[i]);
+    rep_volume_free(w->volume);
+    rep_alog_free(w->log);
+    for (int i = 0; i < WIDE_ROWS; i++) {
+        rep_bitmap_file_free(w->files[i]);
+        rep_io_free(w->pages[i]);
+    }
+    rep_tree_free(w->tree);
+    rep_io_free(w->disk);
+}
+
+static void wide_free(wide *w)
+{
+    rep_io_free(w->log_io);
+    rep_io_free(w->log_memory);
+    free(w);
+}
+
+static void wide_write(wide *w, uint64_t offset, uint64_t length)
+{
+    vol v = {.volume = w->volume};
+    CHECK_OK(put_bytes(v, offset, length, 1));
+}
+
+/* Whether the first chunks of both regions below the hot ones are found in a row. */
+static void wide_check(wide *w, int row, uint64_t first, uint64_t end)
+{
+    rep_alog_shape shape = wide_shape();
+    uint8_t row_id[16];
+    rep_alog *log;
+    rep_bitmap *bits;
+    memset(row_id, row + 1, sizeof row_id);
+    CHECK_OK(rep_bitmap_new(WIDE_CHUNKS, &bits));
+    CHECK_OK(rep_alog_open(w->log_io, &shape, &log));
+    CHECK_OK(rep_alog_replay(log, row_id, CHUNK, bits));
+    for (uint64_t r = first; r < end; r++)
+        CHECK_EQ(rep_bitmap_test(bits, r * (WIDE / CHUNK)), 1);
+    rep_alog_free(log);
+    rep_bitmap_free(bits);
+}
+
+static void what_is_too_much_for_one_transaction_goes_into_several(void)
+{
+    wide *w = wide_running();
+    for (uint64_t r = 0; r < SLOTS; r++)
+        wide_write(w, r * WIDE, CHUNK);
+    rep_alog_info before;
+    rep_alog_info after;
+    rep_alog_info_get(w->log, &before);
+    /* Two regions come, two leave, each with 2 KiB for each of 40 rows: a block holds one. */
+    wide_write(w, (SLOTS + 1) * WIDE - CHUNK, 2 * CHUNK);
+    rep_alog_info_get(w->log, &after);
+    CHECK_EQ(after.state, REP_ALOG_WORKING);
+    CHECK_EQ(after.admissions - before.admissions, 2);
+    CHECK_EQ(after.transactions - before.transactions, 2);
+    wide_stop(w);
+    for (int i = 0; i < WIDE_ROWS; i++)
+        wide_check(w, i, 0, SLOTS + 2);
+    wide_free(w);
+}
+
+static void one_of_several_transactions_that_is_lost_leaves_what_the_others_said(void)
+{
+    for (uint64_t good = 0; good < 5; good++) {
+        wide *w = wide_running();
+        for (uint64_t r = 0; r < SLOTS; r++)
+            wide_write(w, r * WIDE, CHUNK);
+        CHECK_OK(rep_io_flush(w->log_io));
+        rep_volatile_fail_after(w->log_io, good, -EIO);
+        wide_write(w, (SLOTS + 1) * WIDE - CHUNK, 2 * CHUNK);
+        wide_stop(w);
+        rep_volatile_fail_after(w->log_io, 0, 0);
+        CHECK_OK(rep_volatile_lose(w->log_io, good, 0, 0));
+        for (int i = 0; i < WIDE_ROWS; i++)
+            wide_check(w, i, 0, SLOTS);
+        wide_free(w);
+    }
+}
+
+static void a_long_transaction_that_failed_is_no_damage_to_what_follows(void)
+{
+    wide *w = wide_running();
+    for (uint64_t r = 0; r < SLOTS; r++)
+        wide_write(w, r * WIDE, CHUNK);
+    rep_volatile_fail_after(w->log_io, 1, -EIO); /* its blocks are written, and not flushed */
+    wide_write(w, SLOTS * WIDE, CHUNK);
+    rep_volatile_fail_after(w->log_io, 0, 0);
+    CHECK_OK(rep_alog_begin(w->log, w->volume));
+    rep_alog_info info;
+    rep_alog_info_get(w->log, &info);
+    CHECK_EQ(info.state, REP_ALOG_WORKING);
+    wide_stop(w);
+    wide_check(w, 0, 1, SLOTS + 1);
+    wide_free(w);
+}
+
+int main(void)
+{
+    RUN(what_was_written_without_the_log_is_durable_before_it_begins_again);
+    RUN(a_volume_that_cannot_be_flushed_keeps_its_log_from_beginning_again);
+    RUN(nobody_gets_into_a_region_whose_transaction_failed_before_the_open_marks_are_there);
+    RUN(the_same_while_the_open_marks_fail_too);
+    RUN(what_is_too_much_for_one_transaction_goes_into_several);
+    RUN(one_of_several_transactions_that_is_lost_leaves_what_the_others_said);
+    RUN(a_long_transaction_that_failed_is_no_damage_to_what_follows);
+    return 0;
+}
