@@ -88,7 +88,10 @@ class Alog(Owned):
         out = ffi.new("rep_alog **")
         code = lib.rep_alog_open(io.pointer, shape.native(), out)
         if -code in _FAULTS:
-            raise FormatError(f"cannot use activity log {io.name}: {_FAULTS[-code]}")
+            raise FormatError(
+                f"cannot use activity log {io.name}: {_FAULTS[-code]}",
+                hint="use the pyrep that wrote it, or a newer one" if code == -errno.EPROTO else "",
+            )
         check(code, f"reading activity log {io.name}")
         super().__init__(out[0], lib.rep_alog_free, needs=[io])
         self.io = io

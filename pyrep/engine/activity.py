@@ -40,9 +40,12 @@ def try_begin(state: SystemState, live: LiveVolume, read: Alog | None) -> bool:
         read = None
     try:
         live.log = read or state.logs.make(live.record)
+        live.log_error = ""
         live.log.begin(live.core)
     except PyrepError as error:
         _log.warning("alog.failed volume=%s: %s", live.record.volume_id, error)
+        if live.log is None:
+            live.log_error = str(error)
         return False
     return True
 
@@ -69,10 +72,18 @@ def make_source_durable(state: SystemState, volume_id: VolumeId) -> None:
 
 
 def keep_row(state: SystemState, mirror: Mirror) -> None:
-    """Give a row's file, marked open, to its volume's log; make the log if need be."""
+    """Give a row's file, marked open, to its volume's log; make the log if need be.
+
+    Before the row is durable: what fails here other than the log's own storage, which is tried
+    again later, is the failure of a creation that has changed nothing.
+    """
     live = state.live[mirror.row.volume_id]
     if live.log is None:
         try_begin(state, live, None)
+    _give_file(live, mirror)
+
+
+def _give_file(live: LiveVolume, mirror: Mirror) -> None:
     if live.log is not None:
         mirror.link.keep(mirror.file, mirror.row.row_key)
 
@@ -93,10 +104,39 @@ class Activity:
             live = list(self._state.live.values())
             mirrors = list(self._state.mirrors.values())
         for one in live:
-            if one.log is not None:
-                self._tend_log(one, one.log)
+            self._look_at_log(one)
         for mirror in mirrors:
-            self._tend_row(mirror)
+            self._look_at_row(mirror)
+
+    def _look_at_log(self, live: LiveVolume) -> None:
+        """Tend a volume's log; what fails leaves the others' turn."""
+        try:
+            if live.log is not None:
+                self._tend_log(live, live.log)
+            elif live.log_error:
+                self._make_log(live)
+        except PyrepError as error:
+            _log.warning("alog.tend volume=%s: %s", live.record.volume_id, error)
+
+    def _make_log(self, live: LiveVolume) -> None:
+        """Make the log that couldn't be made when the volume's first row was."""
+        volume_id = live.record.volume_id
+        state = self._state
+        if not state.mirrors_of(volume_id):
+            live.log_error = ""
+            self.backoff.forget(volume_id)
+            return
+        if not self.backoff.may(volume_id):
+            return
+        self.backoff.refused(volume_id)
+        make_source_durable(state, volume_id)  # `begin` flushes again: there is little left then
+        with state.control:
+            rows = state.mirrors_of(volume_id)
+            if state.closing or live.log is not None or not rows:
+                return
+            try_begin(state, live, None)
+            for mirror in rows:
+                _give_file(live, mirror)
 
     def _tend_log(self, live: LiveVolume, log: Alog) -> None:
         info = log.info()
@@ -112,15 +152,26 @@ class Activity:
         _log.warning("alog.again volume=%s errno=%d", volume_id, info.error)
         log.begin(live.core)
 
-    def _tend_row(self, mirror: Mirror) -> None:
-        if not self._wants_saving(mirror):
+    def _look_at_row(self, mirror: Mirror) -> None:
+        """Save a row if that is due; one that can't be saved rests, and leaves the others' turn."""
+        row_key = mirror.row.row_key
+        if not self._wants_saving(mirror) or not self.backoff.may(row_key):
             return
         began = time.monotonic()
         try:
             mirror.save()
-        except DeviceError as error:
-            if error.errno_code != errno.ENOTCONN:  # else its log has failed: that is told
-                raise
+            self.backoff.forget(row_key)
+        except PyrepError as error:
+            if isinstance(error, DeviceError) and error.errno_code == errno.ENOTCONN:
+                pass  # its log has failed: that is told
+            else:
+                _log.warning(
+                    "pair.save pair=%s volume=%s: %s",
+                    mirror.row.pair_id,
+                    mirror.row.volume_id,
+                    error,
+                )
+                self.backoff.refused(row_key)
         took_s = time.monotonic() - began
         wait_s = max(_COPY_S, _COPY_SHARE * took_s)
         self._next_save[mirror.row.row_key] = time.monotonic() + wait_s

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pyrep._core import Alog
+from pyrep._core import Alog, AlogShape
 
-__all__ = ["ActivityInfo", "activity_of"]
+__all__ = ["ActivityInfo", "activity_of", "no_activity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,8 @@ class ActivityInfo:
 
     Attributes:
         state: working; bypassed (its file can't be written: writes go on, and a crash makes
-            everything pending), failed (nor can that be noted: writes fail), opened (not begun).
+            everything pending), missing (it couldn't be made: the same), failed (nor can that be
+            noted: writes fail), opened (not begun).
         error: why it doesn't work, in words; empty while it does.
         region_bytes: a region's size.
         hot_count, hot_most: regions that are hot, and that can be.
@@ -65,4 +66,23 @@ def activity_of(log: Alog, size_bytes: int) -> ActivityInfo:
         page_flush_count=info.page_flushes,
         ring_used_bytes=info.used_blocks * _BLOCK_BYTES,
         ring_bytes=info.ring_blocks * _BLOCK_BYTES,
+    )
+
+
+def no_activity(shape: AlogShape, error: str) -> ActivityInfo:
+    """Return what there is to tell of a log that couldn't be made."""
+    return ActivityInfo(
+        state="missing",
+        error=error,
+        region_bytes=shape.region_bytes,
+        hot_count=0,
+        hot_most=shape.hot_regions,
+        hot_bytes=0,
+        admission_count=0,
+        transaction_count=0,
+        volume_flush_count=0,
+        checkpoint_count=0,
+        page_flush_count=0,
+        ring_used_bytes=0,
+        ring_bytes=0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -9,12 +10,19 @@ from pathlib import Path
 from pyrep._core import Alog, AlogShape, FileIo, Io
 from pyrep.engine.backing import refused, sync_directory
 from pyrep.engine.options import Options
-from pyrep.errors import DeviceError, FormatError, NotFoundError
+from pyrep.errors import DeviceError, FormatError, NotFoundError, PyrepError
 from pyrep.meta import VolumeRecord
 
-__all__ = ["LogStore"]
+__all__ = ["LogStore", "is_newer"]
 
 _log = logging.getLogger(__name__)
+
+_COSTS = "rows that weren't closed have everything pending"
+
+
+def is_newer(error: PyrepError) -> bool:
+    """Whether a log can't be used because a newer pyrep wrote it: it isn't damaged."""
+    return isinstance(error, FormatError) and "newer" in (error.hint or "")
 
 
 class LogStore:
@@ -49,44 +57,78 @@ class LogStore:
             NotFoundError: there is none.
             FormatError: it says nothing.
         """
-        return Alog(self._io(self.path_of(record.key)), self.shape(record))
+        return self._opened(record)
+
+    def _opened(self, record: VolumeRecord) -> Alog:
+        io = self._io(self.path_of(record.key))
+        try:
+            return Alog(io, self.shape(record))
+        except BaseException:
+            io.close()
+            raise
 
     def make(self, record: VolumeRecord) -> Alog:
-        """Put an empty log in place of whatever is there; durable with its name on return."""
+        """Put an empty log in place of whatever is there; durable with its name on return.
+
+        Raises:
+            FormatError: what is there was written by a newer pyrep. It stays.
+            DeviceError: it couldn't be made; nothing has changed, or there is an empty log.
+        """
         path = self.path_of(record.key)
         new = path.with_suffix(".new")
         shape = self.shape(record)
+        if path.is_file():
+            self._check_not_newer(record)
         try:
-            if not self.directory.is_dir():
-                self.directory.mkdir()
-                sync_directory(self.directory.parent)
-            with new.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, shape.file_bytes)
-            io = FileIo(new)
-            try:
-                Alog.format(io, shape)
-            finally:
-                io.close()
-            new.rename(path)
-        except OSError as error:
-            new.unlink(missing_ok=True)
-            raise refused(f"make activity log {path}", error) from error
-        except BaseException:
-            new.unlink(missing_ok=True)
+            self._make(new, path, shape)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise refused(f"make activity log {path}", error) from error
             raise
+        return self._opened(record)
+
+    def _make(self, new: Path, path: Path, shape: AlogShape) -> None:
+        if not self.directory.is_dir():
+            self.directory.mkdir()
+            sync_directory(self.directory.parent)
+        with new.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shape.file_bytes)
+        io = FileIo(new)
+        try:
+            Alog.format(io, shape)
+        finally:
+            io.close()
+        new.rename(path)
         sync_directory(path.parent)
-        return Alog(self._io(path), shape)
+
+    def _check_not_newer(self, record: VolumeRecord) -> None:
+        try:
+            log = self.read(record)
+        except (FormatError, DeviceError) as error:
+            if is_newer(error):
+                raise
+        else:
+            log.close()
+            log.io.close()
 
     def remove(self, volume_key: bytes) -> None:
         """Delete a volume's log. Harmless when there is none."""
         self.path_of(volume_key).unlink(missing_ok=True)
 
     def try_read(self, record: VolumeRecord) -> Alog | None:
-        """Do `read`; None: there is none that says anything, which is logged."""
+        """Do `read`; None: there is none that says anything, which is logged.
+
+        Raises:
+            FormatError: it was written by a newer pyrep, which knows what it says.
+        """
         try:
             return self.read(record)
         except NotFoundError:
-            _log.warning("alog.missing volume=%s", record.volume_id)
+            _log.warning("alog.missing volume=%s: %s", record.volume_id, _COSTS)
         except (FormatError, DeviceError) as error:
-            _log.warning("alog.unusable volume=%s: %s", record.volume_id, error)
+            if is_newer(error):
+                raise
+            _log.warning("alog.unusable volume=%s: %s; %s", record.volume_id, error, _COSTS)
         return None

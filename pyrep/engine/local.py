@@ -74,6 +74,8 @@ class LocalPairs:
             rows = self._new_rows(pair_id, pvol, svol, chunk_bytes)
             source, target = self._open_mirrors(rows)
             try:
+                for one in (source, target):
+                    keep_row(state, one)
                 with state.db.transaction():
                     for row in rows:
                         state.table.insert(row)
@@ -84,7 +86,6 @@ class LocalPairs:
                 raise
             for one in (source, target):
                 state.mirrors[one.key] = one
-                keep_row(state, one)
             state.trees.join(state.volume(pvol).core, state.volume(svol).core)
             state.refence({pvol, svol})
         return source, target

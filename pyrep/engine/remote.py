@@ -200,6 +200,7 @@ class RemotePairs:
             try:
                 file = state.store.create(row, live.record.key, live.record.size_bytes)
                 mirror = Mirror(row, link, file)
+                keep_row(state, mirror)
                 link.mark()
                 state.table.insert(row)
             except BaseException:
@@ -207,7 +208,6 @@ class RemotePairs:
                 state.store.remove(row.row_key)
                 raise
             state.mirrors[mirror.key] = mirror
-            keep_row(state, mirror)
             state.refence([row.volume_id])
             return mirror
 

@@ -100,6 +100,7 @@ class LiveVolume:
 
     Attributes:
         log: its activity log, from its first pair on.
+        log_error: why there is none although it has a pair; it is tried again.
         intervals: of its shared marks, those that are closed and saved; beside each the sequence
             of the one after it: when that goes, its marks come into this one.
     """
@@ -109,6 +110,7 @@ class LiveVolume:
     io: Io
     core: VolumeCore
     log: Alog | None = None
+    log_error: str = ""
     intervals: dict[int, tuple[EpochRecord, int]] = field(default_factory=dict)
     handles: WeakSet[VolumeIo] = field(default_factory=WeakSet)
     """What was opened for file systems: their writes come from C, where nothing can be noted."""

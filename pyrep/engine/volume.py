@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
-from pyrep.engine.activityinfo import ActivityInfo, activity_of
+from pyrep.engine.activityinfo import ActivityInfo, activity_of, no_activity
 from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError, OutOfRangeError
 from pyrep.model import Row, VolumeId
@@ -57,7 +57,11 @@ class Volume:
         """
         with self._state.control:
             live = self._state.volume(self._volume_id)
-            return None if live.log is None else activity_of(live.log, live.record.size_bytes)
+            if live.log is not None:
+                return activity_of(live.log, live.record.size_bytes)
+            if not live.log_error:
+                return None
+            return no_activity(self._state.logs.shape(live.record), live.log_error)
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes at `offset`.

@@ -51,7 +51,7 @@ def _activity_json(site: Site) -> Json:
     return {
         "hot_most": options.hot_regions,
         "region_bytes": options.region_bytes,
-        "log_count": len(logs),
+        "log_count": sum(one.state != "missing" for one in logs.values()),
         "hot_count": sum(one.hot_count for one in logs.values()),
         "hot_bytes": sum(one.hot_bytes for one in logs.values()),
         "not_working": {
