@@ -47,10 +47,22 @@ class Logs:
             self._read[volume_id] = self._state.logs.try_read(record)
         return self._read[volume_id]
 
+    def refuse_newer(self) -> None:
+        """Read the logs of all volumes with rows, those too that no row asks. Nothing has changed.
+
+        Raises:
+            FormatError: one was written by a newer pyrep; it would be made anew.
+        """
+        for volume_id in {row.volume_id for row in self._state.table.rows()}:
+            if self._exists(volume_id):
+                self.of(volume_id)
+
+    def _exists(self, volume_id: VolumeId) -> bool:
+        return self._state.logs.path_of(self._state.live[volume_id].record.key).exists()
+
     def taken(self, volume_id: VolumeId) -> Alog | None:
         """Return a volume's log, if it can be used, and leave it to the caller."""
-        exists = self._state.logs.path_of(self._state.live[volume_id].record.key).exists()
-        found = self.of(volume_id) if exists else None
+        found = self.of(volume_id) if self._exists(volume_id) else None
         self._read[volume_id] = None
         return found
 

@@ -82,13 +82,14 @@ def open_rows(state: SystemState) -> None:
     """Open everything that the tables name.
 
     Raises:
-        BackingChangedError, BitmapFileError, InUseError: nothing durable has changed.
+        BackingChangedError, BitmapFileError, FormatError, InUseError: nothing durable has changed.
     """
     with contextlib.ExitStack() as undo:
         undo.callback(_close_all, state)
         changed = _open_volumes(state)
         logs = Logs(state)
         undo.callback(logs.close)
+        logs.refuse_newer()
         loaded = find_rows(state, changed, logs)
         for one in loaded.values():
             undo.callback(one.file.close)

@@ -26,7 +26,7 @@ def check_system(directory: Path | str) -> CheckReport:
     """Check a system in a directory that no process has open; change nothing.
 
     Looked at are the tables (integrity, schema, version, whether their records agree with each
-    other), the volumes' files or devices, every bitmap file, and digest files.
+    other), the volumes' files or devices, every bitmap file, activity logs, and digest files.
 
     Returns:
         A finding per thing, the good ones too; `exit_code` is a monitor's.

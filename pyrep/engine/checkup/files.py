@@ -1,4 +1,4 @@
-"""What a system's files say beside its tables: volumes, bitmaps, marks, digests."""
+"""What a system's files say beside its tables: volumes, bitmaps, logs, marks, digests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyrep._core import Bitmap
+from pyrep.engine.activity import close_log
+from pyrep.engine.alogstore import LogStore, is_newer
 from pyrep.engine.backing import open_backing, recognise
 from pyrep.engine.checkup.finding import Finding, Remedy, failed, fine, warning
 from pyrep.engine.checkup.rules import name_of
 from pyrep.engine.checkup.stored import Stored
 from pyrep.engine.digests import DigestStore
+from pyrep.engine.options import Options
 from pyrep.engine.store import BitmapStore
 from pyrep.errors import BitmapFileError, NotFoundError, PyrepError
 from pyrep.meta import EpochRecord, VolumeRecord
@@ -22,7 +25,7 @@ _PUT_BACK = "put the right file or device back"
 
 
 def check_files(directory: Path, stored: Stored) -> Iterator[Finding]:
-    """Yield a finding per volume, row, interval of marks and digest file. Nothing is changed."""
+    """Yield a finding per volume, row, log, interval of marks and digest file; change nothing."""
     for volume in stored.volumes:
         yield _volume(directory, volume, is_clean=stored.system.clean)
     store = BitmapStore(directory / "bitmaps", stored.system.key)
@@ -30,6 +33,7 @@ def check_files(directory: Path, stored: Stored) -> Iterator[Finding]:
         record = stored.volume(row.volume_id)
         if record is not None:
             yield _bitmap(store, row, record, is_clean=stored.system.clean)
+    yield from _logs(directory, stored, store)
     for epoch in stored.epochs:
         record = stored.volume(epoch.volume_id)
         if record is not None:
@@ -77,6 +81,40 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
     except PyrepError as error:
         return failed(thing, str(error), hint=error.hint or "")
     return fine(thing, f"{row.status}, {bits.count()} of {count} chunks pending")
+
+
+def _logs(directory: Path, stored: Stored, bitmaps: BitmapStore) -> Iterator[Finding]:
+    logs = LogStore(directory / "alog", stored.system.key, Options())
+    for record in stored.volumes:
+        rows = stored.rows_of(record.volume_id)
+        if rows:
+            needed = any(_is_logged(bitmaps, row, record) for row in rows)
+            yield _log(logs, record, needed=needed)
+
+
+def _is_logged(store: BitmapStore, row: Row, record: VolumeRecord) -> bool:
+    try:
+        with store.open(row, record.key, record.size_bytes) as file:
+            return file.marked_logged
+    except PyrepError:
+        return False  # told where the row is
+
+
+def _log(logs: LogStore, record: VolumeRecord, *, needed: bool) -> Finding:
+    """Look at a volume's activity log; `needed`: a row's bits are true together with it alone."""
+    thing = f"activity log of volume {record.volume_id}"
+    try:
+        log = logs.read(record)
+    except PyrepError as error:
+        if is_newer(error):
+            return failed(thing, str(error), hint=error.hint or "")
+        if needed:
+            return warning(thing, f"{error}: opening sets everything of its pairs pending")
+        return fine(thing, "nothing needs what it said; opening makes it anew")
+    try:
+        return fine(thing, f"{log.past_hot} of {log.hot_regions} regions hot")
+    finally:
+        close_log(log)
 
 
 def _marks(store: BitmapStore, epoch: EpochRecord, record: VolumeRecord) -> Finding:
