@@ -87,6 +87,36 @@ def test_after_a_crash_a_split_pair_has_pending_what_was_and_the_hot_regions(
         }
 
 
+def test_what_was_pending_is_so_after_a_second_crash_that_finds_no_hot_region(
+    tmp_path: Path,
+) -> None:
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, *range(30))
+    system.abort()
+    system = _open(tmp_path)
+    found = set(system.pair("100b.1").pending())
+    assert found >= written
+    system.abort()
+    with _open(tmp_path) as system:
+        assert set(system.pair("100b.1").pending()) == found
+
+
+def test_what_left_long_ago_is_pending_after_a_crash(tmp_path: Path) -> None:
+    """The log has forgotten it behind a checkpoint: the pages know."""
+    system = _open(tmp_path)
+    _split(system)
+    written = _write(system, *range(HOT, REGIONS))
+    log = system.state.live[system.volume("105b").volume_id].log
+    assert log is not None
+    _write(system, *range(HOT))
+    assert log.checkpoint()
+    _write(system, HOT)  # the next transaction says so
+    system.abort()
+    with _open(tmp_path) as system:
+        assert set(system.pair("100b.1").pending()) >= written
+
+
 def test_after_a_crash_a_duplex_pair_copies_no_more_than_its_hot_regions(tmp_path: Path) -> None:
     system = _open(tmp_path)
     pair = system.create_local_pair("105b", "106b")
