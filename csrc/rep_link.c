@@ -7,6 +7,7 @@
 
 #define CHUNK_BYTES_MIN 4096ULL
 #define CHUNK_BYTES_MAX (1ULL << 20)
+#define RUNS 64
 
 static uint64_t chunks_of_volume(const rep_volume *volume, unsigned shift)
 {
@@ -509,6 +510,31 @@ int rep_link_settle(rep_link *link)
         rc = settle_once(link);
     pthread_mutex_unlock(&link->settling);
     return rc;
+}
+
+int rep_link_settle_epoch(rep_link *link)
+{
+    pthread_mutex_lock(&link->settling);
+    int rc = settle_once(link);
+    pthread_mutex_unlock(&link->settling);
+    return rc;
+}
+
+uint64_t rep_link_unsettled_count(const rep_link *link)
+{
+    uint64_t firsts[RUNS];
+    uint64_t counts[RUNS];
+    uint64_t size = rep_bitmap_size(link->pending);
+    uint64_t found = 0;
+    for (uint64_t at = 0; at < size;) {
+        int runs = rep_bitmap_runs(link->unsettled[0], link->unsettled[1], REP_BITMAP_UNION, at,
+                                   firsts, counts, RUNS, &at);
+        for (int i = 0; i < runs; i++)
+            found += counts[i];
+        if (runs < 0)
+            break; /* equal sizes: can't be */
+    }
+    return found;
 }
 
 int rep_link_flush(rep_link *link)

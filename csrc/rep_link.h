@@ -117,6 +117,11 @@ void rep_link_break(rep_link *link, int cause);
  * -EINVAL: no target (it ships, or never forwarded). -ESTALE: it was given other work meanwhile,
  * what was unsettled is pending. Waits for another settle of the same link. */
 int rep_link_settle(rep_link *link);
+/* The same of one epoch, with one flush: what is unsettled at the call may still be so after it, but
+ * not after a second one. */
+int rep_link_settle_epoch(rep_link *link);
+/* Chunks in U. Costs by what is set there. */
+uint64_t rep_link_unsettled_count(const rep_link *link);
 /* Makes the link's own volume durable, on behalf of the pair through which it was written. When it
  * can't, all is pending in the volume's other rows, as after rep_volume_flush: storage reports once.
  * What came through this link is still in its own U. 0; errno of the storage. */

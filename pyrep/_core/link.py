@@ -218,6 +218,15 @@ class LinkCore(Owned):
         with held(stream):
             lib.rep_stream_refuse(stream.pointer, self.pointer, -errno_code)
 
+    def unsettled_count(self) -> int:
+        """Return the count of unsettled chunks: sent, not yet known to be durable at the target."""
+        return int(lib.rep_link_unsettled_count(self.pointer))
+
+    def settle_epoch(self) -> None:
+        """Do `settle` with one flush: what is unsettled now is settled after two of these."""
+        code = lib.rep_link_settle_epoch(self.pointer)
+        check(code, f"flushing a mirror of volume {self.volume.name}")
+
     def settle(self) -> None:
         """Make the local target durable and drop what was unsettled."""
         code = lib.rep_link_settle(self.pointer)

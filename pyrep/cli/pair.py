@@ -28,6 +28,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     ("cause", "cause"),
     ("direction", "direction"),
     ("pending", "pending_bytes"),
+    ("unsettled", "unsettled_bytes"),
     ("behind", "behind"),
     ("consistent", "target_consistent"),
     ("group", "group_id"),
@@ -51,6 +52,7 @@ def pair_row(told: Json) -> dict[str, Any]:
         "direction": "reverse" if reverse else None,
         "target_consistent": None if told.get("target_consistent") else False,
         "pending_bytes": told.get("pending_bytes") or None,
+        "unsettled_bytes": told.get("unsettled_bytes") or None,
         "behind": _behind(told),
     }
 

@@ -78,6 +78,7 @@ class PairState:
         pending_count: chunks pending in this side's row.
         pending_bytes: the same in bytes, the last chunk counted whole.
         unsettled: whether something sent isn't known to be durable at the target.
+        unsettled_bytes: bytes of the chunks concerned: after a crash these are copied again, too.
         lag: how far the secondary is behind, of a remote pair whose PVOL is here; None while its
             stream isn't open. What is pending comes on top.
         converges: False while a copy to the secondary runs that may not end, because hosts write
@@ -91,6 +92,7 @@ class PairState:
     pending_count: int = 0
     pending_bytes: int = 0
     unsettled: bool = False
+    unsettled_bytes: int = 0
     lag: Lag | None = None
     converges: bool = True
 
@@ -166,6 +168,7 @@ class Pair:
             mine = [self._state.mirrors[one.pair_id, one.volume_id] for one in rows]
             row = _as_it_is(mirror.row, mine)
             count = mirror.link.pending_count()
+            unsettled = mirror.link.unsettled_count()
             return PairState(
                 status=row.status,
                 cause=row.cause,
@@ -173,7 +176,8 @@ class Pair:
                 target_consistent=row.target_consistent,
                 pending_count=count,
                 pending_bytes=count * row.chunk_bytes,
-                unsettled=mirror.link.info().any_unsettled,
+                unsettled=unsettled > 0,
+                unsettled_bytes=unsettled * row.chunk_bytes,
                 lag=self._lag(row),
                 converges=mirror.convergence is None or mirror.convergence.converges,
             )

@@ -42,6 +42,7 @@ from pyrep.engine.resync_estimate import ResyncEstimate, estimate_path
 from pyrep.engine.retain import Retention, RetentionReport
 from pyrep.engine.reuse import Reuse
 from pyrep.engine.secondary import SecondarySide
+from pyrep.engine.settling import Settling
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
@@ -109,7 +110,12 @@ class StorageSystem:
         self._retention = Retention(state, self.generations)
         self._activity = Activity(state)
         self._watch = Watch(
-            self._endpoint, self._local, self._remote, self.next_svols, self._activity
+            self._endpoint,
+            self._local,
+            self._remote,
+            next_svols=self.next_svols,
+            activity=self._activity,
+            settling=Settling(state),
         )
         self._paths = Paths(state, self._endpoint)
         self._volumes = Volumes(state)

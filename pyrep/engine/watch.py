@@ -10,6 +10,7 @@ from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.remote import RemotePairs
+from pyrep.engine.settling import Settling
 from pyrep.errors import PyrepError
 
 __all__ = ["Watch"]
@@ -20,16 +21,23 @@ _EVERY_S = 0.2
 
 
 class Watch:
-    """Looks after an open system: broken streams and links, copies that may go on by now."""
+    """Looks after an open system: broken streams and links, copies that may go on by now.
+
+    Attributes:
+        settling: begins and ends with it, in a thread of its own: its flushes may take long.
+    """
 
     def __init__(
         self,
         endpoint: SystemEndpoint,
         local: LocalPairs,
         remote: RemotePairs,
+        *,
         next_svols: NextSvols,
         activity: Activity,
+        settling: Settling,
     ) -> None:
+        self.settling = settling
         self._rounds = (
             endpoint.close_broken,
             local.breaks.refresh,
@@ -49,6 +57,7 @@ class Watch:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+        self.settling.start()
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
@@ -69,3 +78,4 @@ class Watch:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
+        self.settling.close()

@@ -213,6 +213,28 @@ static void a_write_beside_the_flush_of_a_settle_is_durable_or_unsettled(void)
     local_free(&l);
 }
 
+/* INV-3: the flush had begun, so that nobody knows whether it took that write along. */
+static void what_is_written_while_an_epoch_settles_is_of_the_next_one(void)
+{
+    local l = local_new();
+    CHECK_EQ(put_chunk(l.source, 2, 5), 0);
+    CHECK_EQ(put_chunk(l.source, 3, 5), 0);
+    CHECK_EQ(rep_link_unsettled_count(l.row), 2);
+    uint64_t flushes = rep_volatile_flush_count(l.target.disk->faulty);
+    l.target.disk->hook_data = &l.source;
+    l.target.disk->before_flush = write_in_the_middle;
+    CHECK_EQ(rep_link_settle_epoch(l.row), 0);
+    CHECK_EQ(rep_volatile_flush_count(l.target.disk->faulty), flushes + 1);
+    CHECK(!is_unsettled(l.row, 2));
+    CHECK(is_unsettled(l.row, 7));
+    CHECK_EQ(rep_link_unsettled_count(l.row), 1);
+    CHECK_EQ(put_chunk(l.source, 2, 6), 0);
+    CHECK_EQ(put_chunk(l.source, 7, 6), 0);
+    CHECK_EQ(rep_link_settle_epoch(l.row), 0);
+    CHECK_EQ(rep_link_unsettled_count(l.row), 0);
+    local_free(&l);
+}
+
 static void idle_in_the_middle(disk *d)
 {
     CHECK_EQ(rep_link_idle(d->hook_data), 0);
@@ -378,6 +400,7 @@ int main(void)
     RUN(a_split_that_cannot_be_flushed_has_its_chunks_pending);
     RUN(a_write_that_sleeps_over_a_settle_stays_unsettled);
     RUN(a_write_beside_the_flush_of_a_settle_is_durable_or_unsettled);
+    RUN(what_is_written_while_an_epoch_settles_is_of_the_next_one);
     RUN(a_settle_notices_that_the_row_was_given_other_work);
     RUN(a_settle_never_drops_what_newer_work_left_unsettled);
     RUN(a_settle_never_drops_what_was_shipped_meanwhile);

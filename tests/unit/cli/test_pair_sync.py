@@ -7,6 +7,7 @@ import pytest
 from cli_served import SIZE, Served
 from pyrep.api import Client
 from pyrep.errors import MirrorLostError, NotFoundError, PathLostError, RefusedError
+from pyrep.model import PairId
 from pyrep.testing import wait_until
 
 
@@ -33,6 +34,18 @@ def test_a_pair_tells_its_lag_and_that_it_converges(mirrored: Served) -> None:
     none = {"queued_bytes": 0, "records": 0, "received_s": 0.0, "durable_s": 0.0}
     wait_until(lambda: lag() == none)
     assert mirrored.ask("b", "pair", "show", "100a.1")["lag"] is None
+
+
+def test_a_pair_tells_what_isnt_durable_at_its_target(mirrored: Served) -> None:
+    mirrored.b._watch.settling.close()  # it would be, in 5 s
+    mirrored.b.state.mirror(PairId("100b.1")).link.settle()
+    mirrored.a.volume("105a").pwrite(b"x", 0)
+    mirrored.run("a", "pair", "sync", "100a.1")
+    told = mirrored.ask("b", "pair", "show", "100b.1")
+    assert (told["unsettled"], told["unsettled_bytes"]) == (True, 8192)
+    listed = mirrored.run("b", "pair", "list").stdout
+    assert "8.0 KiB" in listed or "8 KiB" in listed, listed
+    wait_until(lambda: mirrored.ask("a", "pair", "show", "100a.1")["unsettled_bytes"] == 0)
 
 
 def test_a_fenced_write_is_told_in_its_class(served: Served) -> None:

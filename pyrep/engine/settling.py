@@ -1,0 +1,137 @@
+"""Settling: what bounds the cost of a crash for pairs in COPY and DUPLEX, every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyrep._core import LinkMode
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.state import SystemState
+from pyrep.errors import PyrepError
+from pyrep.model import PairStatus
+from pyrep.model.units import MIB
+
+__all__ = ["Settling"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_EVERY_S = 5.0
+"""How long what was forwarded may be unsettled: the kernel begins to write it then, too."""
+_MOST_BYTES = 1024 * MIB
+"""Of this much unsettled nobody waits so long: a crash would copy it, beside the hot regions."""
+_SAVE_S = 60.0
+"""How often the rows of a volume whose regions leave its log are saved."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of a row: when it was settled and saved last, and how many regions had left by then."""
+
+    settled_s: float
+    saved_s: float
+    left: int
+
+
+class Settling:
+    """A thread that keeps small what a crash would copy.
+
+    What a local mirror was sent is made durable there, so that it needn't be copied again: hosts'
+    flushes reach their own volume alone. Streams have their barriers for that. The source needn't
+    be flushed: what it alone could lose is in hot regions. INV-1, INV-3.
+
+    A region that leaves the activity log takes along what was unsettled then, and its page says so
+    until it is written anew: rows of volumes whose regions leave are saved. While nothing is
+    written, nothing is done.
+    """
+
+    def __init__(self, state: SystemState, clock: Callable[[], float] = time.monotonic) -> None:
+        self._state = state
+        self.clock = clock
+        self._seen: dict[bytes, _Seen] = {}
+        self._stop = threading.Event()
+        name = f"settle {state.system_id}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            self.look()
+
+    def look(self) -> None:
+        """Look once at every row, and do what is due. What fails is logged; its link tells."""
+        with self._state.control:
+            if self._state.closing:
+                return
+            mirrors = list(self._state.mirrors.values())
+        self._seen = {
+            one.row.row_key: self._seen.get(one.row.row_key) or self._first() for one in mirrors
+        }
+        for mirror in mirrors:
+            try:
+                self._tend(mirror, self._seen[mirror.row.row_key])
+            except PyrepError as error:
+                _log.info("pair.settle pair=%s: %s", mirror.row.pair_id, error)
+            except Exception:  # noqa: BLE001 (nobody waits for this thread)
+                _log.exception("pair.settle pair=%s failed", mirror.row.pair_id)
+
+    def _first(self) -> _Seen:
+        now = self.clock()
+        return _Seen(settled_s=now, saved_s=now, left=0)
+
+    def _tend(self, mirror: Mirror, seen: _Seen) -> None:
+        if self._state.closing:
+            return
+        if self._wants_settling(mirror, seen):
+            began = self.clock()
+            mirror.link.settle_epoch()
+            now = self.clock()
+            # As long as it took, hosts have the disk to themselves.
+            seen.settled_s = max(now, now + (now - began) - _EVERY_S)
+        if self._wants_saving(mirror, seen):
+            seen.left = self._left(mirror)
+            self._save(mirror)
+            seen.saved_s = self.clock()
+
+    def _wants_settling(self, mirror: Mirror, seen: _Seen) -> bool:
+        info = mirror.link.info()
+        if info.mode is not LinkMode.FORWARD or info.broken or not info.any_unsettled:
+            return False
+        waited_s = self.clock() - seen.settled_s
+        if waited_s >= _EVERY_S:
+            return True
+        unsettled = mirror.link.unsettled_count() * mirror.row.chunk_bytes
+        return waited_s >= _LOOK_S and unsettled >= _MOST_BYTES
+
+    def _wants_saving(self, mirror: Mirror, seen: _Seen) -> bool:
+        if mirror.row.status is not PairStatus.DUPLEX or mirror.file.marked_open:
+            return False  # of a copy, or a row that has the open mark, `Activity` takes care
+        return self.clock() - seen.saved_s >= _SAVE_S and self._left(mirror) != seen.left
+
+    def _save(self, mirror: Mirror) -> None:
+        """Write the row's pages, and let the log forget what has left it, too."""
+        log = self._state.volume(mirror.row.volume_id).log
+        if log is not None:
+            log.checkpoint()
+        mirror.save()
+
+    def _left(self, mirror: Mirror) -> int:
+        """Return how many regions have left the log of the row's volume."""
+        live = self._state.live.get(mirror.row.volume_id)
+        if live is None or live.log is None:
+            return 0
+        info = live.log.info()
+        return info.admissions - info.hot
+
+    def close(self) -> None:
+        """End it. A flush that is under way is waited for."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
