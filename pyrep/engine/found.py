@@ -19,6 +19,12 @@ _log = logging.getLogger(__name__)
 
 RowKey = tuple[str, VolumeId]
 
+_PUT_BACK = (
+    'put the right file back; or look with "pyrep system check", and let "pyrep system repair" '
+    "split the pair with all of it pending; or open with the option bad_bitmap = "
+    '"all_pending" (below [engine] in the configuration), which copies all of the pair'
+)
+
 
 @dataclass(slots=True)
 class Found:
@@ -119,8 +125,7 @@ def _find_row(state: SystemState, row: Row, changed: set[VolumeId], logs: Logs) 
         if state.options.bad_bitmap is BadBitmap.REFUSE and not torn:
             raise BitmapFileError(
                 f"{error}; pair {row.pair_id}, volume {row.volume_id}",
-                hint="put the right file back, or open with bad_bitmap=BadBitmap.ALL_PENDING to "
-                "copy all of the pair",
+                hint=_PUT_BACK,
             ) from error
         state.store.remove(row.row_key)
         file = state.store.create(row, live.record.key, size)
@@ -220,7 +225,7 @@ def find_epochs(
             if not unclean and state.options.bad_bitmap is BadBitmap.REFUSE:
                 raise BitmapFileError(
                     f"{error}; marks of volume {record.volume_id}",
-                    hint="put the right file back, or open with bad_bitmap=BadBitmap.ALL_PENDING",
+                    hint=_PUT_BACK,
                 ) from error
             for one in sharing:
                 loaded[one.pair_id, one.volume_id].all_pending = True

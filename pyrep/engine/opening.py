@@ -33,6 +33,13 @@ from pyrep.model import Direction, PairStatus, Row, SplitCause, VolumeId
 
 __all__ = ["copies_to_resume", "lock_directory", "open_rows", "open_volume"]
 
+_PUT_BACK = (
+    'put the right file back; or look with "pyrep system check", and let "pyrep system repair" '
+    "take it as it is; or open with the option changed_backing (below [engine] in the "
+    'configuration): "all_pending" copies all of its pairs, "assume_unchanged" is for who knows '
+    "that its content is the same"
+)
+
 
 def lock_directory(directory: Path) -> int:
     """Take the system's lock; return its descriptor.
@@ -172,8 +179,7 @@ def _open_volumes(state: SystemState) -> set[VolumeId]:
         if state.options.changed_backing is ChangedBacking.REFUSE:
             raise BackingChangedError(
                 f"cannot open volume {record.volume_id} on {live.file.name}: {why}",
-                hint="open with changed_backing=ChangedBacking.ALL_PENDING to copy all of it, or "
-                "ASSUME_UNCHANGED if you know that its content is the same",
+                hint=_PUT_BACK,
             )
         if state.options.changed_backing is ChangedBacking.ALL_PENDING:
             changed.add(record.volume_id)

@@ -17,7 +17,7 @@ import pytest
 
 from pyrep import StorageSystem
 from pyrep.api import Client
-from pyrep.errors import InUseError
+from pyrep.errors import BackingChangedError, BitmapFileError, InUseError
 from pyrep.interconnect.pki import issue_certificate, make_authority
 from pyrep.model import MIB
 
@@ -105,6 +105,48 @@ def test_a_system_in_use_is_refused_by_its_exit_status(pki: Path) -> None:
         done = subprocess.run(words(pki, "100a"), capture_output=True, text=True, check=False)
     assert done.returncode == InUseError.exit_code
     assert "100a" in done.stderr
+
+
+@pytest.mark.parametrize("goes_on", ["repair", "option"])
+@pytest.mark.parametrize("harm", ["volume", "bitmap"])
+def test_a_file_that_isnt_what_it_was_is_refused_with_what_an_operator_can_do(
+    tmp_path: Path, harm: str, goes_on: str
+) -> None:
+    home = tmp_path / "100b"
+    with StorageSystem.create(home, "100b") as system:
+        for name in ("105b", "106b"):
+            system.create_volume(name, MIB)
+        system.create_local_pair("105b", "106b").wait()
+    if harm == "volume":
+        (home / "volumes" / "105b.img").write_bytes(b"another" * (MIB // 7) + bytes(MIB % 7))
+        option, status = "changed_backing", BackingChangedError.exit_code
+    else:
+        next((home / "bitmaps").iterdir()).write_bytes(b"no bitmap")
+        option, status = "bad_bitmap", BitmapFileError.exit_code
+    program = [sys.executable, "-m", "pyrep"]
+    refused = subprocess.run(
+        [*program, "serve", str(home)], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == status
+    said = " ".join(refused.stderr.split())
+    for one in ("pyrep system check", "pyrep system repair", option, "[engine]"):
+        assert one in said
+    more = []
+    if goes_on == "repair":
+        checked = [*program, "system", "check", str(home)]
+        assert subprocess.run(checked, capture_output=True, check=False).returncode == 61
+        repaired = [*program, "system", "repair", str(home)]
+        assert subprocess.run(repaired, capture_output=True, check=False).returncode == 0
+    else:
+        config = tmp_path / "pyrep.toml"
+        config.write_text(f'[engine]\n{option} = "all_pending"\n')
+        more = ["--config", str(config)]
+    serve = [*program, "serve", str(home), "--json", *more]
+    with process(serve), Client.of_system(home) as client:
+        if goes_on == "repair":
+            assert client.pair("100b.1")["status"] == "SPLIT"
+            client.resync_pair("100b.1")
+        client.wait_for_pair("100b.1", timeout_s=30)
 
 
 @pytest.mark.parametrize(
