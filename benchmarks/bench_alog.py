@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import pytest
 
 from figures import Beside, Sizes
-from pyrep import Options, StorageSystem
+from pyrep import Options, StorageSystem, connect
 from pyrep._core import (
     Alog,
     AlogShape,
@@ -23,6 +25,7 @@ from pyrep._core import (
     VolumeCore,
     Wake,
 )
+from pyrep.model import PairStatus
 
 _BYTES = 8192
 _PAGE = 4096
@@ -152,8 +155,14 @@ def bench_beyond_the_hot_set(tmp_path: Path, benchmark: Any, beside: Beside, siz
     beside.report(durable_writes_per_miss_max=max(per_miss))
 
 
-def bench_hot_write_and_flush(tmp_path: Path, benchmark: Any, beside: Beside, sizes: Sizes) -> None:
-    """4 KiB and a flush in a hot region of a split pair, beside pwrite and fdatasync: 1.15."""
+@pytest.mark.parametrize("status", [PairStatus.SPLIT, PairStatus.DUPLEX])
+def bench_hot_write_and_flush(
+    status: PairStatus, tmp_path: Path, benchmark: Any, beside: Beside, sizes: Sizes
+) -> None:
+    """4 KiB and a flush in a hot region of a local pair, beside pwrite and fdatasync: 1.15.
+
+    In DUPLEX the mirror is written to as well, and flushed every 5 s by itself.
+    """
     count = 20 if sizes.is_smoke else 200
     data = bytes(_PAGE)
     with StorageSystem.create(tmp_path / "system", "100a") as system:
@@ -161,7 +170,8 @@ def bench_hot_write_and_flush(tmp_path: Path, benchmark: Any, beside: Beside, si
         system.create_volume("106", _VOLUME)
         pair = system.create_local_pair("105", "106")
         pair.wait()
-        pair.split()
+        if status is PairStatus.SPLIT:
+            pair.split()
         for offset in range(0, _VOLUME, _MIB):
             volume.pwrite(random.Random(offset).randbytes(_MIB), offset)
         volume.flush()
@@ -232,4 +242,96 @@ def bench_open_after_a_crash(tmp_path: Path, benchmark: Any, beside: Beside, siz
         volume_bytes=size,
         open_ms_max=max(opened) / 1e6,
         pending_chunks_max=max(pending),
+    )
+
+
+class _Hurt:
+    """100a and 100b with a pair of large, sparse volumes, and a crash of 100a with its log full.
+
+    Attributes:
+        differs_bytes: what was written to 105a after the path was lost.
+    """
+
+    def __init__(self, root: Path, size: int) -> None:
+        self._root = root
+        self._hot = min(1237, size // _REGION)
+        self._step = size // self._hot // _REGION * _REGION
+        self.differs_bytes = 64 * _BYTES
+        for name, volume in (("100a", "105a"), ("100b", "105b")):
+            with StorageSystem.create(root / name, name) as system:
+                system.create_volume(volume, size)
+
+    @property
+    def hot_bytes(self) -> int:
+        return self._hot * _REGION
+
+    def __enter__(self) -> Self:
+        self._far = StorageSystem.open(self._root / "100b")
+        near = StorageSystem.open(self._root / "100a")
+        path = connect(near, self._far)
+        near.create_remote_pair("105a", "100b", "105b").wait()
+        for number in range(self._hot):
+            near.volume("105a").pwrite(b"x" * _BYTES, number * self._step)
+        path.cut()
+        for number in range(64):
+            near.volume("105a").pwrite(b"y" * _BYTES, number % self._hot * self._step + _BYTES)
+        near.abort()
+        self.near = StorageSystem.open(self._root / "100a")
+        return self
+
+    def resync(self) -> tuple[int, int, int]:
+        """Let the pair come back by itself; return the time, and what crossed in frames."""
+        pending = self.near.pairs()[0].status().pending_bytes
+        start = time.perf_counter_ns()
+        path = connect(self.near, self._far)
+        self.near.pairs()[0].wait()
+        return time.perf_counter_ns() - start, pending, path.frame_bytes
+
+    def read(self, size: int) -> int:
+        """Read what was compared at both ends; return the time."""
+        start = time.perf_counter_ns()
+        buffer = bytearray(_MIB)
+        for system, name in ((self.near, "105a"), (self._far, "105b")):
+            file = os.open(system.volume(name).path, os.O_RDONLY)
+            for number in range(self._hot):
+                for offset in range(0, min(_REGION, size), _MIB):
+                    os.preadv(file, [buffer], number * self._step + offset)
+            os.close(file)
+        return time.perf_counter_ns() - start
+
+    def __exit__(self, *_: object) -> None:
+        self.near.close()
+        self._far.close()
+
+
+def bench_resync_after_a_crash(
+    tmp_path: Path, benchmark: Any, beside: Beside, sizes: Sizes
+) -> None:
+    """15 TiB, sparse, the hot set full: the pair comes back, beside reading its hot regions.
+
+    Resynced are the hot regions and what was pending; what differs crosses, and digests do.
+    """
+    size = _VOLUME if sizes.is_smoke else _LARGE
+    resynced: list[int] = []
+    crossed: list[int] = []
+    digests: list[int] = []
+
+    def once() -> None:
+        with _Hurt(tmp_path / f"systems{len(resynced)}", size) as hurt:
+            took, pending, frames = hurt.resync()
+            if pending > hurt.hot_bytes + hurt.differs_bytes:
+                raise ArithmeticError(f"{pending} bytes are pending")
+            if frames > hurt.differs_bytes * 1.05:
+                raise ArithmeticError(f"{frames} bytes crossed")
+            resynced.append(pending)
+            crossed.append(frames)
+            digests.append(16 * (pending // _MIB))
+            beside.pairs.append((took, hurt.read(size)))
+
+    benchmark.pedantic(once, rounds=1 if sizes.is_smoke else 3)
+    beside.report(
+        volume_bytes=size,
+        resynced_bytes_max=max(resynced),
+        crossed_bytes_max=max(crossed),
+        digest_bytes_max=max(digests),
     )

@@ -101,6 +101,48 @@ def test_after_an_unclean_end_of_either_side_digests_are_compared_by_itself(
     assert path.frame_bytes < CHUNK + BARELY
 
 
+def test_after_a_crash_the_hot_regions_are_compared_and_what_differs_crosses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large volume in which everything was written to, and settled, long ago."""
+    region, hot, regions = 4 * MIB, 16, 60
+    rig = Rig(tmp_path)
+    rig.options["100a"] = Options(hot_regions=hot)
+    rig.build(size=regions * region)
+    pair = rig.a.create_remote_pair("105a", "100b", "105b")
+    pair.wait(timeout_s=LONG_S)
+    for number in range(regions - hot):
+        rig.pvol.pwrite(bytes([number]) * CHUNK, number * region)
+    wait_until(lambda: not pair.status().unsettled)
+    for number in range(regions - hot, regions):
+        rig.pvol.pwrite(bytes([number]) * CHUNK, number * region)
+    wait_until(lambda: not pair.status().unsettled)
+    rig.path.cut()
+    rig.pvol.pwrite(b"one", (regions - 1) * region)
+    rig.pvol.pwrite(b"two", (regions - 2) * region + 7 * CHUNK)
+    pair = rig.reopen("100a", crash=True).pair(pair.pair_id)
+    # What left the log while it was unsettled is in there, too.
+    most = hot * region + (regions - hot) * CHUNK
+    assert pair.status().pending_bytes <= most
+    jobs: list[CopyJob] = []
+    start = CopyJob.start
+
+    def note(job: CopyJob) -> None:
+        jobs.append(job)
+        start(job)
+
+    monkeypatch.setattr(CopyJob, "start", note)
+    path = rig.reconnect()
+    pair.wait(timeout_s=LONG_S)
+    assert 0 < sum(one.compared_bytes for one in jobs) <= most
+    assert path.frame_bytes < 2 * CHUNK + BARELY
+    for number in (0, regions - 2, regions - 1):
+        assert rig.spvol.pread(8 * CHUNK, number * region) == rig.pvol.pread(
+            8 * CHUNK, number * region
+        )
+    rig.close()
+
+
 def test_a_copy_that_an_unclean_end_interrupts_compares_when_it_goes_on(rig: Rig) -> None:
     pair = rig.remote()
     rig.pvol.pwrite(random.Random(1).randbytes(SIZE), 0)
