@@ -132,3 +132,19 @@ int rep_door_pwrite_on(rep_door *door, const void *buffer, uint64_t length, uint
     rep_door_leave(door);
     return rc;
 }
+
+int rep_door_pwrite_begin(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                          uint64_t token, uint64_t patience_ns, rep_wake *wake, rep_ticket *ticket,
+                          uint64_t *done)
+{
+    ticket->count = 0;
+    ticket->unmirrored = 0;
+    ticket->awaited = 0;
+    int rc = rep_door_pwrite_on(door, buffer, length, offset, token, rep_now_ns() + patience_ns,
+                                wake, ticket, done);
+    if (rc)
+        return rc;
+    if (ticket->count)
+        return -EINPROGRESS;
+    return ticket->awaited ? 0 : REP_DOOR_AT_ONCE;
+}

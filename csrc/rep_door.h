@@ -19,6 +19,7 @@ REP_API_BEGIN
 
 /* cdef:begin */
 typedef struct rep_door rep_door;
+enum rep_door_answer { REP_DOOR_AT_ONCE = 1 };
 
 /* An open door to `volume`, which stays the caller's. -ENOMEM. */
 int rep_door_new(rep_volume *volume, rep_door **out);
@@ -46,6 +47,14 @@ int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_
 int rep_door_pwrite_on(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
                        uint64_t token, uint64_t deadline_ns, rep_wake *wake, rep_ticket *ticket,
                        uint64_t *done);
+/* rep_door_pwrite_on as the first call of a write: with a ticket that it empties, and until patience_ns
+ * from now. One call of it is what a host's write to a synchronous mirror costs its caller, who may
+ * hold a lock that all hosts share whenever he isn't in it. 0: done, and peers have answered;
+ * REP_DOOR_AT_ONCE: done, there was nobody to wait for; -EINPROGRESS: who waits for the ticket is the
+ * caller. Else as rep_door_pwrite_on. */
+int rep_door_pwrite_begin(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
+                          uint64_t token, uint64_t patience_ns, rep_wake *wake, rep_ticket *ticket,
+                          uint64_t *done);
 /* cdef:end */
 
 REP_API_END

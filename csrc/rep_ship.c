@@ -100,6 +100,7 @@ static void break_locked(rep_stream *stream, int cause)
     rep_stream_drop_ages(stream);
     rep_stream_note_room(stream);
     rep_stream_changed(stream);
+    rep_stream_answer_all(stream);
     rep_stream_wake_sender(stream);
 }
 
@@ -210,7 +211,7 @@ int rep_stream_append(rep_stream *stream, rep_link *link, const rep_shipment *wh
             stream->queued_peak = rep_stream_used(stream);
         if (what->quiet && link->ack == REP_ACK_DURABLE)
             stream->group_wanted = true;
-        if (!what->quiet)
+        if (!what->quiet && rep_stream_needs_sender(stream))
             rep_stream_wake_sender(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
@@ -225,13 +226,17 @@ static void settle(rep_stream *stream)
         if (!atomic_load(&link->broken))
             rep_link_drop_epoch(link, atomic_load(&link->epoch) - 1);
     stream->closing_number = 0;
-    if (stream->late_barrier)
+    if (!stream->late_barrier)
+        return;
+    stream->late_ns = rep_now_ns();
+    if (!stream->late_patiently)
         stream->barrier_wanted = true;
 }
 
 int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint64_t durable)
 {
     int rc = 0;
+    rep_bells bells = {.count = 0};
     pthread_mutex_lock(&stream->mutex);
     if (!stream->open || attempt != stream->attempt)
         rc = -ESTALE;
@@ -239,7 +244,8 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
         rc = -EBADMSG;
     if (!rc) {
         /* What the sender may have waited for: a slot, room for a barrier, the last one's answer. */
-        bool sender_waits = stream->barrier_wanted || stream->group_wanted
+        bool sender_waits = stream->barrier_wanted
+                            || (stream->group_wanted && !atomic_load(&stream->carried))
                             || stream->flight_count == IN_FLIGHT
                             || rep_stream_used(stream) + stream->reserved + REP_RECORD_HEADER_BYTES
                                    > stream->ring_bytes;
@@ -259,84 +265,15 @@ int rep_stream_ack(rep_stream *stream, uint64_t attempt, uint64_t received, uint
         settle(stream);
         rep_stream_drop_ages(stream);
         rep_stream_note_room(stream);
-        rep_stream_changed(stream);
+        if (stream->room_waiters)
+            rep_stream_changed(stream);
+        rep_stream_answer(stream, stream->received, &bells);
         if (sender_waits || stream->barrier_wanted)
             rep_stream_wake_sender(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
+    rep_bells_ring(&bells);
     return rc;
-}
-
-void rep_stream_refuse(rep_stream *stream, rep_link *link, int cause)
-{
-    pthread_mutex_lock(&stream->mutex);
-    stream->refusals[stream->refusal_count++ % REFUSALS] =
-        (refusal){.link = link, .number = stream->last};
-    rep_link_break(link, cause);
-    rep_stream_changed(stream);
-    pthread_mutex_unlock(&stream->mutex);
-}
-
-/* The peer has it, and couldn't write it. */
-static bool is_refused(const rep_stream *stream, const rep_ticket_entry *what)
-{
-    for (unsigned i = 0; what->guarded && i < REFUSALS; i++)
-        if (stream->refusals[i].link && stream->refusals[i].link == what->link
-            && what->number <= stream->refusals[i].number)
-            return true;
-    return false;
-}
-
-static bool answered(const rep_stream *stream, uint64_t number, int ack, bool guarded)
-{
-    if (ack == REP_ACK_QUEUED || (stream->corked && stream->cork_releases && !guarded))
-        return true;
-    return (ack == REP_ACK_DURABLE ? stream->durable : stream->received) >= number;
-}
-
-int rep_stream_wait_answer(rep_stream *stream, const rep_ticket_entry *what, uint64_t deadline_ns,
-                           rep_wake *wake)
-{
-    uint64_t number = what->number;
-    int ack = what->ack;
-    int rc = 0;
-    pthread_mutex_lock(&stream->mutex);
-    while (!rc) {
-        if (!stream->open || stream->attempt != what->attempt || is_refused(stream, what))
-            rc = -EPIPE;
-        else if (answered(stream, number, ack, what->guarded))
-            break;
-        if (rc)
-            break;
-        if (ack == REP_ACK_DURABLE && number > stream->barrier_number
-            && stream->last > stream->barrier_number) {
-            stream->group_wanted = true;
-            if (stream->durable >= stream->barrier_number)
-                rep_stream_wake_sender(stream);
-        }
-        rep_stream_nudge(stream);
-        rc = rep_wait_on(&stream->changed, &stream->mutex, deadline_ns, wake);
-    }
-    pthread_mutex_unlock(&stream->mutex);
-    return rc;
-}
-
-int rep_stream_wait_attempt(rep_stream *stream, uint64_t attempt, uint64_t number, int ack,
-                            uint64_t deadline_ns, rep_wake *wake)
-{
-    rep_ticket_entry what = {.attempt = attempt, .number = number, .ack = ack};
-    return rep_stream_wait_answer(stream, &what, deadline_ns, wake);
-}
-
-int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadline_ns,
-                    rep_wake *wake)
-{
-    pthread_mutex_lock(&stream->mutex);
-    /* Who asks isn't a host that a cut lets go: 410 waits so for its point. */
-    rep_ticket_entry what = {
-        .attempt = stream->attempt, .number = number, .ack = ack, .guarded = 1};
-    pthread_mutex_unlock(&stream->mutex);
-    return rep_stream_wait_answer(stream, &what, deadline_ns, wake);
 }
 
 int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point)
@@ -349,7 +286,7 @@ int rep_stream_cork(rep_stream *stream, bool release, uint64_t *point)
         stream->point = stream->last;
         stream->queued_peak = rep_stream_used(stream);
         *point = stream->point;
-        rep_stream_changed(stream);
+        rep_stream_answer_all(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
@@ -359,7 +296,7 @@ void rep_stream_release(rep_stream *stream)
 {
     pthread_mutex_lock(&stream->mutex);
     stream->cork_releases = true;
-    rep_stream_changed(stream); /* who waits for an answer */
+    rep_stream_answer_all(stream);
     pthread_mutex_unlock(&stream->mutex);
 }
 
@@ -367,7 +304,6 @@ void rep_stream_uncork(rep_stream *stream)
 {
     pthread_mutex_lock(&stream->mutex);
     stream->corked = false;
-    rep_stream_changed(stream);
     rep_stream_wake_sender(stream);
     pthread_mutex_unlock(&stream->mutex);
 }

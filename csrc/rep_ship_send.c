@@ -10,6 +10,8 @@
 
 /* What a writer sends itself: it goes into a socket that takes anything at all. */
 #define SMALL_BYTES (16ULL << 10)
+/* Of these, before it is the pump's turn. */
+#define HELPS_MOST 4
 #define PUMPED_BYTES (REP_ENVELOPE_BYTES + (uint64_t)REP_FRAME_BYTES)
 
 int rep_stream_carry(rep_stream *stream, rep_line *line)
@@ -63,25 +65,48 @@ int rep_stream_pump(rep_stream *stream, rep_wake *wake)
         rc = rep_stream_await(stream, REP_NO_DEADLINE, wake);
         if (!rc)
             rc = send_one(stream, both, wake);
+        if (!rc)
+            rc = rep_stream_linger(stream, wake);
     } while (!rc);
     munmap(both, PUMPED_BYTES);
     return rc;
 }
 
-void rep_stream_help(rep_stream *stream)
+/* One frame over the line, if it goes at once. 0: sent; -EAGAIN: nothing, or nothing now. `turn` held. */
+static int help_once(rep_stream *stream)
 {
     uint64_t length;
-    int rc = 0;
-    if (!atomic_load(&stream->carried) || pthread_mutex_trylock(&stream->turn))
+    if (!stream->line || rep_line_begin(stream->line))
+        return -EAGAIN;
+    int rc =
+        rep_stream_take_small(stream, SMALL_BYTES, stream->small + REP_ENVELOPE_BYTES, &length);
+    if (!rc)
+        rc = rep_line_send_begun(stream->line, stream->small, seal(stream->small, length));
+    else
+        rc = -EAGAIN;
+    rep_line_finish(stream->line);
+    return rc;
+}
+
+void rep_stream_help(rep_stream *stream)
+{
+    if (!atomic_load(&stream->carried))
         return;
-    if (stream->line && !rep_line_begin(stream->line)) {
-        if (!rep_stream_take_small(stream, SMALL_BYTES, stream->small + REP_ENVELOPE_BYTES,
-                                   &length))
-            rc = rep_line_send_begun(stream->line, stream->small, seal(stream->small, length));
-        rep_line_finish(stream->line);
+    /* Who finds another one sending leaves it to that one, which looks again when it has given the
+     * turn back: else each of several writers would wake the pump's thread for what the other does
+     * anyway. */
+    int rc = 0;
+    for (int i = 0; !rc && i < HELPS_MOST; i++) {
+        if (pthread_mutex_trylock(&stream->turn))
+            return;
+        rc = help_once(stream);
+        pthread_mutex_unlock(&stream->turn);
+        if (!rc && !rep_stream_is_takable(stream))
+            return;
     }
-    pthread_mutex_unlock(&stream->turn);
-    if (rc)
+    if (!rc || rc == -EAGAIN)
+        rep_stream_see_sent(stream); /* by the pump: it is much, or the socket takes nothing */
+    else
         rep_stream_break(stream, -EPIPE); /* the pump's thread sees it, and tells */
 }
 

@@ -4,12 +4,16 @@
 #include "ship_parts.h"
 
 #define BARRIER_EVERY_NS 1000000000ULL
+/* How long U waits for a barrier of writers in mode durable to close its epoch, before it gets one of
+ * its own: while they come, one more would be one more flush at the peer for each of theirs. */
+#define LATE_NS 10000000ULL
 
 /* A barrier behind everything appended so far; closes U's epoch unless one is closing already. */
 static void put_barrier(rep_stream *stream)
 {
     rep_record record = {.type = REP_RECORD_BARRIER, .number = ++stream->last};
     rep_stream_put_record(stream, &record);
+    stream->late_patiently = atomic_load(&stream->carried) && !stream->barrier_wanted;
     stream->barrier_wanted = false;
     stream->group_wanted = false;
     stream->barrier_number = stream->last;
@@ -33,10 +37,14 @@ static uint64_t barrier_at(const rep_stream *stream)
         return REP_NO_DEADLINE;
     if (stream->barrier_wanted)
         return 0;
-    /* Group commit: who comes while one is on its way shares the next. */
+    /* Group commit: who comes while one is on its way shares the next. Over a line it is the peer
+     * who makes durable together what has come together (rep_pump_frames), without being asked a
+     * second time. */
     if (stream->group_wanted && stream->last > stream->barrier_number
-        && stream->durable >= stream->barrier_number)
+        && (atomic_load(&stream->carried) || stream->durable >= stream->barrier_number))
         return 0;
+    if (stream->late_barrier && !stream->closing_number)
+        return stream->late_ns + LATE_NS;
     return stream->last > stream->barrier_number ? stream->barrier_ns + BARRIER_EVERY_NS
                                                  : REP_NO_DEADLINE;
 }
@@ -46,12 +54,13 @@ static uint64_t take_limit(const rep_stream *stream)
     return stream->corked ? stream->point : stream->last;
 }
 
-/* How many whole records, in bytes and count, go into one frame from the take position on. */
-static void measure_frame(const rep_stream *stream, rep_frame_info *info)
+/* How many whole records, in bytes and count, go into one frame of at most `most_bytes` from the take
+ * position on. */
+static void measure_frame(const rep_stream *stream, uint64_t most_bytes, rep_frame_info *info)
 {
     uint64_t position = stream->take_position;
     uint64_t number = stream->taken;
-    uint64_t room = REP_FRAME_BYTES - REP_FRAME_HEADER_BYTES;
+    uint64_t room = most_bytes - REP_FRAME_HEADER_BYTES;
     while (number < take_limit(stream)) {
         uint8_t header[REP_RECORD_HEADER_BYTES];
         rep_stream_ring_get(stream, position, header, sizeof header);
@@ -68,14 +77,17 @@ static void measure_frame(const rep_stream *stream, rep_frame_info *info)
     }
 }
 
-static uint64_t take_frame(rep_stream *stream, uint8_t *frame)
+/* 0: its first record is longer than `most_bytes`. */
+static uint64_t take_frame(rep_stream *stream, uint64_t most_bytes, uint8_t *frame)
 {
     rep_frame_info info = {
         .stream_id = stream->stream_id,
         .attempt = stream->attempt,
         .first_number = stream->taken + 1,
     };
-    measure_frame(stream, &info);
+    measure_frame(stream, most_bytes, &info);
+    if (!info.record_count)
+        return 0;
     rep_frame_put_header(frame, &info);
     rep_stream_ring_get(stream, stream->take_position, frame + REP_FRAME_HEADER_BYTES,
                         info.body_bytes);
@@ -112,7 +124,7 @@ int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_w
     pthread_mutex_lock(&stream->mutex);
     int rc = wait_takable(stream, deadline_ns, wake);
     if (!rc)
-        *length = take_frame(stream, frame);
+        *length = take_frame(stream, REP_FRAME_BYTES, frame);
     pthread_mutex_unlock(&stream->mutex);
     return rc;
 }
@@ -125,21 +137,51 @@ int rep_stream_await(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake)
     return rc;
 }
 
+/* What nobody waits for may come together: for so long, or until there is so much of it. A host that
+ * needn't wait doesn't pay for waking another thread either, which costs it as much as the write. */
+#define LINGER_NS 1000000ULL
+#define LINGER_BYTES (256ULL << 10)
+
+bool rep_stream_needs_sender(const rep_stream *stream)
+{
+    return !stream->lingers || stream->write_position - stream->take_position >= LINGER_BYTES;
+}
+
+int rep_stream_linger(rep_stream *stream, rep_wake *wake)
+{
+    int rc = 0;
+    pthread_mutex_lock(&stream->mutex);
+    stream->lingers = true;
+    if (!rep_stream_needs_sender(stream))
+        rc = rep_wait_on(&stream->takable, &stream->mutex, rep_now_ns() + LINGER_NS, wake);
+    stream->lingers = false;
+    pthread_mutex_unlock(&stream->mutex);
+    return rc;
+}
+
 int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length)
 {
     pthread_mutex_lock(&stream->mutex);
     int rc = stream->open ? 0 : -EPIPE;
     if (!rc && barrier_at(stream) <= rep_now_ns())
         put_barrier(stream);
-    if (!rc
-        && (stream->taken >= take_limit(stream) || stream->flight_count == IN_FLIGHT
-            || stream->write_position - stream->take_position
-                   > most_bytes - REP_FRAME_HEADER_BYTES))
+    if (!rc && (stream->taken >= take_limit(stream) || stream->flight_count == IN_FLIGHT))
         rc = -EAGAIN;
-    if (!rc)
-        *length = take_frame(stream, frame);
+    if (!rc) {
+        *length = take_frame(stream, most_bytes, frame);
+        rc = *length ? 0 : -EAGAIN;
+    }
     pthread_mutex_unlock(&stream->mutex);
     return rc;
+}
+
+bool rep_stream_is_takable(rep_stream *stream)
+{
+    pthread_mutex_lock(&stream->mutex);
+    bool takable = stream->open && stream->flight_count < IN_FLIGHT
+                   && (stream->taken < take_limit(stream) || barrier_at(stream) <= rep_now_ns());
+    pthread_mutex_unlock(&stream->mutex);
+    return takable;
 }
 
 void rep_stream_see_sent(rep_stream *stream)
@@ -151,7 +193,9 @@ void rep_stream_see_sent(rep_stream *stream)
 
 void rep_stream_want_barrier(rep_stream *stream)
 {
-    if (!stream->open || stream->barrier_wanted || stream->last == stream->barrier_number)
+    bool late = stream->late_barrier && !stream->closing_number;
+    if (!stream->open || stream->barrier_wanted
+        || (stream->last == stream->barrier_number && !late))
         return;
     stream->barrier_wanted = true;
     rep_stream_wake_sender(stream);

@@ -1,8 +1,10 @@
 /* What the files of a stream share: life and numbers (rep_ship.c), room in its ring
- * (rep_ship_room.c), frames and barriers (rep_ship_take.c). Not a public header. */
+ * (rep_ship_room.c), frames and barriers (rep_ship_take.c), who waits for answers
+ * (rep_ship_answer.c). Not a public header. */
 #ifndef REP_SHIP_PARTS_H
 #define REP_SHIP_PARTS_H
 
+#include "bell_parts.h"
 #include "parts.h"
 #include "rep_line.h"
 
@@ -23,7 +25,9 @@ typedef struct refusal {
     uint64_t number;
 } refusal;
 
-#define REFUSALS 8U
+#define REP_REFUSALS 8U
+
+typedef struct rep_waiter rep_waiter;
 
 typedef struct flight {
     uint64_t last_number;
@@ -37,10 +41,14 @@ struct rep_stream {
     rep_line *line;         /* `turn` held */
     uint8_t *small;         /* `turn` held: what a writer sends itself */
     pthread_mutex_t mutex;  /* all below; see rep_tree.h for the order of locks */
-    pthread_cond_t changed; /* who waits for answers, for room */
-    pthread_cond_t takable; /* the sender: a write mustn't wake all who wait for answers */
+    pthread_cond_t changed; /* who waits for room */
+    pthread_cond_t takable; /* the sender */
+    /* Who waits for answers (rep_ship_answer.c), by ascending number. */
+    rep_waiter *first_waiter;
+    rep_waiter *last_waiter;
     bool open;
     atomic_bool carried; /* `line` is set: read without a mutex */
+    bool lingers;        /* the sender looks again soon, without being woken */
     uint64_t attempt;
     /* The ring. Positions only grow until nothing is queued; a byte stands at position % ring_bytes. A barrier needs no
      * reserved room, so the ring is a little larger than the capacity. */
@@ -63,13 +71,16 @@ struct rep_stream {
     flight flights[IN_FLIGHT];
     unsigned flight_first;
     unsigned flight_count;
-    /* Barriers: wanted behind `last`; the number of the newest; the one that closed U's epoch. */
-    bool barrier_wanted;
-    bool group_wanted; /* by a writer in mode durable: put when no other is on its way */
+    /* Barriers: the number of the newest; the one that closed U's epoch; since when U has waited for
+     * another one. */
     uint64_t barrier_number;
     uint64_t barrier_ns;
     uint64_t closing_number;
-    bool late_barrier; /* one was put while an epoch was closing: U wants another */
+    uint64_t late_ns;
+    bool barrier_wanted; /* behind `last` */
+    bool group_wanted;   /* by a writer in mode durable */
+    bool late_barrier;   /* one was put while an epoch was closing: U wants another */
+    bool late_patiently; /* of the newest barrier: writers wanted it, more of them may come */
     bool corked;
     bool cork_releases;
     uint64_t point;
@@ -86,7 +97,7 @@ struct rep_stream {
     uint64_t pulled;
     uint64_t pull_count;
     rep_link *links;
-    refusal refusals[REFUSALS]; /* the newest ones, for who still waits */
+    refusal refusals[REP_REFUSALS]; /* the newest ones, for who still waits */
     unsigned refusal_count;
 };
 
@@ -127,9 +138,21 @@ uint64_t rep_stream_full_ns(const rep_stream *stream);
 void rep_stream_ring_put(rep_stream *stream, const void *data, uint64_t length);
 void rep_stream_ring_get(const rep_stream *stream, uint64_t position, void *data, uint64_t length);
 void rep_stream_put_record(rep_stream *stream, const rep_record *record);
+/* `mutex` held: sets the bells of those who wait for numbers up to `up_to` and have their answer; the
+ * caller rings when it has released the mutex. */
+void rep_stream_answer(rep_stream *stream, uint64_t up_to, rep_bells *bells);
+/* `mutex` held: the same for all, and rings. */
+void rep_stream_answer_all(rep_stream *stream);
 /* As rep_stream_wait_attempt; of a guarded entry a cut's release is no answer. */
 int rep_stream_wait_answer(rep_stream *stream, const rep_ticket_entry *what, uint64_t deadline_ns,
                            rep_wake *wake);
+/* `mutex` held: whether the sender has to be woken for what nobody waits for. */
+bool rep_stream_needs_sender(const rep_stream *stream);
+/* Lets records that nobody waits for come together, for a millisecond at most; who waits for one, or
+ * for room, wakes the sender as ever. -ECANCELED. */
+int rep_stream_linger(rep_stream *stream, rep_wake *wake);
+/* Whether there is a frame to take at once. */
+bool rep_stream_is_takable(rep_stream *stream);
 /* `mutex` held: a barrier behind everything appended so far, unless nothing was since the last. */
 void rep_stream_want_barrier(rep_stream *stream);
 

@@ -64,6 +64,7 @@ from pyrep._core.link import (
     LinkMode,
 )
 from pyrep._core.native import (
+    SLICE_NS,
     SLICE_S,
     Buffer,
 )
@@ -89,6 +90,8 @@ from pyrep._core.volume import (
     VolumeIo,
     move_volumes,
     pwrite_at_once,
+    pwrite_begin,
+    scratch,
 )
 from pyrep._core.wake import (
     Wake,
@@ -98,6 +101,7 @@ __all__ = [
     "FRAME_BYTES",
     "FRAME_DIGEST_FROM",
     "FRAME_DIGEST_OFFSET",
+    "SLICE_NS",
     "SLICE_S",
     "Ack",
     "Alog",
@@ -154,7 +158,9 @@ __all__ = [
     "move_volumes",
     "new_frame_buffer",
     "pwrite_at_once",
+    "pwrite_begin",
     "read_runs",
     "replay_journal",
+    "scratch",
     "seal_frame",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from pyrep._core import Buffer, Io, VolumeIo, pwrite_at_once
+from pyrep._core import SLICE_NS, Buffer, Io, VolumeIo, pwrite_at_once, pwrite_begin, scratch
 from pyrep.engine.activityinfo import ActivityInfo, activity_of, no_activity
 from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError, OutOfRangeError
@@ -102,18 +102,22 @@ class Volume:
                 self._pwrite(data, offset)
                 return
             core = live.core
-            code = -errno.EAGAIN
-            if core.at_once:
+            at_once = core.at_once
+            if at_once:
                 code = pwrite_at_once(core.door, data, len(data), offset, 0)
             else:
-                self._check_range(len(data), offset)
+                code = pwrite_begin(
+                    *(core.door, data, len(data), offset, 0),
+                    *(SLICE_NS, core.waking, scratch.ticket, scratch.done),
+                )
         except (TypeError, OverflowError):
             self._check_range(len(data), offset)  # costs nothing where nothing is wrong
             raise
         else:
             if code:
                 timeout_s = self._state.options.ack_timeout_s
-                core.pwrite_on(code, data, offset, ack_timeout_s=timeout_s)
+                go_on = core.pwrite_on if at_once else core.pwrite_begun
+                go_on(code, data, offset, ack_timeout_s=timeout_s)
 
     def _pwrite(self, data: Buffer, offset: int) -> None:
         self._check_range(_length_of(data), offset)

@@ -175,6 +175,129 @@ static void a_writer_that_waits_sends_without_the_pump(void)
     path_free(&p);
 }
 
+typedef struct host {
+    path *path;
+    unsigned first; /* of four chunks */
+    pthread_t thread;
+} host;
+
+static void *write_many(void *argument)
+{
+    const host *h = argument;
+    for (unsigned i = 0; i < 500; i++)
+        write_and_wait(h->path, h->first + i % 4, (int)i + 1);
+    return NULL;
+}
+
+/* Nobody else is there to send what one of them would leave behind. */
+static void several_writers_leave_nothing_unsent_without_the_pump(int ack)
+{
+    path p = path_new(ack);
+    pthread_t threads[] = {thread_start(receive_frames, &p), thread_start(receive_numbers, &p)};
+    host hosts[4];
+    for (unsigned i = 0; i < 4; i++) {
+        hosts[i] = (host){.path = &p, .first = 4 * i};
+        hosts[i].thread = thread_start(write_many, &hosts[i]);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        thread_join(hosts[i].thread);
+    CHECK(volumes_equal(p.remote.source, p.remote.target));
+    path_cut(&p);
+    thread_join(threads[0]);
+    thread_join(threads[1]);
+    path_free(&p);
+}
+
+static void several_writers_send_for_each_other(void)
+{
+    several_writers_leave_nothing_unsent_without_the_pump(REP_ACK_RECEIVED);
+}
+
+static void so_do_those_that_wait_until_they_are_durable(void)
+{
+    several_writers_leave_nothing_unsent_without_the_pump(REP_ACK_DURABLE);
+}
+
+/* Each has its barrier with it: the peer flushes once for all three, without being asked again. */
+static void writers_that_come_together_are_durable_after_one_flush(void)
+{
+    path p = path_new(REP_ACK_DURABLE);
+    rep_pump left;
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
+        rep_stream_help(p.remote.stream);
+        CHECK_EQ(stream_info(p.remote.stream).taken, 2 * (i + 1));
+    }
+    shutdown(p.data_fds[NEAR], SHUT_RDWR);
+    CHECK_ERRNO(pump_frames(&p, &left), EPIPE);
+    rep_numbers numbers = next_numbers(&p);
+    CHECK_EQ(numbers.received, 6);
+    CHECK_EQ(numbers.durable, 6);
+    CHECK(!has_numbers(&p));
+    path_free(&p);
+}
+
+/* INV-3: what came while an epoch was closing is settled by another barrier, which no writer puts. */
+static void what_is_unsettled_is_settled_when_such_writers_have_gone(void)
+{
+    path p = path_new(REP_ACK_DURABLE);
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
+        rep_stream_help(p.remote.stream);
+    }
+    pthread_t threads[] = {thread_start(send_frames, &p), thread_start(receive_frames, &p),
+                           thread_start(receive_numbers, &p)};
+    while (stream_info(p.remote.stream).durable < 6)
+        sched_yield();
+    while (info_of(p.remote.row).any_unsettled)
+        sched_yield();
+    CHECK_EQ(stream_info(p.remote.stream).durable, 7);
+    CHECK(volumes_equal(p.remote.source, p.remote.target));
+    rep_wake_raise(p.wake);
+    thread_join(threads[0]);
+    path_cut(&p);
+    thread_join(threads[1]);
+    thread_join(threads[2]);
+    path_free(&p);
+}
+
+static void who_asks_for_a_barrier_gets_it_before_a_late_one_is_due(void)
+{
+    path p = path_new(REP_ACK_DURABLE);
+    for (uint64_t i = 0; i < 2; i++) {
+        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
+        rep_stream_help(p.remote.stream);
+    }
+    CHECK_OK(rep_stream_ack(p.remote.stream, 1, 4, 4));
+    CHECK(is_unsettled(p.remote.row, 1));
+    rep_stream_barrier(p.remote.stream);
+    rep_stream_help(p.remote.stream);
+    CHECK_EQ(stream_info(p.remote.stream).taken, 5);
+    CHECK_OK(rep_stream_ack(p.remote.stream, 1, 5, 5));
+    CHECK(!is_unsettled(p.remote.row, 1));
+    path_free(&p);
+}
+
+/* Far less than what the pump is woken for at once. */
+static void what_nobody_waits_for_is_sent_all_the_same(void)
+{
+    path p = path_new(REP_ACK_QUEUED);
+    pthread_t threads[] = {thread_start(send_frames, &p), thread_start(receive_frames, &p),
+                           thread_start(receive_numbers, &p)};
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK_OK(put_chunk(p.remote.source, i % 16, (int)i + 1));
+        while (i % 10 == 9 && stream_info(p.remote.stream).received <= i)
+            sched_yield();
+    }
+    CHECK(volumes_equal(p.remote.source, p.remote.target));
+    rep_wake_raise(p.wake);
+    thread_join(threads[0]);
+    path_cut(&p);
+    thread_join(threads[1]);
+    thread_join(threads[2]);
+    path_free(&p);
+}
+
 static void a_writer_whose_frame_does_not_go_has_it_pending(void)
 {
     path p = path_new(REP_ACK_RECEIVED);
@@ -450,6 +573,12 @@ int main(void)
     RUN(synchronous_writes_are_carried_and_answered);
     RUN(so_are_those_that_wait_until_they_are_durable);
     RUN(a_writer_that_waits_sends_without_the_pump);
+    RUN(several_writers_send_for_each_other);
+    RUN(so_do_those_that_wait_until_they_are_durable);
+    RUN(writers_that_come_together_are_durable_after_one_flush);
+    RUN(what_is_unsettled_is_settled_when_such_writers_have_gone);
+    RUN(who_asks_for_a_barrier_gets_it_before_a_late_one_is_due);
+    RUN(what_nobody_waits_for_is_sent_all_the_same);
     RUN(a_writer_whose_frame_does_not_go_has_it_pending);
     RUN(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
     RUN(no_writer_waits_for_a_socket_that_takes_nothing);

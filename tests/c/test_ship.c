@@ -302,6 +302,72 @@ static void a_break_in_the_hold_leaves_no_cork(void)
     remote_free(&r);
 }
 
+typedef struct answer_waiter {
+    rep_stream *stream;
+    uint64_t number;
+    _Atomic bool begun;
+    int result;
+    pthread_t thread;
+} answer_waiter;
+
+static void *wait_for_answer(void *argument)
+{
+    answer_waiter *w = argument;
+    atomic_store(&w->begun, true);
+    w->result =
+        rep_stream_wait_attempt(w->stream, 1, w->number, REP_ACK_RECEIVED, REP_NO_DEADLINE, NULL);
+    return NULL;
+}
+
+/* Nothing but its own answer wakes a waiter: no handle, no deadline. */
+static void each_waiter_is_told_when_its_own_number_is_reached(void)
+{
+    enum { COUNT = 6 };
+    for (int round = 0; round < 50; round++) {
+        remote r = remote_new(SIZE, REP_ACK_QUEUED);
+        answer_waiter waiters[COUNT];
+        for (uint64_t i = 0; i < COUNT; i++)
+            CHECK_EQ(put_chunk(r.source, i, 1), 0);
+        (void)take_all(r.stream);
+        /* The last number first: the order is that of the numbers, not of who came. */
+        for (int i = COUNT - 1; i >= 0; i--) {
+            waiters[i] =
+                (answer_waiter){.stream = r.stream, .number = (uint64_t)i + 1, .result = 1};
+            waiters[i].thread = thread_start(wait_for_answer, &waiters[i]);
+            while (!atomic_load(&waiters[i].begun))
+                sched_yield();
+            for (int yields = 0; yields < round; yields++)
+                sched_yield();
+        }
+        acknowledge(r.stream, 1, 0);
+        thread_join(waiters[0].thread);
+        acknowledge(r.stream, 4, 0); /* three at a time */
+        for (int i = 1; i < 4; i++)
+            thread_join(waiters[i].thread);
+        rep_stream_break(r.stream, -EPIPE);
+        for (int i = 4; i < COUNT; i++)
+            thread_join(waiters[i].thread);
+        for (int i = 0; i < COUNT; i++)
+            CHECK_EQ(waiters[i].result, i < 4 ? 0 : -EPIPE);
+        remote_free(&r);
+    }
+}
+
+static void a_cut_that_releases_writers_wakes_them(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_RECEIVED);
+    uint64_t point;
+    CHECK_EQ(put_chunk(r.source, 0, 1), 0);
+    answer_waiter w = {.stream = r.stream, .number = 1, .result = 1};
+    w.thread = thread_start(wait_for_answer, &w);
+    while (!atomic_load(&w.begun))
+        sched_yield();
+    CHECK_EQ(rep_stream_cork(r.stream, true, &point), 0);
+    thread_join(w.thread);
+    CHECK_EQ(w.result, 0);
+    remote_free(&r);
+}
+
 typedef struct room_waiter {
     rep_stream *stream;
     uint64_t bytes;
@@ -414,7 +480,7 @@ static void a_large_write_is_cut_into_records_and_frames(void)
     remote_free(&r);
 }
 
-static void a_small_frame_is_taken_at_once_or_not_at_all(void)
+static void a_small_frame_is_taken_at_once(void)
 {
     remote r = remote_new(SIZE, REP_ACK_QUEUED);
     const uint64_t whole = REP_FRAME_HEADER_BYTES + REP_RECORD_HEADER_BYTES + CHUNK;
@@ -438,6 +504,25 @@ static void a_small_frame_is_taken_at_once_or_not_at_all(void)
     rep_stream_break(r.stream, -EPIPE);
     CHECK_EQ(rep_stream_take_small(r.stream, whole, frame, &length), -EPIPE);
     CHECK_EQ(rep_stream_await(r.stream, PAST, NULL), -EPIPE);
+    remote_free(&r);
+}
+
+static void a_small_frame_has_as_many_whole_records_as_go_into_it(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_QUEUED);
+    const uint64_t record = REP_RECORD_HEADER_BYTES + CHUNK;
+    rep_frame_info info;
+    uint64_t length = 0;
+    for (uint64_t i = 0; i < 3; i++)
+        CHECK_EQ(put_chunk(r.source, i, 1), 0);
+    for (uint64_t left = 3; left; left -= info.record_count) {
+        CHECK_EQ(rep_stream_take_small(r.stream, REP_FRAME_HEADER_BYTES + 2 * record + 9, frame,
+                                       &length),
+                 0);
+        CHECK_EQ(rep_frame_check(frame, length, &info), 0);
+        CHECK_EQ(info.record_count, left > 2 ? 2 : left);
+        CHECK_EQ(info.first_number, 4 - left);
+    }
     remote_free(&r);
 }
 
@@ -488,12 +573,15 @@ int main(void)
     RUN(corked_nothing_past_the_point_is_taken);
     RUN(in_the_hold_a_sync_write_waits_unless_the_cut_releases_it);
     RUN(a_break_in_the_hold_leaves_no_cork);
+    RUN(each_waiter_is_told_when_its_own_number_is_reached);
+    RUN(a_cut_that_releases_writers_wakes_them);
     RUN(room_that_is_given_back_wakes_who_waits_for_it);
     RUN(what_becomes_free_is_kept_for_who_waits_also_while_it_is_away_for_a_moment);
     RUN(a_record_without_reserved_room_is_refused);
     RUN(room_for_a_write_is_given_back_whole);
     RUN(a_large_write_is_cut_into_records_and_frames);
-    RUN(a_small_frame_is_taken_at_once_or_not_at_all);
+    RUN(a_small_frame_is_taken_at_once);
+    RUN(a_small_frame_has_as_many_whole_records_as_go_into_it);
     RUN(writers_in_mode_durable_share_the_barrier_after_the_one_under_way);
     RUN(a_stream_smaller_than_its_least_is_refused);
     return 0;
