@@ -8,8 +8,11 @@ import os
 import subprocess
 from array import array
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Ceilings", "words"]
+import cffi
+
+__all__ = ["Ceilings", "Hosts", "words"]
 
 _ROOT = Path(__file__).parents[1]
 _BUILD = _ROOT / "build" / "c-bench"
@@ -163,3 +166,36 @@ class Ceilings:
                 sock, target, ctypes.c_uint64(length), ctypes.c_uint64(count), int(is_durable)
             )
         )
+
+
+def _load_hosts() -> tuple[Any, Any]:
+    ffi = cffi.FFI()
+    ffi.cdef(
+        """
+        typedef struct hosts hosts;
+        hosts *ceiling_hosts_new(int sock, int source);
+        void ceiling_hosts_free(hosts *h);
+        int ceiling_hosts_write(hosts *h, const void *data, uint64_t length, uint64_t offset);
+        int ceiling_hosts_hear(hosts *h, uint64_t count);
+        """
+    )
+    return ffi, ffi.dlopen(str(_build()))
+
+
+class Hosts:
+    """The echo's near end, for threads of Python to call as they call pyrep: through cffi."""
+
+    def __init__(self, sock: int, source: int) -> None:
+        ffi, self._library = _load_hosts()
+        made = self._library.ceiling_hosts_new(sock, source)
+        self._hosts = ffi.gc(made, self._library.ceiling_hosts_free)
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """Write here and there; return when it is answered."""
+        if self._library.ceiling_hosts_write(self._hosts, data, len(data), offset):
+            raise OSError("the echo has failed")
+
+    def hear(self, count: int) -> None:
+        """Take the answers to so many writes."""
+        if self._library.ceiling_hosts_hear(self._hosts, count):
+            raise OSError("the echo has failed")

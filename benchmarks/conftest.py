@@ -53,6 +53,14 @@ def _line(name: str, facts: dict[str, Any], other_ns: float, other: str) -> str:
     )
 
 
+def _tail_line(facts: dict[str, Any]) -> str:
+    low, high = facts["ratio_interval"]
+    return (
+        f"{'':40} p99 by median {facts['ratio_median']:.2f} [{low:.2f}, {high:.2f}]"
+        f"   the ceiling's {facts['ceiling_median']:.2f}   bar {facts['bar']:g}: {facts['verdict']}"
+    )
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -69,6 +77,8 @@ def pytest_terminal_summary(
         if "bar" in facts:
             line += f"   bar {facts['bar']}: {facts['verdict']}"
         terminalreporter.write_line(line)
+        if "tail" in facts:
+            terminalreporter.write_line(_tail_line(facts["tail"]))
         for peer, found in facts["peers"].items():
             terminalreporter.write_line(_line("", found, found["other_median_ns"], peer))
 

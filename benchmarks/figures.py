@@ -61,6 +61,13 @@ def _verdict(each: Sequence[float], at_most: float) -> str:
     return "within the interval" if interval(each)[0] <= at_most else "MISSED"
 
 
+def _tail_verdict(each: Sequence[float], ceiling: Sequence[float], at_most: float) -> str:
+    verdict = _verdict(each, at_most)
+    if verdict != "kept" and statistics.median(ceiling) > at_most:
+        verdict += ", by the ceiling too"
+    return verdict
+
+
 @dataclass(slots=True)
 class Beside:
     """Pairs of the measured and its ceiling, interleaved in one run. Nanoseconds.
@@ -88,6 +95,19 @@ class Beside:
             else:
                 measured = measure()
                 self.pairs.append((measured, ceiling()))
+
+    def tail(self, each: list[float], ceiling: list[float], *, at_most: float) -> None:
+        """Put what the slow ones among the measured take, by their median, beside the ceiling's.
+
+        A machine that lets the ceiling wait lets everything wait: the verdict says so.
+        """
+        self.benchmark.extra_info["tail"] = {
+            "ratio_median": statistics.median(each),
+            "ratio_interval": list(interval(each)),
+            "ceiling_median": statistics.median(ceiling),
+            "bar": at_most,
+            "verdict": _tail_verdict(each, ceiling, at_most),
+        }
 
     def report(self, *, at_most: float | None = None, **facts: object) -> None:
         """Put the medians, and the interval of the ratios' median, beside the figure.

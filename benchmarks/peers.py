@@ -1,6 +1,7 @@
 """Programs that do the same, measured beside pyrep where they are installed.
 
 qemu-storage-daemon (Debian: qemu-system-common, with qemu-io of qemu-utils)
+nbdkit, the other end of qemu-storage-daemon's path (Debian: nbdkit)
 numpy (the extra `bench`)
 """
 
@@ -12,7 +13,9 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +23,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["StorageDaemon", "numpy_or_none", "storage_daemon"]
+__all__ = ["StorageDaemon", "nbdkit", "numpy_or_none", "storage_daemon"]
+
+
+_HANDED_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execvp("nbdkit", ["nbdkit", "-f", "file", sys.argv[2]])
+"""
+"""As systemd hands sockets over: the third descriptor, and the process that it is meant for."""
 
 
 def numpy_or_none() -> ModuleType | None:
@@ -104,18 +116,42 @@ class StorageDaemon:
 
 
 @contextlib.contextmanager
+def nbdkit(file: Path) -> Iterator[int | None]:
+    """Serve a file over TCP; yield the port of 127.0.0.1, or None where nbdkit isn't installed."""
+    if not shutil.which("nbdkit"):
+        yield None
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        handle = listener.fileno()
+        command = [sys.executable, "-c", _HANDED_OVER, str(handle), str(file)]
+        process = subprocess.Popen(command, pass_fds=[handle])
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _node_of(target: Path, port: int | None) -> dict[str, object]:
+    if port is None:
+        return {"driver": "file", "filename": str(target)}
+    server = {"type": "inet", "host": "127.0.0.1", "port": str(port)}
+    return {"driver": "nbd", "server": server}
+
+
+@contextlib.contextmanager
 def storage_daemon(
-    source: Path, target: Path, *, chunk_bytes: int
+    source: Path, target: Path, *, chunk_bytes: int, port: int | None = None
 ) -> Iterator[StorageDaemon | None]:
     """Start one over two raw files of one size; None where QEMU isn't installed.
 
-    Both files must stay away from everybody else meanwhile.
+    Both files must stay away from everybody else meanwhile. `port`: where NBD serves the target.
     """
     if not (shutil.which("qemu-storage-daemon") and shutil.which("qemu-io")):
         yield None
         return
     with tempfile.TemporaryDirectory() as directory:  # a socket's path must be short
-        socket = f"{directory}/nbd"
+        place = f"{directory}/nbd"
         process = subprocess.Popen(
             ["qemu-storage-daemon", "--chardev", "stdio,id=m", "--monitor", "chardev=m"],
             stdin=subprocess.PIPE,
@@ -123,15 +159,17 @@ def storage_daemon(
             text=True,
         )
         try:
-            daemon = StorageDaemon(process, target, f"nbd+unix:///source?socket={socket}")
+            daemon = StorageDaemon(process, target, f"nbd+unix:///source?socket={place}")
             daemon.command("qmp_capabilities")
-            for name, path in (("source", source), ("target", target)):
-                file = {"driver": "file", "filename": str(path)}
+            for name, file in (
+                ("source", _node_of(source, None)),
+                ("target", _node_of(target, port)),
+            ):
                 node = {"driver": "raw", "node-name": name, "file": file}
                 daemon.command("blockdev-add", **node)
             bitmap = {"node": "source", "name": "dirty", "granularity": chunk_bytes}
             daemon.command("block-dirty-bitmap-add", **bitmap)
-            address = {"type": "unix", "data": {"path": socket}}
+            address = {"type": "unix", "data": {"path": place}}
             daemon.command("nbd-server-start", addr=address)
             export = {"type": "nbd", "id": "e", "node-name": "source", "writable": True}
             daemon.command("block-export-add", **export)

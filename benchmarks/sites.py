@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from ceilings import Ceilings, words
+from ceilings import Ceilings, Hosts, words
 from farend import FarEnd, far_end, security_of, tls_context
 from pyrep import AckPoint, Options, Pair, PairStatus, StorageSystem, Volume
 from runs import Runs
@@ -97,6 +98,17 @@ class Sites:
         with self.file() as source, self.far.connected("answer", **asked) as sock:
             all_ns, each = ceilings.ask(sock.fileno(), source, data, words(offsets), outstanding)
         return all_ns, list(each)
+
+    @contextlib.contextmanager
+    def hosts_in_c(self, length: int, count: int, *, is_durable: bool) -> Iterator[Hosts]:
+        """Let threads of the caller be the echo's hosts, for so many writes in all."""
+        asked = {"length": length, "count": count, "is_durable": is_durable}
+        with self.file() as source, self.far.connected("answer", **asked) as sock:
+            hosts = Hosts(sock.fileno(), source)
+            ear = threading.Thread(target=hosts.hear, args=(count,))
+            ear.start()
+            yield hosts
+            ear.join()
 
     @contextlib.contextmanager
     def file(self) -> Iterator[int]:
