@@ -14,14 +14,30 @@ struct rep_waiter {
     rep_waiter *next;
 };
 
-/* The peer has it, and couldn't write it. */
+/* The peer has it, and couldn't write it. Of refusals that there was no room for any more only numbers
+ * are known: a write that was mirrored may be taken for one of them, never the other way round. */
 static bool is_refused(const rep_stream *stream, const rep_ticket_entry *what)
 {
-    for (unsigned i = 0; what->guarded && i < REP_REFUSALS; i++)
-        if (stream->refusals[i].link && stream->refusals[i].link == what->link
-            && what->number <= stream->refusals[i].number)
+    if (!what->guarded || !what->link)
+        return false;
+    if (what->number <= stream->refused_floor)
+        return true;
+    for (unsigned i = 0; i < REP_REFUSALS; i++)
+        if (stream->refusals[i].link == what->link && what->number <= stream->refusals[i].number)
             return true;
     return false;
+}
+
+/* `mutex` held: the link's, or the oldest one, which goes. */
+static refusal *refusal_of(rep_stream *stream, const rep_link *link)
+{
+    for (unsigned i = 0; i < REP_REFUSALS; i++)
+        if (stream->refusals[i].link == link)
+            return &stream->refusals[i];
+    refusal *oldest = &stream->refusals[stream->refusal_count++ % REP_REFUSALS];
+    if (oldest->number > stream->refused_floor)
+        stream->refused_floor = oldest->number;
+    return oldest;
 }
 
 static bool is_answered(const rep_stream *stream, const rep_ticket_entry *what)
@@ -142,8 +158,7 @@ int rep_stream_wait(rep_stream *stream, uint64_t number, int ack, uint64_t deadl
 void rep_stream_refuse(rep_stream *stream, rep_link *link, int cause)
 {
     pthread_mutex_lock(&stream->mutex);
-    stream->refusals[stream->refusal_count++ % REP_REFUSALS] =
-        (refusal){.link = link, .number = stream->last};
+    *refusal_of(stream, link) = (refusal){.link = link, .number = stream->last};
     rep_link_break(link, cause);
     rep_stream_answer_all(stream);
     pthread_mutex_unlock(&stream->mutex);

@@ -99,6 +99,7 @@ struct rep_stream {
     rep_link *links;
     refusal refusals[REP_REFUSALS]; /* the newest ones, for who still waits */
     unsigned refusal_count;
+    uint64_t refused_floor; /* up to here there were others, whose links are forgotten */
 };
 
 static inline uint64_t rep_stream_used(const rep_stream *stream)

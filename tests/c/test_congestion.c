@@ -335,6 +335,58 @@ static void what_the_peer_has_and_cannot_write_is_an_error_of_a_guarded_volume_a
     }
 }
 
+/* One disk below all of them failed there. */
+static void refusals_of_many_pairs_at_once_are_none_of_them_forgotten(void)
+{
+    enum { PAIRS = 3 * REP_REFUSALS };
+    rep_tree *tree = tree_new(1);
+    rep_stream *stream = stream_new();
+    vol volumes[PAIRS];
+    rep_link *rows[PAIRS];
+    rep_ticket tickets[PAIRS] = {{0}};
+    for (unsigned i = 0; i < PAIRS; i++) {
+        volumes[i] = vol_new(tree, SIZE);
+        rows[i] = link_new(volumes[i], 0);
+        CHECK_EQ(rep_link_ship(rows[i], stream, i + 1, REP_ACK_RECEIVED), 0);
+        CHECK_EQ(rep_link_guard(rows[i], 1), 0);
+        CHECK_EQ(put_for(volumes[i], 0, 1, PAST, &tickets[i]), 0);
+    }
+    stream->taken = PAIRS;
+    for (unsigned i = 0; i < PAIRS; i++)
+        rep_stream_refuse(stream, rows[i], -EIO);
+    CHECK_EQ(rep_stream_ack(stream, 1, PAIRS, 0), 0);
+    for (unsigned i = 0; i < PAIRS; i++)
+        CHECK_EQ(rep_ticket_wait(&tickets[i], PAST, NULL), -REP_FENCED_MIRROR);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        rep_link_free(rows[i]);
+        vol_free(volumes[i]);
+    }
+    rep_stream_free(stream);
+    rep_tree_free(tree);
+}
+
+/* A link that is refused again and again takes no other one's place; and who waits for a point of the
+ * stream, not for a write, isn't refused. */
+static void a_refusal_is_no_concern_of_pairs_that_are_well(void)
+{
+    remote r = remote_new(SIZE, REP_ACK_RECEIVED);
+    vol other = vol_new(r.trees[0], SIZE);
+    rep_link *row = link_new(other, 0);
+    rep_ticket ticket = {0};
+    CHECK_EQ(rep_link_ship(row, r.stream, 2, REP_ACK_RECEIVED), 0);
+    CHECK_EQ(rep_link_guard(row, 1), 0);
+    CHECK_EQ(put_for(other, 0, 1, PAST, &ticket), 0);
+    for (unsigned i = 0; i < 2 * REP_REFUSALS; i++)
+        rep_stream_refuse(r.stream, r.row, -EIO);
+    r.stream->taken = 1;
+    CHECK_EQ(rep_stream_ack(r.stream, 1, 1, 0), 0);
+    CHECK_EQ(rep_stream_wait(r.stream, 1, REP_ACK_RECEIVED, PAST, NULL), 0);
+    CHECK_EQ(rep_ticket_wait(&ticket, PAST, NULL), 0);
+    rep_link_free(row);
+    vol_free(other);
+    remote_free(&r);
+}
+
 static void break_it(disk *d)
 {
     rep_stream_break(d->hook_data, -EPIPE);
@@ -514,6 +566,8 @@ int main(void)
     RUN(a_guarded_volume_takes_writes_only_while_its_mirror_does);
     RUN(a_write_whose_answer_never_came_is_an_error_of_a_guarded_volume_alone);
     RUN(what_the_peer_has_and_cannot_write_is_an_error_of_a_guarded_volume_alone);
+    RUN(refusals_of_many_pairs_at_once_are_none_of_them_forgotten);
+    RUN(a_refusal_is_no_concern_of_pairs_that_are_well);
     RUN(a_mirror_lost_in_the_middle_of_a_guarded_write_is_that_writes_error);
     RUN(a_cut_that_releases_writers_releases_no_guarded_one);
     RUN(hosts_never_wait_and_every_difference_is_covered);
