@@ -97,7 +97,8 @@ int rep_stream_pump(rep_stream *stream, rep_wake *wake);
 
 /* For who is going to wait for the answer: sends what is queued, if it is little and goes at once, or
  * leaves it to who is sending just now; else wakes the pump's thread, which costs more than sending
- * does (ADR 18). Breaks the stream if the socket fails. Harmless when it isn't carried. */
+ * does (ADR 18). Breaks the frame's attempt if the socket fails.
+ * Harmless when it isn't carried. */
 void rep_stream_help(rep_stream *stream);
 bool rep_stream_is_carried(rep_stream *stream);
 

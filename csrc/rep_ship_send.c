@@ -72,18 +72,23 @@ int rep_stream_pump(rep_stream *stream, rep_wake *wake)
     return rc;
 }
 
-/* One frame over the line, if it goes at once. 0: sent; -EAGAIN: nothing, or nothing now. `turn` held. */
-static int help_once(rep_stream *stream)
+/* One frame over the line, if it goes at once. 0: sent; -EAGAIN: nothing, or nothing now; else the
+ * socket's error, and *attempt is the frame's. `turn` held. */
+static int help_once(rep_stream *stream, uint64_t *attempt)
 {
     uint64_t length;
     if (!stream->line || rep_line_begin(stream->line))
         return -EAGAIN;
-    int rc =
-        rep_stream_take_small(stream, SMALL_BYTES, stream->small + REP_ENVELOPE_BYTES, &length);
-    if (!rc)
+    uint8_t *frame = stream->small + REP_ENVELOPE_BYTES;
+    int rc = rep_stream_take_small(stream, SMALL_BYTES, frame, &length);
+    if (!rc) {
         rc = rep_line_send_begun(stream->line, stream->small, seal(stream->small, length));
-    else
+        rep_frame_info info;
+        if (rc && !rep_frame_check(frame, length, &info))
+            *attempt = info.attempt;
+    } else {
         rc = -EAGAIN;
+    }
     rep_line_finish(stream->line);
     return rc;
 }
@@ -96,10 +101,11 @@ void rep_stream_help(rep_stream *stream)
      * turn back: else each of several writers would wake the pump's thread for what the other does
      * anyway. */
     int rc = 0;
+    uint64_t attempt = 0;
     for (int i = 0; !rc && i < HELPS_MOST; i++) {
         if (pthread_mutex_trylock(&stream->turn))
             return;
-        rc = help_once(stream);
+        rc = help_once(stream, &attempt);
         pthread_mutex_unlock(&stream->turn);
         if (!rc && !rep_stream_is_takable(stream))
             return;
@@ -107,7 +113,9 @@ void rep_stream_help(rep_stream *stream)
     if (!rc || rc == -EAGAIN)
         rep_stream_see_sent(stream); /* by the pump: it is much, or the socket takes nothing */
     else
-        rep_stream_break(stream, -EPIPE); /* the pump's thread sees it, and tells */
+        /* That attempt alone: a later one may have been opened since. The pump's thread sees it, and
+         * tells. */
+        rep_stream_break_attempt(stream, attempt, -EPIPE);
 }
 
 bool rep_stream_is_carried(rep_stream *stream)

@@ -6,6 +6,7 @@
 #include "rep_pump.h"
 #include "rep_wire.h"
 #include "rig.h"
+#include "ship_parts.h"
 
 #define SIZE (16 * CHUNK)
 #define BOTH (REP_ENVELOPE_BYTES + REP_NUMBERS_BYTES)
@@ -309,6 +310,36 @@ static void a_writer_whose_frame_does_not_go_has_it_pending(void)
     path_free(&p);
 }
 
+static void *help_it(void *argument)
+{
+    rep_stream_help(argument);
+    return NULL;
+}
+
+/* Its writer has the old one's error in hand, and is slow to act on it. */
+static void a_later_connection_is_not_broken_because_of_the_one_before(void)
+{
+    path p = path_new(REP_ACK_QUEUED);
+    rep_stream *stream = p.remote.stream;
+    const int bytes = 1; /* as little as there is: less than the frame */
+    CHECK_OK(setsockopt(p.data_fds[NEAR], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes));
+    CHECK_OK(put_bytes(p.remote.source, 0, 3 * CHUNK, 'x'));
+    pthread_t thread = thread_start(help_it, stream);
+    while (!stream_info(stream).taken)
+        sched_yield();
+    pthread_mutex_lock(&stream->mutex); /* nobody breaks the stream now */
+    path_cut(&p);
+    /* Until the writer has failed, and given it back. */
+    while (pthread_mutex_trylock(&stream->turn))
+        sched_yield();
+    pthread_mutex_unlock(&stream->turn);
+    stream->attempt = 2; /* as opened anew meanwhile */
+    pthread_mutex_unlock(&stream->mutex);
+    thread_join(thread);
+    CHECK_EQ(stream_info(stream).open, 1);
+    path_free(&p);
+}
+
 static void the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called(void)
 {
     path p = path_new(REP_ACK_QUEUED);
@@ -580,6 +611,7 @@ int main(void)
     RUN(who_asks_for_a_barrier_gets_it_before_a_late_one_is_due);
     RUN(what_nobody_waits_for_is_sent_all_the_same);
     RUN(a_writer_whose_frame_does_not_go_has_it_pending);
+    RUN(a_later_connection_is_not_broken_because_of_the_one_before);
     RUN(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
     RUN(no_writer_waits_for_a_socket_that_takes_nothing);
     RUN(a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing);
