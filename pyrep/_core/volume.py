@@ -152,10 +152,11 @@ class VolumeCore(Owned):
 
     def pread_into(self, buffer: bytearray | memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on. FencedError: its content is inconsistent."""
-        target = ffi.from_buffer(buffer, require_writable=True)
-        code = lib.rep_door_pread(self.door, target, len(target), offset)
+        with ffi.from_buffer(buffer, require_writable=True) as target:
+            length = len(target)
+            code = lib.rep_door_pread(self.door, target, length, offset)
         if code:
-            raise self._refusal(code, "reading", offset, len(target))
+            raise self._refusal(code, "reading", offset, length)
 
     def pwrite(self, data: Buffer, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:
         """Write `data`; return when its synchronous mirrors have acknowledged, or were given up.
@@ -164,10 +165,12 @@ class VolumeCore(Owned):
         """
         # Bytes go to C as they are; making a buffer object of them first costs a quarter of the
         # call.
-        source = data if type(data) is bytes else ffi.from_buffer(data)
         code = -errno.EAGAIN
-        if self.at_once:
-            code = pwrite_at_once(self.door, source, len(source), offset, token)
+        if self.at_once and type(data) is bytes:
+            code = pwrite_at_once(self.door, data, len(data), offset, token)
+        elif self.at_once:
+            with ffi.from_buffer(data) as source:
+                code = pwrite_at_once(self.door, source, len(source), offset, token)
         if code:
             self.pwrite_on(code, data, offset, token=token, ack_timeout_s=ack_timeout_s)
 
@@ -178,11 +181,11 @@ class VolumeCore(Owned):
         if code not in {-errno.EAGAIN, -lib.REP_FENCED_FIRST}:
             raise self._refusal(code, "writing", offset, memoryview(data).nbytes)
         # One call does most of them, its wait for the mirror included.
-        source = ffi.from_buffer(data)
-        code = lib.rep_door_pwrite_begin(
-            *(self.door, source, len(source), offset, token),
-            *(SLICE_NS, self.waking, scratch.ticket, scratch.done),
-        )
+        with ffi.from_buffer(data) as source:
+            code = lib.rep_door_pwrite_begin(
+                *(self.door, source, len(source), offset, token),
+                *(SLICE_NS, self.waking, scratch.ticket, scratch.done),
+            )
         self.at_once = False
         if code:
             self.pwrite_begun(code, data, offset, token=token, ack_timeout_s=ack_timeout_s)
@@ -194,18 +197,18 @@ class VolumeCore(Owned):
         if code == lib.REP_DOOR_AT_ONCE:
             self.at_once = True
             return
-        source = ffi.from_buffer(data)
-
-        def call(done: int, deadline: int, out: Pointer) -> int:
-            return int(
-                lib.rep_door_pwrite_on(
-                    *(self.door, source + done, len(source) - done, offset + done, token),
-                    *(deadline, self.waking, scratch.ticket, out),
-                )
-            )
-
         begun = 0 if code == -errno.EINPROGRESS else code
-        self._write("writing", call, len(source), offset, ack_timeout_s, begun=begun)
+        with ffi.from_buffer(data) as source:
+
+            def call(done: int, deadline: int, out: Pointer) -> int:
+                return int(
+                    lib.rep_door_pwrite_on(
+                        *(self.door, source + done, len(source) - done, offset + done, token),
+                        *(deadline, self.waking, scratch.ticket, out),
+                    )
+                )
+
+            self._write("writing", call, len(source), offset, ack_timeout_s, begun=begun)
         self.at_once = not scratch.ticket.awaited
 
     def zero(self, length: int, offset: int, *, token: int = 0, ack_timeout_s: float) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-
 from pyrep._core import SLICE_NS, Buffer, Io, VolumeIo, pwrite_at_once, pwrite_begin, scratch
 from pyrep.engine.activityinfo import ActivityInfo, activity_of, no_activity
 from pyrep.engine.state import SystemState

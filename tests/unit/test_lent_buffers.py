@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from pyrep import StorageSystem
 from pyrep._core import Apply, Line, MemoryIo, Wake
 from pyrep.errors import PyrepError
+from pyrep.model import VolumeId
 
 Call = Callable[[memoryview], object]
 
@@ -37,6 +40,18 @@ def test_a_storage_that_refuses_holds_no_view() -> None:
     with MemoryIo(4096) as io:
         for call in (io.pread_into, io.pwrite):
             view, _ = _kept(functools.partial(call, offset=4096))
+            view.release()
+
+
+def test_a_volume_that_refuses_holds_no_view(tmp_path: Path) -> None:
+    with StorageSystem.create(tmp_path / "100a", "100a") as system:
+        system.create_volume("105a", 4096)
+        core = system.state.volume(VolumeId("105a")).core
+        view, _ = _kept(functools.partial(core.pread_into, offset=4096))
+        view.release()
+        for at_once in (True, False):
+            core.at_once = at_once
+            view, _ = _kept(functools.partial(core.pwrite, offset=4096, ack_timeout_s=1.0))
             view.release()
 
 
