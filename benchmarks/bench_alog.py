@@ -321,7 +321,8 @@ def bench_resync_after_a_crash(
             took, pending, frames = hurt.resync()
             if pending > hurt.hot_bytes + hurt.differs_bytes:
                 raise ArithmeticError(f"{pending} bytes are pending")
-            if frames > hurt.differs_bytes * 1.05:
+            # A hole of the source isn't compared: a record of 32 bytes says so, at most one a MiB.
+            if frames > hurt.differs_bytes + 32 * (pending // _MIB + hurt.differs_bytes // _BYTES):
                 raise ArithmeticError(f"{frames} bytes crossed")
             resynced.append(pending)
             crossed.append(frames)
