@@ -221,6 +221,10 @@ class MirrorMachine(RuleBasedStateMachine):
 
     # --- pairs -----------------------------------------------------------------------------------
 
+    @rule(system_id=system_ids)
+    def settle_mirrors(self, system_id: str) -> None:
+        self.world.settle_mirrors(system_id)
+
     @rule(pick=picks)
     def split(self, pick: int) -> None:
         one = self.pick_pair(pick)
