@@ -37,8 +37,9 @@ _log = logging.getLogger(__name__)
 _COPYING_BACK = {550, 560, 640, 650, 660, 670}
 """From these steps on only going on is left."""
 
-_STOPPING_AGAIN = {520: 510, 630: 620}
-"""Where to resume: a refusal at the split may have started the application again."""
+_STOPPING_AGAIN = {520: 510, 630: 620, 650: 640}
+"""Where to resume: a refusal at the split may have started the application again; after a crash
+mirrors of 105b may be copied again, which 640 waits for."""
 
 
 class Restore:
