@@ -196,7 +196,8 @@ class ApiConnections:
         if isinstance(error, (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)):
             return NotServedError(
                 f"no system is served at {self._path}",
-                hint="start it: pyrep serve SYSTEM-DIR; or name another socket or directory",
+                hint="start it: pyrep serve SYSTEM-DIR; if its socket is elsewhere, name "
+                "that ([api] socket); or name another directory",
             )
         if isinstance(error, OSError):
             return NotServedError(

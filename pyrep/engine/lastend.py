@@ -37,7 +37,8 @@ def note_end(state: SystemState, loaded: dict[RowKey, Found], changed: set[Volum
                 # Hot regions are pending, or all is. Before anything else may be lost sight of.
                 new = replace(new, overmarked=True)
             if new != row:
-                _log.info("pair.reopened pair=%s from=%s to=%s", row.pair_id, row, new)
+                told = [f"{one.status},{one.cause or '-'},{one.direction}" for one in (row, new)]
+                _log.info("pair.reopened pair=%s from=%s to=%s", row.pair_id, *told)
                 state.table.replace(new)
         for generation in state.catalogue.all():
             if generation.home == state.system_id and (
