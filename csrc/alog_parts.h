@@ -112,7 +112,6 @@ struct rep_alog {
     rep_alog_request *head;
     uint64_t next;         /* sequence of the next block */
     uint64_t tail;         /* see the block */
-    uint64_t durable_tail; /* as the last durable transaction has it */
     uint64_t reset;
     rep_bitmap *left[2]; /* regions that left since the last checkpoint; left[current] is open */
     uint64_t hot;

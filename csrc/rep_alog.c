@@ -267,7 +267,7 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume)
     while (log->leading)
         pthread_cond_wait(&log->changed, &log->mutex);
     log->leading = true;
-    log->tail = log->durable_tail = log->reset = log->next;
+    log->tail = log->reset = log->next;
     pthread_mutex_unlock(&log->mutex);
     /* Writes come in before the log is durable, or without it: the open marks must be there. */
     rc = atomic_load(&log->state) == REP_ALOG_FAILED ? rep_alog_distrust(log) : 0;

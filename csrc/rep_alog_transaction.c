@@ -127,7 +127,6 @@ static int write_out(rep_alog *log, int first, int end, uint64_t reset)
      * one that is shorter. */
     log->next += log->block_count;
     if (!rc) {
-        log->durable_tail = tail;
         log->reset = reset;
         if (tail == reset)
             log->tail = tail;

@@ -99,11 +99,17 @@ def repair_system(directory: Path | str, *, system_id: str | None = None) -> Rep
                 break
             if wanted[0].remedy is Remedy.REBUILD_TABLES:
                 wanted = wanted[:1]
+            is_first = begun is None
             begun = begun or BegunRepair(kept=_keep(path).name, system_id=system_id)
             remedies = tuple((one.remedy, one.key) for one in wanted)
             begun = begun.adding(remedies)
             save_begun(path, begun)
-            done += _do(path, begun, remedies)
+            try:
+                done += _do(path, begun, remedies)
+            except InvalidArgumentError:
+                if is_first:  # nothing has changed; a repair that goes on may have changed it all
+                    remove_begun(path)
+                raise
             done += [f"{one.thing}: {one.repair}" for one in wanted]
         if begun is not None:
             remove_begun(path)
@@ -122,12 +128,7 @@ def _do(
     said = []
     rebuilds = asked.pop((Remedy.REBUILD_TABLES, ()), 0) is None
     if rebuilds:
-        try:
-            said = rebuild_tables(path, path / begun.kept / DATABASE, begun.system_id)
-        except InvalidArgumentError:  # nothing has changed yet, or the same failed before
-            if begun.remedies == ((Remedy.REBUILD_TABLES, ()),):
-                remove_begun(path)
-            raise
+        said = rebuild_tables(path, path / begun.kept / DATABASE, begun.system_id)
     with Database.open(path / DATABASE) as db:
         repair = _Repair(path, db)
         if rebuilds:

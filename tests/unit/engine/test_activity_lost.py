@@ -15,22 +15,10 @@ from pyrep.engine.mirror import Mirror
 from pyrep.errors import BitmapFileError, DeviceError, NoSpaceError
 from pyrep.model import PairId
 from rig import LONG_S
+from unit.engine.logged import log_file, make_system
 
 MIB = 1 << 20
-SIZE = 64 * MIB
 CHUNK = 8192
-
-
-def _create(root: Path) -> StorageSystem:
-    system = StorageSystem.create(root / "s", "100b")
-    for name in ("105b", "106b", "107b"):
-        system.create_volume(name, SIZE)
-    return system
-
-
-def _log_file(system: StorageSystem, volume_id: str = "105b") -> Path:
-    live = system.state.live[system.volume(volume_id).volume_id]
-    return system.state.logs.path_of(live.record.key)
 
 
 def _full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -53,7 +41,7 @@ def _paired(system: StorageSystem) -> PairId:
 def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     system._watch.close()
     heal = _full(monkeypatch)
     pair_id = _paired(system)
@@ -68,7 +56,7 @@ def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
         system._watch.look()
     heal()
     system._watch.look()  # it rests
-    assert not _log_file(system).exists()
+    assert not log_file(system).exists()
     now_s[0] = 100.0
     system._watch.look()
     told = system.volume("105b").activity()
@@ -84,9 +72,9 @@ def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
 def test_a_log_that_cannot_be_made_at_open_is_made_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     pair_id = _paired(system)
-    log = _log_file(system)
+    log = log_file(system)
     system.close()
     log.unlink()
     heal = _full(monkeypatch)
@@ -101,7 +89,7 @@ def test_a_log_that_cannot_be_made_at_open_is_made_later(
 
 
 def test_where_no_directory_of_logs_can_be_a_pair_goes_on_without_one(tmp_path: Path) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     (tmp_path / "s" / "alog").write_bytes(b"not a directory")
     pair_id = _paired(system)
     told = system.volume("105b").activity()
@@ -116,7 +104,7 @@ def test_where_no_directory_of_logs_can_be_a_pair_goes_on_without_one(tmp_path: 
 def test_a_creation_whose_row_the_log_does_not_take_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
 
     def keep(*_: object) -> None:
         raise DeviceError("cannot keep a row", errno_code=errno.ENOMEM)
@@ -134,7 +122,7 @@ def test_a_creation_whose_row_the_log_does_not_take_leaves_nothing(
 def test_a_row_that_cannot_be_saved_rests_and_the_others_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     first = _paired(system)
     second = system.create_local_pair("105b", "107b")
     second.wait(timeout_s=LONG_S)

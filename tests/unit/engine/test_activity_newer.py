@@ -11,21 +11,9 @@ from pyrep.engine import Severity, StorageSystem, check_system
 from pyrep.errors import FormatError
 from pyrep.model import PairId, PairStatus
 from rig import LONG_S
+from unit.engine.logged import log_file, make_system
 
-SIZE = 64 << 20
 NEWER = 2
-
-
-def _create(root: Path) -> StorageSystem:
-    system = StorageSystem.create(root / "s", "100b")
-    for name in ("105b", "106b", "107b"):
-        system.create_volume(name, SIZE)
-    return system
-
-
-def _log_file(system: StorageSystem, volume_id: str = "105b") -> Path:
-    live = system.state.live[system.volume(volume_id).volume_id]
-    return system.state.logs.path_of(live.record.key)
 
 
 def _paired(system: StorageSystem) -> PairId:
@@ -53,9 +41,9 @@ def _make_newer(path: Path) -> None:
 
 @pytest.mark.parametrize("clean", [False, True], ids=["crashed", "closed"])
 def test_a_log_of_a_newer_version_is_refused_and_stays(tmp_path: Path, clean: bool) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     pair_id = _paired(system)
-    log = _log_file(system)
+    log = log_file(system)
     system.close() if clean else system.abort()
     before = log.read_bytes()
     _make_newer(log)
@@ -74,9 +62,9 @@ def test_a_log_of_a_newer_version_is_refused_and_stays(tmp_path: Path, clean: bo
 
 
 def test_a_log_of_a_newer_version_is_not_made_anew_for_a_new_pair(tmp_path: Path) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     pair_id = _paired(system)
-    log = _log_file(system)
+    log = log_file(system)
     system.pair(pair_id).dissolve()
     system.close()
     _make_newer(log)
@@ -93,9 +81,9 @@ def test_a_log_of_a_newer_version_is_not_made_anew_for_a_new_pair(tmp_path: Path
 def test_a_check_tells_of_a_log_without_which_everything_becomes_pending(
     tmp_path: Path, harm: str
 ) -> None:
-    system = _create(tmp_path)
+    system = make_system(tmp_path)
     _paired(system)
-    log = _log_file(system)
+    log = log_file(system)
     system.abort()
 
     def found() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyrep.engine import Severity, StorageSystem, check_system, repair_system
-from pyrep.errors import FormatError, RefusedError
+from pyrep.errors import FormatError, InvalidArgumentError, RefusedError
 from pyrep.meta import Database
 from pyrep.model import PairStatus, SplitCause
 from pyrep.testing import wait_quiet
@@ -181,6 +181,28 @@ def test_a_stopped_repair_without_the_tables_it_kept_is_refused(
     shutil.rmtree(path / "before-repair-1")
     with pytest.raises(FormatError, match="before-repair-1 is missing"):
         repair_system(path)
+
+
+def test_a_stopped_repair_that_is_told_another_id_is_still_to_be_ended(
+    closed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _not_pyreps(closed)
+    path = _path(closed)
+    with monkeypatch.context() as patch:
+        patch.setattr("pyrep.engine.checkup.repair._Repair.split_all", _stop)
+        with pytest.raises(Stopped):
+            repair_system(path)  # the new tables are in place, and no pair is split yet
+    with pytest.raises(InvalidArgumentError, match="is 100b"):
+        repair_system(path, system_id="100x")
+    with pytest.raises(RefusedError, match="a repair of it was stopped"):
+        closed.open("100b")
+    assert repair_system(path).after.severity is Severity.OK
+    with closed.open("100b") as system:
+        assert set(_waiting(system)) == {(PairStatus.SPLIT, SplitCause.REQUESTED, SIZE // CHUNK)}
+
+
+def _stop(_: object) -> None:
+    raise Stopped
 
 
 def _damaged(_: Database) -> None:
