@@ -110,8 +110,8 @@ struct rep_alog {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
     rep_alog_request *head;
-    uint64_t next;         /* sequence of the next block */
-    uint64_t tail;         /* see the block */
+    uint64_t next; /* sequence of the next block */
+    uint64_t tail; /* see the block */
     uint64_t reset;
     rep_bitmap *left[2]; /* regions that left since the last checkpoint; left[current] is open */
     uint64_t hot;
