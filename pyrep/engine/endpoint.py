@@ -314,9 +314,9 @@ class SystemEndpoint:
             case BeginForward():
                 return side.begin_forward(peer, connection, message)
             case BeginReverse():
-                return side.begin_reverse(peer, connection, message)
+                return side.back.begin(peer, connection, message)
             case ReverseProgress():
-                return side.reverse_progress(peer, connection, message)
+                return side.back.progress(peer, connection, message)
             case CreatePair():
                 return side.create(peer, connection, message)
             case ReadDigests():
@@ -346,11 +346,11 @@ class SystemEndpoint:
             case SplitPair():
                 side.split(peer, connection, order)
             case ReverseRun():
-                side.run_reverse(peer, connection, order)
+                side.back.run(peer, connection, order)
             case ReverseEnd():
-                side.end_reverse(peer, connection, order.pair_id)
+                side.back.finish(peer, connection, order.pair_id)
             case AbandonPair():
-                side.abandon(peer, connection, order.pair_id)
+                side.back.abandon(peer, connection, order.pair_id)
             case _:
                 assert_never(order)
 

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pyrep._core import Ack, Fence
-from pyrep.engine.activity import make_source_durable
-from pyrep.engine.copying import copying
-from pyrep.engine.copyjob import CopyJob
-from pyrep.engine.decide import Judge, check_same_size, name_of
-from pyrep.engine.digestdesk import one_kind
+from pyrep.engine.copies_back import CopiesBack
+from pyrep.engine.decide import Judge, check_same_size
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.outlet import Outlet
+from pyrep.engine.orders import check_seen, in_turn, own_row
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
-from pyrep.engine.remote_meeting import begun_to_write
-from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import (
     DeviceError,
     ExistsError,
     NotFoundError,
-    PathLostError,
     PyrepError,
     RefusedError,
 )
 from pyrep.interconnect.messages import (
     BeginForward,
-    BeginReverse,
     BindChannel,
-    CopyFacts,
     CreatePair,
     FinishPair,
     KnownPairs,
@@ -42,15 +32,10 @@ from pyrep.interconnect.messages import (
     PairFacts,
     Pending,
     PendingBits,
-    ReverseProgress,
-    ReverseReady,
-    ReverseRun,
     SplitPair,
 )
 from pyrep.model import (
     AckPoint,
-    Comparison,
-    CopyRate,
     CopyType,
     Direction,
     GenerationCause,
@@ -64,7 +49,6 @@ from pyrep.model import (
     SplitCause,
     SystemId,
     VolumeId,
-    new_content_id,
     new_key,
 )
 from pyrep.model.roles import VolumeRef
@@ -87,20 +71,7 @@ class SecondarySide:
         self._local = local
         self._remote = remote
         self._judge = judge
-        self._jobs: dict[PairId, CopyJob] = {}
-        self._ended = threading.Condition()
-
-    def mirror(self, peer: Peer, pair_id: str) -> Mirror:
-        """Return this side's row of a pair with this peer: a system reaches only its own pairs."""
-        mirror = self._state.mirror(PairId(pair_id))
-        if mirror.row.pair_system_id != peer.system_id or mirror.row.is_primary:
-            raise NotFoundError(f"no pair {pair_id} of system {peer.system_id}")
-        return mirror
-
-    def _group(self, mirror: Mirror) -> GroupId:
-        if mirror.row.group_id is None:
-            raise NotFoundError(f"pair {mirror.row.pair_id} has no group")
-        return mirror.row.group_id
+        self.back = CopiesBack(state, judge)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -177,7 +148,7 @@ class SecondarySide:
             PathLostError: the order is late: the pair may have been brought back since.
         """
         try:
-            mirror = self.mirror(peer, pair_id)
+            mirror = own_row(self._state, peer, pair_id)
         except NotFoundError:
             return
         self._remote.forget(mirror, connection=connection)
@@ -189,7 +160,7 @@ class SecondarySide:
             PathLostError: the order is late: it doesn't know of pairs created since.
         """
         ids = set(known.pair_ids)
-        with self._in_turn(peer, connection):
+        with in_turn(self._state, peer, connection):
             others = [
                 one
                 for one in self._state.mirrors.values()
@@ -204,13 +175,13 @@ class SecondarySide:
                 mirror.row.pair_id,
                 peer.system_id,
             )
-            self._end_job_for(peer, connection, mirror)
+            self.back.end_for(peer, connection, mirror)
             self._remote.forget(mirror, connection=connection)
 
     def bind(self, peer: Peer, connection: Connection, asked: BindChannel) -> None:
         """Records of a channel are the pair's."""
-        mirror = self.mirror(peer, asked.pair_id)
-        with self._in_turn(peer, connection):
+        mirror = own_row(self._state, peer, asked.pair_id)
+        with in_turn(self._state, peer, connection):
             # The source has durably begun: what it sends from here on counts from the copy's
             # identifier alone.
             if mirror.row.lineage.common and not mirror.row.lineage.written:
@@ -220,7 +191,7 @@ class SecondarySide:
     def facts(self, peer: Peer, pair_id: str) -> PairFacts:
         """Tell the row."""
         with self._state.control:  # it isn't dissolved meanwhile
-            mirror = self.mirror(peer, pair_id)
+            mirror = own_row(self._state, peer, pair_id)
             row = mirror.row
             return PairFacts(
                 status=row.status,
@@ -237,16 +208,16 @@ class SecondarySide:
 
     def pending(self, peer: Peer, connection: Connection, asked: Pending) -> PendingBits:
         """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""
-        mirror = self.mirror(peer, asked.pair_id)
+        mirror = own_row(self._state, peer, asked.pair_id)
         if asked.peek:
             return PendingBits(bits=mirror.pending().to_roaring())
         if Direction(asked.direction) is Direction.FORWARD:
             self._check_may_copy_into(mirror)
         else:
-            self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
+            self.back.check_may_begin(mirror, resumes=asked.resumes, forced=asked.forced)
             # What an earlier copy has left on its way would fail in the new one's name.
-            self._end_job_for(peer, connection, mirror)
-            self._drain(peer, mirror)
+            self.back.end_for(peer, connection, mirror)
+            self.back.drain(peer, mirror)
         return PendingBits(bits=mirror.pending().to_roaring(), overmarked=mirror.is_overmarked)
 
     def _check_may_copy_into(self, mirror: Mirror) -> None:
@@ -258,30 +229,6 @@ class SecondarySide:
                     f"into it",
                     hint="wait until that copy has ended",
                 )
-
-    def _check_may_copy_out(self, mirror: Mirror, *, resumes: bool, forced: bool) -> None:
-        """A reverse copy that resumes: nothing was copied into this side since it began."""
-        row = mirror.row
-        doing = f"cannot copy out of {row.volume_id}"
-        if forced:
-            return
-        if not resumes and not row.target_consistent and row.direction is Direction.FORWARD:
-            raise RefusedError(f"{doing}: it is inconsistent", hint="resync the pair forward")
-        self._judge.check_copy_out(row.volume_id, doing)
-
-    def _check_seen(self, mirror: Mirror, *known: int, written: bool = True) -> None:
-        """Raise RefusedError if this side is no longer what the primary has decided by.
-
-        Args:
-            mirror: the row.
-            known: what its content may be called; with 0, anything.
-            written: whether hosts may have written. Rows of 0.1.0 have no names that would tell.
-        """
-        row = mirror.row
-        if (row.lineage.written and not written) or (
-            0 not in known and row.lineage.current not in known
-        ):
-            raise begun_to_write(row, primary=row.pair_system_id, secondary=self._state.system_id)
 
     # --- forward ---------------------------------------------------------------------------------
 
@@ -300,12 +247,12 @@ class SecondarySide:
             PathLostError: the order is late.
         """
         state = self._state
-        mirror = self.mirror(peer, asked.pair_id)
+        mirror = own_row(self._state, peer, asked.pair_id)
         row = mirror.row
         peer.check_in_use(connection)
         self._check_may_copy_into(mirror)
         self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
-        self._check_seen(mirror, asked.seen, asked.current, written=asked.written)
+        check_seen(self._state, mirror, asked.seen, asked.current, written=asked.written)
         if asked.pending_count and row.target_consistent:
             self._local.splits.protect(
                 row.volume_id,
@@ -318,7 +265,7 @@ class SecondarySide:
             # host may have written for the first time.
             peer.check_in_use(connection)
             self._check_may_copy_into(mirror)
-            self._check_seen(mirror, asked.seen, asked.current, written=asked.written)
+            check_seen(self._state, mirror, asked.seen, asked.current, written=asked.written)
             whole = mirror.row.target_consistent and not asked.pending_count
             followers = [] if whole else self._local.splits.followers(row.volume_id, whole=False)
             target = replace(
@@ -341,8 +288,8 @@ class SecondarySide:
         Raises:
             PathLostError: the order is late: it belongs to a copy of an earlier connection.
         """
-        mirror = self.mirror(peer, asked.pair_id)
-        with self._in_turn(peer, connection):
+        mirror = own_row(self._state, peer, asked.pair_id)
+        with in_turn(self._state, peer, connection):
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
                 raise RefusedError(  # its volume failed, or the path was lost, just now
@@ -367,214 +314,14 @@ class SecondarySide:
         Raises:
             PathLostError: the order is late: a later connection may have begun a copy.
         """
-        mirror = self.mirror(peer, asked.pair_id)
-        self._end_job_for(peer, connection, mirror)
+        mirror = own_row(self._state, peer, asked.pair_id)
+        self.back.end_for(peer, connection, mirror)
         peer.unbind_link(mirror.link, connection)
-        with self._in_turn(peer, connection):
+        with in_turn(self._state, peer, connection):
             mirror.link.mark()
             self._state.change(
                 mirror, status=PairStatus.SPLIT, cause=SplitCause(asked.cause), pending_union=False
             )
-
-    # --- reverse ---------------------------------------------------------------------------------
-
-    def begin_reverse(
-        self, peer: Peer, connection: Connection, asked: BeginReverse
-    ) -> ReverseReady:
-        """Hold the union, durably, and get the stream ready."""
-        state = self._state
-        mirror = self.mirror(peer, asked.pair_id)
-        self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
-        self._end_job_for(peer, connection, mirror)
-        peer.unbind_link(mirror.link, connection)
-        with self._in_turn(peer, connection):
-            self._check_may_copy_out(mirror, resumes=asked.resumes, forced=asked.forced)
-            self._check_seen(mirror, asked.seen)
-            mirror.link.mark()
-            mirror.link.pending.update_roaring(asked.pending)
-            state.change(
-                mirror,
-                status=PairStatus.COPY,
-                cause=None,
-                direction=Direction.REVERSE,
-                target_consistent=False,
-                pending_union=True,
-                lineage=mirror.row.lineage.as_source(asked.common, new_content_id()),
-            )
-        outlet, opened = peer.opened_outlet(self._group(mirror))
-        return ReverseReady(
-            stream_id=outlet.stream_id,
-            attempt=peer.connection().attempt,
-            next_number=opened.next_number if opened else 0,
-            channel=outlet.channel(mirror.row.pair_id),
-            current=mirror.row.lineage.current,
-        )
-
-    def run_reverse(self, peer: Peer, connection: Connection, asked: ReverseRun) -> None:
-        """550, 670: copy everything in the union to the PVOL.
-
-        Raises:
-            PathLostError: the order is late, or there is no stream.
-            RefusedError: no copy back has begun, or it has ended.
-        """
-        mirror = self.mirror(peer, asked.pair_id)
-        rate = _rate_of(asked)
-        plan = None
-        if asked.digest:
-            plan = Comparison(kind=one_kind(asked.digest), is_sparing=asked.sparing)
-        with self._in_turn(peer, connection):
-            row = mirror.row
-            if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
-                raise RefusedError(
-                    f"cannot copy out of {row.volume_id}: status is {row.status}, {row.direction}"
-                )
-            outlet = peer.known_outlet(self._group(mirror))
-            if outlet is None:
-                raise PathLostError(f"pair {asked.pair_id} has no stream")
-            outlet.ship(mirror)
-        make_source_durable(self._state, mirror.row.volume_id)
-
-        def finish(job: CopyJob) -> None:
-            self._settle(outlet, mirror, job)
-
-        def ended(_error: PyrepError | None) -> None:
-            with self._ended:
-                self._ended.notify_all()
-
-        what = name_of(mirror.row, self._state.system_id)
-        before = None
-        if plan is not None:
-            before = Sieve(self._state, mirror, peer, outlet, plan).run
-        work = copying(mirror.link, finish, before=before)
-        job = CopyJob(what=what, work=work, ended=ended, rate=rate)
-        with self._in_turn(peer, connection):
-            with self._ended:
-                self._jobs[mirror.row.pair_id] = job
-                mirror.job = job
-            job.start()
-
-    def _settle(self, outlet: Outlet, _mirror: Mirror, job: CopyJob) -> None:
-        last = outlet.stream.info().last
-        outlet.stream.barrier()
-        timeout_s = self._state.options.ack_timeout_s
-        outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
-
-    def reverse_progress(
-        self, peer: Peer, connection: Connection, asked: ReverseProgress
-    ) -> CopyFacts:
-        """Tell how far the copy is, after a moment or at its end; its error is raised."""
-        mirror = self.mirror(peer, asked.pair_id)
-        with self._in_turn(peer, connection):
-            job = self._jobs.get(mirror.row.pair_id)
-        if job is None:
-            raise NotFoundError(f"pair {asked.pair_id} isn't copying back")
-        _steer(job, asked)
-        if asked.cancel:
-            self._end(mirror, job)
-        with self._ended:
-            self._ended.wait_for(lambda: job.is_done, _PROGRESS_S)
-        if job.is_done:
-            job.wait()
-        return CopyFacts(
-            done=job.is_done,
-            done_bytes=job.done_bytes,
-            total_bytes=job.total_bytes,
-            compared_bytes=job.compared_bytes,
-            sent_bytes=job.sent_bytes,
-        )
-
-    def end_reverse(self, peer: Peer, connection: Connection, pair_id: str) -> None:
-        """Become the target again. Hosts are kept off first, so that nothing is sent any more.
-
-        Raises:
-            PathLostError: the order is late, or the path was lost: the copy back goes on with the
-                next one.
-        """
-        state = self._state
-        mirror = self.mirror(peer, pair_id)
-        outlet = peer.known_outlet(self._group(mirror))
-        if outlet is None:
-            raise PathLostError(f"pair {pair_id} has no stream")
-        core = state.volume(mirror.row.volume_id).core
-        with self._in_turn(peer, connection):
-            core.fence(Fence.WRITES)
-        try:
-            timeout_s = state.options.ack_timeout_s
-            outlet.drain(timeout_s=timeout_s, wake=state.wake, links=[mirror.link])
-            info = mirror.link.info()
-            if info.broken or info.any_pending:
-                raise PathLostError("the path was lost at the end of the copy")
-            # What hosts wrote here while it was SPLIT: from now on this is the target (INV-3).
-            core.flush(ack_timeout_s=timeout_s)
-        except PyrepError:
-            state.refence([mirror.row.volume_id])
-            raise
-        with state.control:
-            if not peer.has(connection):
-                # A later connection may have begun a copy of its own meanwhile.
-                state.refence([mirror.row.volume_id])
-            peer.check_in_use(connection)
-            mirror.link.idle()
-            self._forget_job(mirror, mirror.job)
-            state.change(
-                mirror,
-                status=PairStatus.DUPLEX,
-                direction=Direction.FORWARD,
-                target_consistent=True,
-                pending_union=False,
-            )
-
-    def abandon(self, peer: Peer, connection: Connection, pair_id: str) -> None:
-        """Stop copying out of this side; what was sent has arrived when it returns.
-
-        Raises:
-            PathLostError: the order is late.
-        """
-        mirror = self.mirror(peer, pair_id)
-        self._end_job_for(peer, connection, mirror)
-        with self._in_turn(peer, connection):
-            mirror.link.mark()
-        self._drain(peer, mirror)
-
-    def _drain(self, peer: Peer, mirror: Mirror) -> None:
-        """Wait until what was sent towards the primary has arrived, or is lost with its path."""
-        outlet = peer.known_outlet(self._group(mirror))
-        if outlet is not None and outlet.stream.info().open:
-            last = outlet.stream.info().last
-            timeout_s = self._state.options.ack_timeout_s
-            outlet.await_answer(last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake)
-
-    @contextlib.contextmanager
-    def _in_turn(self, peer: Peer, connection: Connection) -> Iterator[None]:
-        """Hold `control` for an order's effect: no order of a later connection comes between.
-
-        Raises:
-            PathLostError: one may have come before.
-        """
-        with self._state.control:
-            peer.check_in_use(connection)
-            yield
-
-    def _end_job_for(self, peer: Peer, connection: Connection, mirror: Mirror) -> None:
-        """End the pair's copy for an order, unless a later connection has begun it."""
-        with self._in_turn(peer, connection):
-            job = self._jobs.get(mirror.row.pair_id)
-        self._end(mirror, job)
-
-    def _end_job(self, mirror: Mirror) -> None:
-        self._end(mirror, self._jobs.get(mirror.row.pair_id))
-
-    def _end(self, mirror: Mirror, job: CopyJob | None) -> None:
-        """End this copy; another one that began since is left alone."""
-        if job is not None:
-            job.close()
-            self._forget_job(mirror, job)
-
-    def _forget_job(self, mirror: Mirror, job: CopyJob | None) -> None:
-        with self._ended:
-            if job is not None and self._jobs.get(mirror.row.pair_id) is job:
-                del self._jobs[mirror.row.pair_id]
-                mirror.job = None
 
     # --- path and storage ------------------------------------------------------------------------
 
@@ -587,7 +334,7 @@ class SecondarySide:
                 continue
             # What came until then is durable: a crash while it is SPLIT mustn't tear it.
             state.peer(system_id).unbind_link(mirror.link)
-            self._end_job(mirror)
+            self.back.end(mirror)
             if row.status is PairStatus.COPY and row.direction is Direction.FORWARD:
                 continue
             with state.control:
@@ -632,20 +379,3 @@ class SecondarySide:
             yield
         except DeviceError as error:
             _log.warning("pair.unnoted pair=%s: %s", mirror.row.pair_id, error)
-
-
-def _rate_of(asked: ReverseRun | ReverseProgress) -> CopyRate:
-    return CopyRate(
-        ceiling_bytes_s=asked.ceiling_bytes_s or None, floor_bytes_s=asked.floor_bytes_s or None
-    )
-
-
-def _steer(job: CopyJob, asked: ReverseProgress) -> None:
-    """Let the copy go on as the primary's job has it."""
-    rate = _rate_of(asked)
-    if job.rate != rate:
-        job.rate = rate
-    if asked.paused and not job.is_paused:
-        job.pause()
-    elif job.is_paused and not asked.paused:
-        job.resume()

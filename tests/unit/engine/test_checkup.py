@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import CheckReport, Pair, Severity, StorageSystem, check_system, repair_system
+from pyrep.engine.copies_back import CopiesBack
 from pyrep.engine.remote_copies import RemoteCopies
-from pyrep.engine.secondary import SecondarySide
 from pyrep.errors import (
     BackingChangedError,
     BitmapFileError,
@@ -354,7 +354,7 @@ def test_a_repaired_side_of_a_remote_pair_is_copied_by_command_alone(
 MOMENTS: dict[str, tuple[type, str] | None] = {
     "not heard of at the secondary": (RemoteCopies, "_receive_reverse"),
     "copying": None,
-    "all there, not ended at the secondary": (SecondarySide, "end_reverse"),
+    "all there, not ended at the secondary": (CopiesBack, "finish"),
     "ended at the secondary, not at the primary": (RemoteCopies, "_finish_reverse"),
 }
 

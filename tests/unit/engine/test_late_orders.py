@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyrep.engine import Pair
+from pyrep.engine.copies_back import CopiesBack
 from pyrep.engine.peer import Peer
 from pyrep.engine.secondary import SecondarySide
 from pyrep.errors import PathLostError, PyrepError, RefusedError
@@ -20,19 +21,19 @@ from rig import LONG_S, Rig, equal, fill, row_of
 
 
 def _kept_back(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str, side: type = SecondarySide
 ) -> tuple[list[tuple[Any, ...]], Callable[..., Any]]:
     """Keep the first order of a kind back, as a thread that isn't run does."""
-    real = getattr(SecondarySide, name)
+    real = getattr(side, name)
     kept: list[tuple[Any, ...]] = []
 
-    def keep(side: SecondarySide, *order: Any) -> Any:
+    def keep(self: Any, *order: Any) -> Any:
         if kept:
-            return real(side, *order)
-        kept.append((side, *order))
+            return real(self, *order)
+        kept.append((self, *order))
         raise PathLostError("not run yet")
 
-    monkeypatch.setattr(SecondarySide, name, keep)
+    monkeypatch.setattr(side, name, keep)
     return kept, real
 
 
@@ -89,7 +90,7 @@ def test_a_late_order_for_a_copy_back_begins_none(
     pair = rig.remote()
     pair.split()
     fill(rig.spvol, 7)
-    kept, real = _kept_back(monkeypatch, "begin_reverse")
+    kept, real = _kept_back(monkeypatch, "begin", CopiesBack)
     with pytest.raises(PathLostError):
         pair.resync(direction=Direction.REVERSE)
     rig.path.cut()
@@ -110,16 +111,15 @@ def _copies_back_anew(rig: Rig, pair: Pair) -> None:
     wait_until(lambda: rig.b.state.mirror(pair.pair_id).job is not None)
 
 
-@pytest.mark.parametrize(
-    "name", ["run_reverse", "end_reverse", "abandon", "reverse_progress", "pending", "split"]
-)
+@pytest.mark.parametrize("name", ["run", "finish", "abandon", "progress", "pending", "split"])
 def test_a_late_order_leaves_the_copy_back_of_the_later_connection_alone(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     pair = rig.remote()
     pair.split()
     fill(rig.spvol, 7)
-    kept, real = _kept_back(monkeypatch, name)
+    side = SecondarySide if name in {"pending", "split"} else CopiesBack
+    kept, real = _kept_back(monkeypatch, name, side)
     rate = CopyRate(ceiling_bytes_s=1) if name in {"abandon", "split"} else None
     with contextlib.suppress(PathLostError):
         job = pair.resync(direction=Direction.REVERSE, rate=rate)
