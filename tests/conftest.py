@@ -1,12 +1,14 @@
-"""What all tests share: how hypothesis runs, and that CI doesn't skip."""
+"""What all tests share: how hypothesis runs, that CI doesn't skip, and what is done by hand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from pyrep.engine.ageing import Ageing
 
 # No deadline: a test that is slow under load isn't wrong.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -26,6 +28,17 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 MACHINE = "this machine has no "
 """How a skip begins that no set-up can prevent: what a kernel or a container doesn't allow."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _aged_by_hand() -> Iterator[None]:
+    """Let no data identifier grow older in this process unless a test says so.
+
+    A row would change, and commands cross the path, at moments of their own. Served systems do it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ageing, "look", lambda _: None)
+        yield
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -77,6 +77,7 @@ def row_json(row: Row) -> Json:
         "common": f"{lineage.common:016x}",
         "written": lineage.written,
         "history": [f"{one:016x}" for one in lineage.history],
+        "age": lineage.age,
     }
     return told
 

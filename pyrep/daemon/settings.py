@@ -84,6 +84,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     compare_by: DigestKind | UnsetType = UNSET
     converge_window_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     converge_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    ageing_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     hot_regions: Annotated[int, Meta(ge=16, le=65535)] | UnsetType = UNSET
     region_bytes: Annotated[int, Meta(ge=1 << 20, le=64 << 20)] | UnsetType = UNSET
 

@@ -27,6 +27,7 @@ from pyrep.errors import (
 from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import (
     AbandonPair,
+    AgePairs,
     Answer,
     BeginForward,
     BeginReverse,
@@ -323,6 +324,8 @@ class SystemEndpoint:
                 return self._desk.read(peer, message)
             case FindData():
                 return self._desk.find_data(peer, message)
+            case AgePairs():
+                return side.age(peer, connection, message)
             case Call():
                 return self._call(peer, message)
             case _:

@@ -48,6 +48,7 @@ _LEAST = {
     "digest_rate_bytes_s": 0,
     "converge_window_s": 0,
     "converge_share": 0,
+    "ageing_s": 0,
     "hot_regions": 16,
 }
 
@@ -87,6 +88,9 @@ class Options:
             its end.
         converge_share: of that time, the share in which hosts found the queue full from which on
             the pair doesn't converge: `PairState.converges`, and a warning in the log.
+        ageing_s: a copy of a running system, put back, is told if it was made so many seconds or
+            longer before that system was lost (docs/identifiers.md); each time that has passed, the
+            tables of both ends of a path with pairs that were written to are. 0: never, and none.
         targets: onto which of this system's volumes each other system may create pairs; one that
             isn't named may create none. None: every system onto every volume that its rows allow.
             Pairs that exist aren't concerned.
@@ -112,6 +116,7 @@ class Options:
     compare_by: DigestKind = DigestKind.XXH3
     converge_window_s: float = 10.0
     converge_share: float = 0.5
+    ageing_s: float = 60.0
     digests: Digests = Digests.AFTER_BACKUP
     digest_rate_bytes_s: int = 0
     targets: Mapping[SystemId, Collection[VolumeId]] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyrep._core import CutItem, CutVerb, LinkCore, group_cut
 from pyrep.engine.activity import keep_row
+from pyrep.engine.ageing import Ageing
 from pyrep.engine.decide import Judge
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import Markers
@@ -70,6 +71,7 @@ class RemotePairs:
         resumes: what a path's loss and return do.
         markers: whether what was written is there.
         congestion: what a full queue does.
+        ageing: what tells old copies of running systems.
     """
 
     def __init__(self, state: SystemState, local: LocalPairs, judge: Judge) -> None:
@@ -81,6 +83,7 @@ class RemotePairs:
         self.resumes = RemoteResumes(state, self.line, self.copies)
         self.markers = Markers(state, self.line)
         self.congestion = RemoteCongestion(state, self.line, self.copies)
+        self.ageing = Ageing(state)
 
     # --- create ----------------------------------------------------------------------------------
 

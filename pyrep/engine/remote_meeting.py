@@ -84,6 +84,7 @@ class RemoteMeetings:
             common=told.common,
             written=told.written,
             history=tuple(told.history),
+            age=told.age,
         )
         # A side that is the target of a copy back is half-way in the other's eyes only.
         forward = Direction(told.direction) is Direction.FORWARD

@@ -21,8 +21,11 @@ from pyrep.errors import (
     NotFoundError,
     PyrepError,
     RefusedError,
+    WireError,
 )
 from pyrep.interconnect.messages import (
+    AgedPairs,
+    AgePairs,
     BeginForward,
     BindChannel,
     CreatePair,
@@ -203,8 +206,33 @@ class SecondarySide:
                 common=row.lineage.common,
                 written=row.lineage.written,
                 history=list(row.lineage.history),
+                age=row.lineage.age,
                 repaired=row.repaired,
             )
+
+    def age(self, peer: Peer, connection: Connection, asked: AgePairs) -> AgedPairs:
+        """Let data identifiers grow older (`pyrep/engine/ageing.py`), in one transaction.
+
+        A pair that isn't what its primary takes it for is left alone: the number of an age that is
+        told twice, or that skips a step, would call content the same that isn't.
+
+        Raises:
+            PathLostError: the order is late.
+            WireError: it is no order.
+        """
+        if not len(asked.pair_ids) == len(asked.points) == len(asked.ages):
+            raise WireError(f"system {peer.system_id} tells ages of other pairs than it names")
+        done: list[tuple[Mirror, int]] = []
+        with in_turn(self._state, peer, connection):
+            for pair_id, point, age in zip(asked.pair_ids, asked.points, asked.ages, strict=True):
+                with contextlib.suppress(NotFoundError):
+                    mirror = own_row(self._state, peer, pair_id)
+                    lineage = mirror.row.lineage
+                    goes_on = mirror.row.status in {PairStatus.COPY, PairStatus.DUPLEX}
+                    if goes_on and lineage.point == point and 0 <= age - lineage.age <= 2:
+                        done.append((mirror, age))
+            self._state.age(done)
+        return AgedPairs(pair_ids=[mirror.row.pair_id for mirror, _ in done])
 
     def pending(self, peer: Peer, connection: Connection, asked: Pending) -> PendingBits:
         """Tell the pending bitmap (550, 670), if a copy in this direction may begin."""

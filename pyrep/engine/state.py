@@ -294,6 +294,23 @@ class SystemState:
                     self._save(mirror)
             self.refence({row.volume_id for row in rows})
 
+    def age(self, ages: Iterable[tuple[Mirror, int]]) -> None:
+        """Let the data identifiers of rows be so old, durably, all of them at once (INV-2).
+
+        From an age alone nothing follows, neither for links nor for fences.
+        """
+        with self.control:
+            rows = [
+                (mirror, replace(mirror.row, lineage=mirror.row.lineage.aged(age)))
+                for mirror, age in ages
+                if mirror.row.lineage.age != age
+            ]
+            if not rows:
+                return
+            self.table.set_ages(row for _, row in rows)
+            for mirror, row in rows:
+                mirror.row = row
+
     def _with_intervals(
         self, rows: Sequence[Row]
     ) -> tuple[list[Row], dict[VolumeId, list[EpochRecord]]]:

@@ -47,6 +47,7 @@ class Watch:
             remote.congestion.look_at_copies,
             local.copies.resume_unclean,
             remote.resumes.resume_refused,
+            remote.ageing.look,
             next_svols.look,
             activity.tend,
         )

@@ -21,6 +21,8 @@ __all__ = [
     "PROTOCOL_OLDEST",
     "PROTOCOL_VERSION",
     "AbandonPair",
+    "AgePairs",
+    "AgedPairs",
     "Answer",
     "BeginForward",
     "BeginReverse",
@@ -285,6 +287,18 @@ class KnownPairs(msgspec.Struct, frozen=True, kw_only=True, tag="known_pairs"):
     pair_ids: list[str]
 
 
+class AgePairs(msgspec.Struct, frozen=True, kw_only=True, tag="age_pairs"):
+    """Let the data identifiers by which these pairs' bits count be so old, durably.
+
+    One of each list is for one pair: its id, the identifier that both sides' bits count from, and
+    the age. Only where it is called so, in COPY or DUPLEX, and as old or younger by two at most.
+    """
+
+    pair_ids: list[str]
+    points: list[int]
+    ages: list[int]
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
     """A workflow's own command; `verb` is registered by the layer above."""
 
@@ -315,6 +329,7 @@ Message = (
     | ReverseProgress
     | ReadDigests
     | FindData
+    | AgePairs
     | Call
 )
 
@@ -341,6 +356,7 @@ class PairFacts(msgspec.Struct, frozen=True, kw_only=True, tag="pair_facts"):
     common: int = 0
     written: bool = False
     history: list[int] = []
+    age: int = 0
     repaired: bool = False
 
 
@@ -365,6 +381,12 @@ class FoundData(msgspec.Struct, frozen=True, kw_only=True, tag="found_data"):
 
     runs: bytes
     past: int
+
+
+class AgedPairs(msgspec.Struct, frozen=True, kw_only=True, tag="aged_pairs"):
+    """The pairs whose data identifiers are as old as `AgePairs` says; others were left alone."""
+
+    pair_ids: list[str]
 
 
 class CopyFacts(msgspec.Struct, frozen=True, kw_only=True, tag="copy_facts"):
@@ -429,6 +451,7 @@ Answer = (
     | ReverseReady
     | Digests
     | FoundData
+    | AgedPairs
     | Result
     | PeerFailed
 )

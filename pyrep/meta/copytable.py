@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 
 from pyrep.errors import ExistsError, NotFoundError
@@ -31,12 +32,12 @@ _PUT = """
         pair_id, volume_id, copy_type, pair_system_id, mirror_volume_id, is_primary, status, cause,
         direction, target_consistent, group_id, ack, chunk_bytes, row_key, data_id, epoch_start,
         pending_union, congestion, fence_level, protect, overmarked, repaired, current_id,
-        common_id, written, id_history
+        common_id, written, id_history, id_age
     ) VALUES (
         :pair_id, :volume_id, :copy_type, :pair_system_id, :mirror_volume_id, :is_primary, :status,
         :cause, :direction, :target_consistent, :group_id, :ack, :chunk_bytes, :row_key, :data_id,
         :epoch_start, :pending_union, :congestion, :fence_level, :protect, :overmarked, :repaired,
-        :current_id, :common_id, :written, :id_history
+        :current_id, :common_id, :written, :id_history, :id_age
     )
     ON CONFLICT (pair_id, volume_id) DO UPDATE SET
         copy_type = excluded.copy_type, pair_system_id = excluded.pair_system_id,
@@ -49,7 +50,7 @@ _PUT = """
         fence_level = excluded.fence_level, protect = excluded.protect,
         overmarked = excluded.overmarked, repaired = excluded.repaired,
         current_id = excluded.current_id, common_id = excluded.common_id,
-        written = excluded.written, id_history = excluded.id_history
+        written = excluded.written, id_history = excluded.id_history, id_age = excluded.id_age
 """
 
 
@@ -83,6 +84,15 @@ class CopyTable:
         with self._db.transaction():
             self.get(row.pair_id, row.volume_id)
             self._put(row)
+
+    def set_ages(self, rows: Iterable[Row]) -> None:
+        """Write the ages of these rows' data identifiers, and nothing else of them, in one."""
+        with self._db.transaction():
+            for row in rows:
+                self._db.write(
+                    "UPDATE copy_row SET id_age = ? WHERE pair_id = ? AND volume_id = ?",
+                    (row.lineage.age, row.pair_id, row.volume_id),
+                )
 
     def remove(self, pair_id: PairId, volume_id: VolumeId) -> None:
         """Remove the volume's row of this pair: the volume is SIMPLEX for it again.
@@ -178,6 +188,7 @@ class CopyTable:
                 "common_id": to_signed(row.lineage.common),
                 "written": row.lineage.written,
                 "id_history": struct.pack(f"<{len(row.lineage.history)}Q", *row.lineage.history),
+                "id_age": row.lineage.age,
             },
         )
 
@@ -221,4 +232,5 @@ def _decode_lineage(row: sqlite3.Row) -> Lineage:
         common=from_signed(row["common_id"]),
         written=bool(row["written"]),
         history=struct.unpack(f"<{len(packed) // 8}Q", packed),
+        age=row["id_age"],
     )

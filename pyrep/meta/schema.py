@@ -167,6 +167,7 @@ _VERSION_3: Migration = (
     "ALTER TABLE copy_row ADD COLUMN common_id INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN written INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE copy_row ADD COLUMN id_history BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE copy_row ADD COLUMN id_age INTEGER NOT NULL DEFAULT 0",
 )
 """What a remote pair's writes do without room or path; data identifiers; protective splits; rows in
 which more is pending than differs."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pyrep.model.lineage import Lineage
+from pyrep.model.lineage import AGE_APART, Lineage
 from pyrep.model.pair import Direction
 
 __all__ = ["Meeting", "MetSide", "Relation", "meet", "meeting_refusal"]
@@ -83,7 +83,7 @@ def meet(primary: MetSide, secondary: MetSide) -> Meeting:
         return _matched(0, primary, secondary, wrote)
     ours = {here.point, here.current} - {0}
     theirs = {there.current, there.common} - {0}
-    keys = ours & theirs
+    keys = {one for one in ours & theirs if abs(here.age_of(one) - there.age_of(one)) <= AGE_APART}
     if keys:
         key = here.point if here.point in keys else next(iter(keys))
         return _matched(key, primary, secondary, wrote)
@@ -122,8 +122,7 @@ def _matched(key: int, primary: MetSide, secondary: MetSide, wrote: tuple[bool, 
 
 def _unmatched(primary: MetSide, secondary: MetSide, wrote: tuple[bool, bool]) -> Meeting:
     here, there = primary.lineage, secondary.lineage
-    svol_is_old = not there.current or bool({there.point, there.current} & set(here.history))
-    pvol_is_old = not here.current or bool({here.point, here.current} & set(there.history))
+    svol_is_old, pvol_is_old = _is_old(there, here), _is_old(here, there)
     if svol_is_old and not pvol_is_old and not wrote[1] and primary.whole:
         return _full(_FORWARD, "the SVOL's is an old copy that was put back")
     if pvol_is_old and not svol_is_old and not wrote[0] and secondary.whole:
@@ -142,6 +141,16 @@ def _unmatched(primary: MetSide, secondary: MetSide, wrote: tuple[bool, bool]) -
         key=0,
         reason="their data identifiers have nothing in common",
     )
+
+
+def _is_old(one: Lineage, other: Lineage) -> bool:
+    """Whether a side is what the other has left behind: by its names, or by the age of one."""
+    names = {one.point, one.current}
+    younger = any(
+        one.age_of(name) + AGE_APART < other.age_of(name)
+        for name in names & {other.point, other.current} - {0}
+    )
+    return not one.current or bool(names & set(other.history)) or younger
 
 
 def _full(direction: Direction, reason: str) -> Meeting:

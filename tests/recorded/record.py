@@ -58,6 +58,7 @@ def record() -> list[str]:
         rig.local()
         backup(rig.a, ["105a"])
         rig.pvol.pwrite(b"recorded", 8192)
+        rig.a.remote_pairs.ageing.age(rig.b.system_id, at_once=True)
         pair.split()
         rig.spvol.pwrite(b"back", 65536)
         job = pair.resync(direction=Direction.REVERSE)

@@ -14,7 +14,7 @@ _SINCE = {
     "peer": ("key",),
     "copy_row": (
         *("congestion", "fence_level", "protect", "overmarked", "repaired"),
-        *("current_id", "common_id", "written", "id_history"),
+        *("current_id", "common_id", "written", "id_history", "id_age"),
     ),
 }
 
