@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyrep.model import PairStatus, Row
 from pyrep.testing import KeptSystem
 
 __all__ = ["KeptCopy"]
@@ -13,23 +14,45 @@ __all__ = ["KeptCopy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptCopy:
-    """A copy of the directory of a system that nobody had open.
+    """A copy of the directory of a system.
 
     Attributes:
-        unclean: whether the system had ended by a power loss.
+        unclean: whether the system hadn't been closed.
+        young: its rows of remote pairs whose identifiers haven't grown older since, if it ran.
     """
 
     directory: Path
     said: KeptSystem
     unclean: bool
+    young: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, directory: Path, said: KeptSystem, *, unclean: bool) -> KeptCopy:
+    def of(
+        cls,
+        directory: Path,
+        said: KeptSystem,
+        *,
+        unclean: bool,
+        young: dict[str, Row] | None = None,
+    ) -> KeptCopy:
         """Copy a system's directory, in the place of an earlier copy."""
         kept = directory.with_name(f"{directory.name}.kept")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(directory, kept)
-        return cls(directory=kept, said=said, unclean=unclean)
+        return cls(directory=kept, said=said, unclean=unclean, young=dict(young or {}))
+
+    def is_told(self, other: Row) -> bool:
+        """Whether this copy, put back, is told from what its pair's other side holds by now.
+
+        One that was SPLIT is right by its bits as long as no copy has begun since. Else what both
+        sides had a name for has grown older, or has another name.
+        """
+        was = self.young.get(other.pair_id)
+        if was is None:
+            return True
+        names = {was.lineage.point, was.lineage.current}
+        parted = was.status is PairStatus.SPLIT and was.lineage.point == other.lineage.point
+        return parted or not names & {other.lineage.point, other.lineage.current}
 
     def put_into(self, directory: Path) -> None:
         """Make a system's directory what it was: in the same files, by which tables know them."""

@@ -622,6 +622,14 @@ class MirrorMachine(RuleBasedStateMachine):
         else:
             self.world.crash(system_id, loss, keeps=True)
 
+    @rule(system_id=system_ids)
+    def keep_a_running_copy(self, system_id: str) -> None:
+        self.world.keep_running(system_id)
+
+    @rule()
+    def let_identifiers_grow_older(self) -> None:
+        self.world.age()
+
     @rule(
         system_id=system_ids,
         changed=st.sampled_from([ChangedBacking.ASSUME_UNCHANGED, ChangedBacking.ALL_PENDING]),

@@ -259,6 +259,32 @@ class World:
         said = self.reference.keep(system_id)
         self.kept[system_id] = KeptCopy.of(self.directory / system_id, said, unclean=unclean)
 
+    def keep_running(self, system_id: str) -> None:
+        """Copy a system's directory as it is now, while it runs and nobody writes."""
+        self.settle()
+        self.observe()
+        said = self.reference.keep(system_id)
+        rows = {str(row.pair_id): row for row in self.systems[system_id].table() if row.is_remote}
+        directory = self.directory / system_id
+        self.kept[system_id] = KeptCopy.of(directory, said, unclean=True, young=rows)
+
+    def age(self) -> set[str]:
+        """Let data identifiers grow older; return of which pairs they did, at both sides."""
+        primary = self.systems["100a"]
+        if not self.path.is_up:
+            return set()
+        aged: set[str] = set(primary.remote_pairs.ageing.age(SystemId("100b"), at_once=True))
+        for kept in self.kept.values():
+            for pair_id in aged:
+                kept.young.pop(pair_id, None)
+        return aged
+
+    def is_young(self, system_id: str) -> bool:
+        """Whether the copy of a system that ran isn't told from it, if it is put back now."""
+        other = self.systems["100b" if system_id == "100a" else "100a"]
+        rows = [row for row in other.table() if row.is_remote]
+        return not all(self.kept[system_id].is_told(row) for row in rows)
+
     def put_back(self, system_id: str, changed: ChangedBacking) -> bool:
         """Let a system be lost, and put the copy of it that was kept in its place.
 
@@ -269,7 +295,7 @@ class World:
             Whether there was a copy.
         """
         kept = self.kept.get(system_id)
-        if kept is None:
+        if kept is None or self.is_young(system_id):
             return False
         self._path_was_lost = True
         self.cut()

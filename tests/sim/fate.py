@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pyrep.engine import ChangedBacking
+from pyrep.errors import PathLostError
+from pyrep.testing import Kind
 from sim.scene import Scene
 
 
@@ -55,9 +57,34 @@ class Fate(Scene):
         else:
             self.world.crash(system_id, self.random_loss(), keeps=True)
 
-    def put_back(self) -> None:
-        """A system is lost, and the last copy of it is put in its place."""
+    def keep_a_running_copy(self) -> None:
+        """A system's directory is copied as it runs, at one moment."""
         system_id = self.draw.choice(["100a", "100b"])
+        self.note(f"  {system_id}")
+        self.world.keep_running(system_id)
+
+    def age(self) -> None:
+        """Data identifiers grow older: an earlier copy of either system is an old one."""
+        self.note(f"  {sorted(self.world.age())}")
+
+    def age_under_a_fault(self) -> None:
+        """Data identifiers grow older while the path is about to lose something."""
+        if not self.path.is_up:
+            return
+        self.arm([Kind.REQUEST, Kind.ANSWER])
+        try:
+            self.age()
+        except PathLostError:
+            self.note("  lost")
+
+    def put_back(self) -> None:
+        """A system is lost, and the last copy of it is put in its place.
+
+        One that was made as it ran only after an ageing: what is younger isn't told.
+        """
+        system_id = self.draw.choice(["100a", "100b"])
+        if self.draw.random() < 0.5:
+            self.age()
         changed = self.draw.choice([ChangedBacking.ASSUME_UNCHANGED, ChangedBacking.ALL_PENDING])
         found = self.world.put_back(system_id, changed)
         self.note(f"  {system_id} {changed if found else 'no copy'}")

@@ -62,6 +62,9 @@ class Simulation(Commands, Procedures, Fate):
             self.crash_unnoticed: 3,
             self.reopen: 1,
             self.keep_a_copy: 1,
+            self.keep_a_running_copy: 2,
+            self.age: 1,
+            self.age_under_a_fault: 2,
             self.put_back: 1,
         }
 
