@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from machine.world import PVOLS, SPVOLS, Shape, World
 from pyrep.engine import ChangedBacking
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError
 from pyrep.model import Direction, Meeting, MetSide, PairStatus, Relation, SplitCause
 from pyrep.testing import Asked, HostWrite, PowerLoss
@@ -43,6 +45,11 @@ def test_an_old_copy_ends_equal_by_what_its_operator_chooses(
     world.check()
     newest = [world.live(name) for name in PVOLS]
     assert world.put_back(system_id, changed)
+    _end_equal(world, system_id, newest)
+
+
+def _end_equal(world: World, system_id: str, newest: list[bytes]) -> None:
+    """Connect, choose where somebody has to, and find that nothing newer was overwritten."""
     world.check()
     world.connect()
     world.check()
@@ -61,6 +68,74 @@ def test_an_old_copy_ends_equal_by_what_its_operator_chooses(
     assert not world.reference.apart
     assert [world.live(name) for name in PVOLS] == newest
     assert [world.live(name) for name in SPVOLS] == newest
+
+
+def _copied_as_it_ran(world: World, system_id: str) -> list[bytes]:
+    """Copy a system that has no hot region, and write; return what is newest then."""
+    world.reopen(system_id)
+    world.connect()
+    world.check()
+    world.keep_running(system_id)
+    world.write(PVOLS[0], HostWrite(offset=100_000, data=b"new" * 10_000))
+    world.write(PVOLS[1], HostWrite(offset=5000, data=b"new" * 10_000))
+    world.check()
+    primary = world.systems["100a"]
+    for mirror in primary.state.mirrors.values():
+        if mirror.row.is_remote:
+            primary.remote_pairs.line.drain(mirror)  # or it is unsettled, and sent again
+    assert not world.put_back(system_id, ChangedBacking.ASSUME_UNCHANGED)  # too young
+    return [world.live(name) for name in PVOLS]
+
+
+@pytest.mark.parametrize("changed", ASSUMED)
+@pytest.mark.parametrize("system_id", ["100a", "100b"])
+def test_an_old_copy_of_a_system_that_ran_ends_equal_by_what_its_operator_chooses(
+    world: World, system_id: str, changed: ChangedBacking
+) -> None:
+    newest = _copied_as_it_ran(world, system_id)
+    assert len(world.age()) == 2
+    world.check()
+    assert world.put_back(system_id, changed)
+    _end_equal(world, system_id, newest)
+
+
+def _keeps_its_ages(patch: pytest.MonkeyPatch, system_id: str) -> None:
+    """One system says that its identifiers are older, and leaves them as they were."""
+    real = SystemState.age
+
+    def age(state: SystemState, ages: Iterable[tuple[Mirror, int]]) -> None:
+        if state.system_id != system_id:
+            real(state, ages)
+
+    patch.setattr(SystemState, "age", age)
+
+
+def _compares_no_ages(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("pyrep.model.meeting.AGE_APART", 1 << 62)
+
+
+@pytest.mark.parametrize(
+    ("system_id", "breaks"),
+    [
+        ("100b", lambda patch: _keeps_its_ages(patch, "100a")),
+        ("100a", lambda patch: _keeps_its_ages(patch, "100b")),
+        ("100a", _compares_no_ages),
+        ("100b", _compares_no_ages),
+    ],
+    ids=["step 2 is left out", "steps 1 and 3 are", "not compared at 100a", "nor at 100b"],
+)
+def test_a_copy_of_a_system_that_ran_and_is_not_told_would_be_caught(
+    world: World,
+    system_id: str,
+    breaks: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _copied_as_it_ran(world, system_id)
+    breaks(monkeypatch)
+    assert len(world.age()) == 2
+    world.put_back(system_id, ChangedBacking.ASSUME_UNCHANGED)
+    with pytest.raises(AssertionError, match="105"):
+        world.check()
 
 
 def test_an_old_copy_whose_bits_were_believed_would_be_caught(

@@ -34,6 +34,7 @@ retry_first_s = 0.05
 retry_most_s = 0.5
 [engine]
 ack_timeout_s = 100.0  # no write counts as done on one side alone while the path is up
+ageing_s = 0.5  # kills come between any two steps of it
 """
 
 

@@ -203,6 +203,26 @@ def test_a_copy_that_was_made_while_a_copy_ran_is_told_too(
         assert content(rig.pvol) == content(rig.spvol)
 
 
+def test_identifiers_grow_older_while_a_copy_goes_back(rig: Running) -> None:
+    """Who copies is the secondary; who leads is the primary, as ever."""
+    pair = rig.remote()
+    pair.split()
+    rig.spvol.pwrite(b"s" * CHUNK, COLD * REGION)
+    rig.path.stall()
+    job = pair.resync(direction=Direction.REVERSE)
+    assert job is not None
+    rig.both(pair, PairStatus.COPY)
+    point = row_of(rig.a, pair).lineage.point
+    assert rig.age() == rig.age() == {pair.pair_id}
+    assert _ages(rig, pair) == (4, 4)
+    assert row_of(rig.b, pair).lineage.point == row_of(rig.a, pair).lineage.point == point
+    rig.path.resume()
+    job.wait(LONG_S)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert _ages(rig, pair) == (0, 0)  # of another name
+    assert content(rig.pvol) == content(rig.spvol)
+
+
 def _waiting(*_: object) -> None:
     raise PathLostError("not ended yet")
 
