@@ -22,8 +22,10 @@ from pyrep import (
     restore,
     resume,
 )
+from pyrep.engine import CopyJob, connect
 from pyrep.errors import DeviceError, PyrepError, RefusedError, WorkflowError
 from pyrep.model import WorkflowState
+from pyrep.testing import wait_until
 from unit.workflows.sites import MIB, BoomError, Sites, at_step, boom
 
 Build = Callable[..., Sites]
@@ -254,6 +256,39 @@ def test_a_crash_of_105as_system_behind_520_leaves_a_restore_of_files_to_be_resu
     assert sites.remote().status().pending_count
     assert resume(sites.b, workflow).workflow_id == workflow
     assert _missed(sites) == set()
+    assert sites.remote().status().status is PairStatus.DUPLEX
+    assert sites.content("105a") == sites.content("105b")
+    sites.check_at_rest()
+
+
+def test_a_restore_that_stopped_at_650_waits_for_a_mirror_that_is_copied_again_after_a_crash(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """650 is refused while a sibling is copied: resuming begins with 640, which waits for it."""
+    sites = build()
+    wanted = _prepare_volume(sites)
+    spot = next(one for one in VOLUME if one.name == "650 begins")
+    workflow = _stop_at(sites, spot, generation=wanted, whole=True)
+    sites.b.abort()
+    held: list[CopyJob] = []
+    monkeypatch.setattr(CopyJob, "start", lambda job: held.append(job))
+    sites.b = StorageSystem.open(sites.base / "b", options=sites.options_b())
+    wait_until(lambda: bool(held))
+    assert sites.local("107b").row.status is PairStatus.COPY
+    monkeypatch.undo()
+    wait = CopyJob.wait
+
+    def start_and_wait(job: CopyJob, *args: Any, **options: Any) -> None:
+        if job in held:
+            held.remove(job)
+            job.start()
+        wait(job, *args, **options)
+
+    monkeypatch.setattr(CopyJob, "wait", start_and_wait)
+    sites.path = connect(sites.a, sites.b)
+    assert held
+    resume(sites.b, workflow)
+    assert not held
     assert sites.remote().status().status is PairStatus.DUPLEX
     assert sites.content("105a") == sites.content("105b")
     sites.check_at_rest()
