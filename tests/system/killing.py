@@ -148,6 +148,7 @@ class Host:
     """A writer with blocks of its own, and the record of what it may rely on, kept outside.
 
     Attributes:
+        stride: block n is n times so many blocks into the volume.
         acked: per block, the last write that was acknowledged: what a killed process leaves.
         asked: per block, the writes asked for since; any of them may have arrived.
     """
@@ -156,6 +157,7 @@ class Host:
     volume: str
     blocks: range
     seed: int
+    stride: int = 1
     acked: dict[int, int] = field(default_factory=dict)
     asked: dict[int, set[int]] = field(default_factory=dict)
     count: int = 0
@@ -176,15 +178,19 @@ class Host:
         self.count += 1
         number = self.seed << 32 | self.count
         self.asked.setdefault(block, set()).add(number)
-        client.write(self.volume, number.to_bytes(8, "little") * (BLOCK // 8), block * BLOCK)
+        client.write(self.volume, number.to_bytes(8, "little") * (BLOCK // 8), self.offset(block))
         self.acked[block] = number
         self.asked[block] = set()
+
+    def offset(self, block: int) -> int:
+        """Return where a block begins."""
+        return block * BLOCK * self.stride
 
     def check(self, data: bytes) -> None:
         """See that every acknowledged write is there, or one that was asked for after it."""
         for block in self.blocks:
             allowed = self.asked.get(block, set()) | {self.acked.get(block, 0)}
-            found = data[block * BLOCK : (block + 1) * BLOCK]
+            found = data[self.offset(block) : self.offset(block) + BLOCK]
             for at in range(0, BLOCK, 8):
                 number = int.from_bytes(found[at : at + 8], "little")
                 assert number in allowed, f"block {block} holds {number:x}, not one of {allowed}"
