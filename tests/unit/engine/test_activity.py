@@ -16,7 +16,7 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.store import BitmapStore
 from pyrep.meta import SystemTable
 from pyrep.model import PairId, PairStatus, RetentionPolicy, SplitCause, VolumeId
-from pyrep.testing import wait_until
+from pyrep.testing import check_durable_first, wait_until
 from rig import LONG_S, stop_at
 
 CHUNK = 8192
@@ -191,6 +191,21 @@ def test_what_two_generations_differ_in_is_known_after_a_crash_as_before(tmp_pat
         assert set(system.kept(second).changes_since(first)) == between
         assert set(system.pair("100b.1").pending()) >= between | {9 * PER_REGION, 11 * PER_REGION}
         assert 30 * PER_REGION not in set(system.pair("100b.2").pending())
+
+
+def test_marks_that_a_crash_lets_siblings_share_are_in_the_pages_of_each(tmp_path: Path) -> None:
+    """The running interval is what the newest sibling had pending, of its own, too."""
+    system = _open(tmp_path)
+    _split(system, "106b")
+    _write(system, 2)
+    _split(system, "107b")
+    newest = system.state.mirror(PairId("100b.2"))
+    newest.link.pending.set(9 * PER_REGION)
+    newest.save()
+    system.abort()
+    with _open(tmp_path) as system:
+        assert 9 * PER_REGION in system.pair("100b.1").pending()
+        check_durable_first(system)
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged", "cut", "another volume's"])
