@@ -201,6 +201,46 @@ static int overlay_zero(rep_io *io, uint64_t offset, uint64_t length)
     return rc;
 }
 
+/* The end of the run of set pages that `page` lies in, at most `end`. */
+static uint64_t run_end(const rep_bitmap *pages, uint64_t page, uint64_t end)
+{
+    uint64_t first;
+    uint64_t count;
+    int found = rep_bitmap_next_run(pages, NULL, REP_BITMAP_UNION, page, 0, &first, &count);
+    uint64_t after = (found == 1 ? first + count : page + 1) * PAGE_BYTES;
+    return after < end ? after : end;
+}
+
+static int overlay_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out,
+                           size_t capacity, size_t *count, uint64_t *resume_offset)
+{
+    overlay *o = as_overlay(io);
+    uint64_t end = offset + length;
+    size_t found = 0;
+    int rc = 0;
+    pthread_rwlock_rdlock(&o->lock);
+    while (!rc && offset < end && found < capacity) {
+        uint64_t page = offset / PAGE_BYTES;
+        if (untouched(o, page)) {
+            size_t more = 0;
+            uint64_t piece = untouched_end(o, offset, end) - offset;
+            rc = rep_io_extents(o->base, offset, piece, out + found, capacity - found, &more,
+                                &offset);
+            found += more;
+        } else if (rep_bitmap_test(o->held, page) == 1) {
+            uint64_t after = run_end(o->held, page, end);
+            out[found++] = (rep_extent){.offset = offset, .length = after - offset};
+            offset = after;
+        } else {
+            offset = run_end(o->zeroed, page, end);
+        }
+    }
+    pthread_rwlock_unlock(&o->lock);
+    *count = found;
+    *resume_offset = offset;
+    return rc;
+}
+
 static int overlay_flush(rep_io *io)
 {
     (void)io;
@@ -227,6 +267,7 @@ static const rep_io_ops overlay_ops = {
     .flush = overlay_flush,
     .zero = overlay_zero,
     .trim = overlay_zero,
+    .extents = overlay_extents,
     .free = overlay_free,
 };
 

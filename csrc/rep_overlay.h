@@ -2,7 +2,7 @@
  *
  * Writes, zeros and trims stay in the overlay (private memory, 4 KiB pages, allocated on first
  * write; a page that was zeroed or trimmed whole costs none); flush does nothing durable. `base`
- * stays the caller's and must outlive the overlay.
+ * stays the caller's and must outlive the overlay. Extents are its own pages, and `base`'s elsewhere.
  * INV-4: a generation is only ever looked at through one of these.
  */
 #ifndef REP_OVERLAY_H

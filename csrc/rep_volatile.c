@@ -118,6 +118,18 @@ static int volatile_trim(rep_io *io, uint64_t offset, uint64_t length)
     return record(as_volatile(io), KIND_TRIM, NULL, length, offset);
 }
 
+static int volatile_extents(rep_io *io, uint64_t offset, uint64_t length, rep_extent *out,
+                            size_t capacity, size_t *count, uint64_t *resume_offset)
+{
+    volatile_io *v = as_volatile(io);
+    pthread_mutex_lock(&v->mutex);
+    int rc = v->read_error;
+    if (!rc)
+        rc = rep_io_extents(v->image, offset, length, out, capacity, count, resume_offset);
+    pthread_mutex_unlock(&v->mutex);
+    return rc;
+}
+
 static void drop_first(volatile_io *v)
 {
     unflushed *write = v->head;
@@ -173,6 +185,7 @@ static const rep_io_ops volatile_ops = {
     .flush = volatile_flush,
     .zero = volatile_zero,
     .trim = volatile_trim,
+    .extents = volatile_extents,
     .free = volatile_free,
 };
 

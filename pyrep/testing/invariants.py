@@ -229,7 +229,7 @@ def _require_frozen(
     if held is None or held.generation_id != generation_id:
         raise InvariantError("INV-4", f"{name} isn't held any more")
     io = system.state.volume(VolumeId(volume_id)).io
-    for index in content.differing_blocks(io.pread(io.size_bytes, 0)):
+    for index in content.differing_in(io):
         raise InvariantError("INV-4", f"{name} has changed (4 KiB chunks)", chunk_index=index)
     if _takes_a_host_write(system, volume_id):
         raise InvariantError("INV-4", f"{name} takes host writes")
@@ -297,8 +297,9 @@ def check_one_point(
         How many of the writes it holds.
     """
     now = {name: content.copy() for name, content in before.items()}
+    wanted = {name: Content.of(data) for name, data in found.items()}
     for count in range(len(writes) + 1):
-        if all(now[name].to_bytes() == data for name, data in found.items()):
+        if all(now[name] == content for name, content in wanted.items()):
             return count
         if count < len(writes):
             name, write = writes[count]

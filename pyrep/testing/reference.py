@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pyrep.model import AckPoint, Direction, FenceLevel, PairStatus, SplitCause
-from pyrep.testing.content import Content, HostWrite
+from pyrep.testing.content import BLOCK_BYTES, Content, HostWrite
 from pyrep.testing.follows import Asked, Events, Facts, reachable
 from pyrep.testing.held import HeldVolume
 
@@ -411,8 +411,15 @@ class Reference:
                     )
         self._put(target, content)
         for one in self._duplex_behind(target):
-            if self.content(one.svol) != content:  # it got every byte, but nobody flushed it
-                self.write(one.svol, HostWrite(offset=0, data=content.to_bytes()))
+            # It got every byte, but nobody flushed it.
+            for index in list(self.content(one.svol).differing_from(content)):
+                self.write(one.svol, _block_of(content, index))
+
+
+def _block_of(content: Content, index: int) -> HostWrite:
+    offset = index * BLOCK_BYTES
+    length = min(BLOCK_BYTES, content.size_bytes - offset)
+    return HostWrite(offset=offset, data=content.read(length, offset))
 
 
 def _goes_back(old: ReferencePair, asked: Asked | None) -> bool:

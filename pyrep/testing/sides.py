@@ -87,12 +87,12 @@ def pairs_of(*systems: StorageSystem) -> Iterator[PairSides]:
 def first_uncovered(one: Io, other: Io, chunk_bytes: int, cover: Bitmap) -> int | None:
     """Return the first chunk in which two storages of one size differ outside of `cover`, if any.
 
-    It looks at what isn't covered alone, in pieces as long as they come.
+    It reads what isn't covered and is data in either of them alone, in pieces as long as they come.
     """
-    at = 0
-    for first, count in [*cover.runs(), (-(-one.size_bytes // chunk_bytes), 0)]:
-        offset, end = at * chunk_bytes, min(first * chunk_bytes, one.size_bytes)
-        at = first + count
+    data = _data_chunks(one, other, chunk_bytes)
+    data.difference_update(cover)
+    for first, count in data.runs():
+        offset, end = first * chunk_bytes, min((first + count) * chunk_bytes, one.size_bytes)
         while offset < end:
             length = min(_SPAN_BYTES, end - offset)
             if one.pread(length, offset) != other.pread(length, offset):
@@ -102,3 +102,13 @@ def first_uncovered(one: Io, other: Io, chunk_bytes: int, cover: Bitmap) -> int 
                         return chunk // chunk_bytes
             offset += length
     return None
+
+
+def _data_chunks(one: Io, other: Io, chunk_bytes: int) -> Bitmap:
+    """Return the chunks that aren't a hole in both."""
+    chunks = Bitmap(-(-one.size_bytes // chunk_bytes))
+    for io in (one, other):
+        for offset, length in io.extents():
+            first, end = offset // chunk_bytes, -(-(offset + length) // chunk_bytes)
+            chunks.set(first, end - first)
+    return chunks

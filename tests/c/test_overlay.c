@@ -78,6 +78,7 @@ static void it_holds_what_was_written_and_never_writes_its_base(void)
         CHECK_OK(rep_overlay_new(&base->io, &overlay));
         io_model_compare(overlay, model);
         io_model_run(overlay, model, i, 300);
+        io_model_check_extents(overlay, model);
         io_model_compare(&base->io, before);
         rep_io_free(overlay);
         rep_io_free(&base->io);
@@ -129,6 +130,42 @@ static void whole_pages_of_zeros_cost_nothing(void)
     CHECK_EQ(rep_overlay_dirty_bytes(overlay), 4096);
     io_model_compare(overlay, model);
     rep_io_free(overlay);
+    rep_io_free(&base->io);
+    free(model);
+}
+
+static void check_extent(rep_io *io, uint64_t from, uint64_t first, uint64_t end)
+{
+    rep_extent extent;
+    size_t count;
+    uint64_t resume;
+    CHECK_OK(rep_io_extents(io, from, rep_io_size(io) - from, &extent, 1, &count, &resume));
+    CHECK_EQ(count, 1);
+    CHECK_EQ(extent.offset, first);
+    CHECK_EQ(extent.offset + extent.length, end);
+    CHECK_EQ(resume, end);
+}
+
+static void its_holes_are_the_pages_zeroed_here_or_below(void)
+{
+    rep_io *lower;
+    rep_io *upper;
+    char *model = check_alloc(100 * 4096);
+    guarded *base = make_base(100 * 4096, model);
+    CHECK_OK(rep_overlay_new(&base->io, &lower));
+    CHECK_OK(rep_overlay_new(lower, &upper));
+    check_extent(upper, 0, 0, 100 * 4096);
+    CHECK_OK(rep_io_zero(lower, 10 * 4096, 20 * 4096));
+    CHECK_OK(rep_io_zero(upper, 40 * 4096, 20 * 4096));
+    check_extent(upper, 0, 0, 10 * 4096);
+    check_extent(upper, 10 * 4096, 30 * 4096, 40 * 4096);
+    check_extent(upper, 40 * 4096, 60 * 4096, 100 * 4096);
+    CHECK_OK(rep_io_pwrite(upper, model, 1, 15 * 4096));
+    CHECK_OK(rep_io_pwrite(upper, model, 2, 45 * 4096 - 1));
+    check_extent(upper, 10 * 4096, 15 * 4096, 16 * 4096);
+    check_extent(upper, 40 * 4096, 44 * 4096, 46 * 4096);
+    rep_io_free(upper);
+    rep_io_free(lower);
     rep_io_free(&base->io);
     free(model);
 }
@@ -198,6 +235,7 @@ int main(void)
     RUN(ranges_past_the_end_are_refused);
     RUN(it_costs_the_pages_that_were_written);
     RUN(whole_pages_of_zeros_cost_nothing);
+    RUN(its_holes_are_the_pages_zeroed_here_or_below);
     RUN(a_base_that_can_not_be_read_fails_only_what_needs_it);
     RUN(an_empty_base_is_refused);
     RUN(overlapping_calls_may_run_beside_each_other);

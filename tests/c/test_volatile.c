@@ -42,6 +42,7 @@ static void it_holds_what_was_written(void)
     char *model = check_alloc(SIZE);
     for (uint64_t seed = 0; seed < 20; seed++)
         io_model_run(r.io, model, seed, 100);
+    io_model_check_extents(r.io, model);
     CHECK_OK(rep_io_flush(r.io));
     io_model_compare(r.base, model);
     io_model_check_ranges(r.io);
