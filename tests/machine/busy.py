@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from machine.world import World
+from machine.world import PLACES, World
 from pyrep.engine import CopyJob
-from pyrep.errors import FencedError
-from pyrep.model import Direction, VolumeId
+from pyrep.errors import FencedError, MirrorLostError
+from pyrep.model import Direction, PairStatus, VolumeId
 from pyrep.testing import (
     Asked,
     Content,
@@ -18,9 +18,9 @@ from pyrep.testing import (
     check_one_point,
 )
 
-__all__ = ["LOWER_BYTES", "copy_while_writing", "repair_while_writing"]
+__all__ = ["LOWER_PLACES", "copy_while_writing", "repair_while_writing"]
 
-LOWER_BYTES = 128 << 10
+LOWER_PLACES = PLACES // 2
 """Where the host of a repair writes: below this. What is planted lies above, in other chunks."""
 
 
@@ -42,10 +42,13 @@ def copy_while_writing(
         return False
     done = _write(world, source, writes)
     job.wait(60)
-    for write in done:
-        world.reference.write(source, write)
     world.note({pair.pair_id: Asked(direction.value)})
     world.settle()
+    world.observe()  # where nothing was pending, all that crossed are these writes, in their order
+    for write in done:
+        world.reference.write(source, write)
+        if not forward and pair.here.status is PairStatus.DUPLEX:
+            world.reference.write(target, write)
     world.systems[target[0]].volume(target[1]).flush()  # what came behind the copy, too
     return True
 
@@ -60,6 +63,10 @@ def _write(world: World, name: VolumeName, writes: Sequence[HostWrite]) -> list[
             done.append(write)
     except FencedError:
         pass
+    except MirrorLostError:  # fence level data; this one may have been written
+        length = len(writes[len(done)].data)
+        if volume.pread(length, writes[len(done)].offset) == writes[len(done)].data:
+            done.append(writes[len(done)])
     return done
 
 
@@ -71,7 +78,7 @@ def repair_while_writing(
     Args:
         world: the systems.
         pair: whose PVOL takes host writes.
-        planted: the byte, above `LOWER_BYTES`.
+        planted: the byte, above `LOWER_PLACES`.
         writes: the host's, below.
     """
     before = world.reference.content(pair.pvol).copy()
@@ -80,7 +87,10 @@ def repair_while_writing(
     io = world.systems[pair.svol[0]].state.volume(VolumeId(pair.svol[1])).io
     (byte,) = io.pread(1, planted)
     io.pwrite(bytes([byte ^ 1]), planted)
-    host = threading.Thread(target=_write, args=(world, pair.pvol, writes), name="host")
+    done: list[HostWrite] = []
+    host = threading.Thread(
+        target=lambda: done.extend(_write(world, pair.pvol, writes)), name="host"
+    )
     host.start()
     found = handle.verify()
     chunk_bytes = handle.row.chunk_bytes
@@ -91,7 +101,7 @@ def repair_while_writing(
     host.join()
     assert differing == [planted // chunk_bytes * chunk_bytes], found
     world.settle()
-    _take_over(world, pair, before, known, writes)
+    _take_over(world, pair, before, known, done)
     world.systems[pair.svol[0]].volume(pair.svol[1]).flush()
     world.reference.flush(pair.svol)
 

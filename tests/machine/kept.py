@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ class KeptCopy:
         """Copy a system's directory, in the place of an earlier copy."""
         kept = directory.with_name(f"{directory.name}.kept")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(directory, kept)
+        shutil.copytree(directory, kept, copy_function=_copy_file)
         return cls(directory=kept, said=said, unclean=unclean, young=dict(young or {}))
 
     def is_told(self, other: Row) -> bool:
@@ -61,4 +62,18 @@ class KeptCopy:
                 path.unlink()
         for path in self.directory.rglob("*"):
             if path.is_file():
-                shutil.copyfile(path, directory / path.relative_to(self.directory))
+                _copy_file(path, directory / path.relative_to(self.directory))
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file's bytes; its holes stay holes."""
+    with open(source, "rb") as read, open(target, "wb") as written:
+        size, at = os.fstat(read.fileno()).st_size, 0
+        written.truncate(size)
+        while at < size:
+            try:
+                data = os.lseek(read.fileno(), at, os.SEEK_DATA)
+            except OSError:  # no more
+                break
+            at = os.lseek(read.fileno(), data, os.SEEK_HOLE)
+            os.pwrite(written.fileno(), os.pread(read.fileno(), at - data, data), data)

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from machine.busy import LOWER_BYTES, copy_while_writing, repair_while_writing
-from machine.world import PVOLS, SPVOLS, Shape, World
+from machine.busy import LOWER_PLACES, copy_while_writing, repair_while_writing
+from machine.world import PLACES, PVOLS, SIZE_BYTES, SPVOLS, Shape, World, place
 from pyrep.engine import ChangedBacking, CopyJob, Pair, Volume
 from pyrep.errors import (
     BusyError,
@@ -52,8 +52,6 @@ from pyrep.testing import (
 )
 from pyrep.workflows import BackupSides, HoldAck, abandon, backup, list_workflows, restore
 
-SIZE_BYTES = 6 * 65536 + 5000  # the last chunk is partial, whatever the chunk size
-
 volumes = st.sampled_from([*PVOLS, *SPVOLS])
 system_ids = st.sampled_from(["100a", "100b"])
 
@@ -67,20 +65,23 @@ class Written(HostWrite):
         return f"{len(self.data)} bytes at {self.offset}, {self.data[:4].hex()}…"
 
 
-def written(offset: int, length: int, seed: int) -> Written:
-    """Return a write of random bytes, or of zeros."""
+def written(number: int, length: int, seed: int) -> Written:
+    """Return a write of random bytes, or of zeros, at one of the places."""
     return Written(
-        offset=offset, data=random.Random(seed).randbytes(length) if seed else bytes(length)
+        offset=place(number, length),
+        data=random.Random(seed).randbytes(length) if seed else bytes(length),
     )
 
 
+places = st.integers(0, PLACES - 1)
 writes = st.builds(
     written,
-    offset=st.integers(0, SIZE_BYTES - 140_000),
+    number=places,
     length=st.sampled_from([1, 512, 4096, 5000, 65536, 140_000]),
     seed=st.integers(0, 9),
 ) | st.builds(
-    lambda length, seed: written(SIZE_BYTES - length, length, seed),
+    written,
+    number=st.just(PLACES - 1),
     length=st.sampled_from([1, 904, 5000]),
     seed=st.integers(0, 9),
 )
@@ -97,6 +98,7 @@ shapes = st.builds(
     second_ack=st.sampled_from([None, *AckPoint]),
     congestion=st.sampled_from(Congestion),
     fence_level=st.sampled_from(FenceLevel),
+    hot_regions=st.integers(4, 6),
     volatile=st.booleans(),
 )
 
@@ -193,9 +195,10 @@ class MirrorMachine(RuleBasedStateMachine):
             return
         raise AssertionError(f"{name} took a host write")
 
-    @rule(name=volumes, offset=st.integers(0, SIZE_BYTES - 1), trims=st.booleans())
-    def wipe(self, name: VolumeName, offset: int, trims: bool) -> None:
-        length = min(100_000, SIZE_BYTES - offset)
+    @rule(name=volumes, number=places, trims=st.booleans())
+    def wipe(self, name: VolumeName, number: int, trims: bool) -> None:
+        length = 100_000
+        offset = place(number, length)
         if self.takes(name):
             volume = self.world.systems[name[0]].volume(name[1])
             (volume.trim if trims else volume.zero)(length, offset)
@@ -290,13 +293,13 @@ class MirrorMachine(RuleBasedStateMachine):
             for one in self.world.reference.pairs.values()
         )
 
-    @rule(pick=picks, planted=st.integers(0, SIZE_BYTES - 1))
-    def verify(self, pick: int, planted: int) -> None:
+    @rule(pick=picks, number=places)
+    def verify(self, pick: int, number: int) -> None:
         one = self.pick_pair(pick)
         if one is None or (one.is_remote and not self.world.path.is_up):
             return
         event(f"verify {one.here.status}, remote {one.is_remote}")
-        self.world.verify(one, planted)
+        self.world.verify(one, place(number, 1))
 
     @rule(
         pick=picks,
@@ -322,18 +325,18 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule(
         pick=picks,
-        planted=st.integers(LOWER_BYTES + 65536, SIZE_BYTES - 1),
+        number=st.integers(LOWER_PLACES, PLACES - 1),
         count=st.integers(1, 12),
         seed=st.integers(1, 9),
     )
-    def repair_while_writing(self, pick: int, planted: int, count: int, seed: int) -> None:
+    def repair_while_writing(self, pick: int, number: int, count: int, seed: int) -> None:
         one = self.pick_remote(pick)
         duplex = one.here.status is one.there.status is PairStatus.DUPLEX
         if duplex and self.world.path.is_up and not self.is_disturbed(one) and self.takes(one.pvol):
             draw = random.Random(seed)
-            many = [written(draw.randrange(LOWER_BYTES - 5000), 5000, seed) for _ in range(count)]
+            many = [written(draw.randrange(LOWER_PLACES), 5000, seed) for _ in range(count)]
             event("repair while writing")
-            repair_while_writing(self.world, one, planted, many)
+            repair_while_writing(self.world, one, place(number, 1), many)
 
     def pick_remote(self, pick: int) -> ReferencePair:
         """Return one of the remote pairs."""

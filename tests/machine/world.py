@@ -60,12 +60,39 @@ LOCAL = {
     SPVOLS[1]: ("206b", "207b"),
 }
 QUEUE_BYTES = 4 << 20
+REGION_BYTES = 1 << 20
+SIZE_BYTES = 6 * REGION_BYTES + 5000  # the last chunk and region are partial
+_WINDOW_BYTES = 144 << 10
+PLACES = SIZE_BYTES // REGION_BYTES * _WINDOW_BYTES
+"""How many offsets `place` knows."""
 _LATENCIES_S = ((0.0, 0.005), (0.0, 0.2), (0.5, 4.0))
 """How long messages are on their way: next door, far away, and of the order of the silence after
 which a path counts as lost. A lane's messages keep their order; what the lanes of a path carry
 comes in any."""
 _MEMORY = Path("/dev/shm")  # noqa: S108  # losing power is the double's part; here fsync is free
 _HELD = {GenerationState.COMPLETE, GenerationState.UNCONFIRMED}
+
+
+def place(number: int, length: int) -> int:
+    """Return the offset of a host's write, up to 140 KiB long.
+
+    Writes are about where one region ends and the next begins. All else of a volume is a hole: it
+    has more regions than may be hot, and costs its checkers no more than a small one would.
+
+    Args:
+        number: which of the `PLACES`.
+        length: of the write, which fits in.
+    """
+    window, inside = divmod(number, _WINDOW_BYTES)
+    begin = min((window + 1) * REGION_BYTES - _WINDOW_BYTES // 2, SIZE_BYTES - _WINDOW_BYTES)
+    return begin + min(inside, _WINDOW_BYTES - length)
+
+
+class _Options(Options):
+    """As few hot regions as the core takes; users get no less than 16."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +107,10 @@ class Shape:
     """Of the group's second pair; None: the same."""
     congestion: Congestion = Congestion.BLOCK
     fence_level: FenceLevel = FenceLevel.NEVER
+    hot_regions: int = 16
+    """Of 1 MiB. A world's volumes of `SIZE_BYTES` have 7."""
     volatile: bool = False
+    """Whether a crash loses what wasn't flushed, of volumes, bitmaps and logs."""
     simulated: int | None = None
     """The seed of a simulated path; None: the one in process."""
 
@@ -109,14 +139,26 @@ class World:
         self._frozen: dict[str, Mapping[VolumeName, Content]] = {}
         self._failed: set[VolumeName] = set()
         self.kept: dict[str, KeptCopy] = {}
-        self._hours = 0
+        self._passed_s = 0.0
         self._make()
 
     def _options(self, system_id: str, changed: ChangedBacking = ChangedBacking.REFUSE) -> Options:
-        options = Options(ack_timeout_s=60.0, queue_bytes=QUEUE_BYTES, changed_backing=changed)
+        options = _Options(
+            ack_timeout_s=60.0,
+            queue_bytes=QUEUE_BYTES,
+            changed_backing=changed,
+            hot_regions=self.shape.hot_regions,
+            region_bytes=REGION_BYTES,
+        )
         if not self.shape.volatile:
             return options
-        return replace(options, storage=self.storage[system_id])
+        storage = self.storage[system_id]
+        return replace(
+            options,
+            storage=storage,
+            bitmap_storage=storage.metadata,
+            log_storage=storage.metadata,
+        )
 
     def _make(self) -> None:
         shape = self.shape
@@ -410,11 +452,26 @@ class World:
 
     def settle_mirrors(self, system_id: str) -> None:
         """Let what a system has sent to its local mirrors be made durable there, and rows saved."""
-        settling = self.systems[system_id]._watch.settling
-        settling.clock = lambda: self._hours * 3600.0
         for _ in range(3):  # one to see, one for each epoch
-            self._hours += 1
-            settling.look()
+            self.pass_time(3600.0, system_id)
+
+    def pass_time(self, seconds: float, *system_ids: str) -> None:
+        """Let time pass, beside that of a simulated path, and systems settle what is due by then.
+
+        Args:
+            seconds: how long.
+            system_ids: which systems look; all that are open, if none is named.
+        """
+        self._passed_s += seconds
+        for system in self.open_systems():
+            if not system_ids or system.system_id in system_ids:
+                settling = system._watch.settling
+                settling.clock = self._now_s
+                settling.look()
+
+    def _now_s(self) -> float:
+        simulated = self._path if isinstance(self._path, SimulatedPath) else None
+        return self._passed_s + (simulated.clock.now_s if simulated else 0.0)
 
     def forget_asked(self) -> None:
         """What was asked of the systems up to now has been observed."""
@@ -442,7 +499,8 @@ class World:
         self._path_was_lost = not self.path.is_up
         for name in self.reference.names():
             if self.reference.is_known(name):
-                wrong = list(self.reference.content(name).differing_blocks(self.live(name)))
+                io = self.systems[name[0]].state.volume(VolumeId(name[1])).io
+                wrong = list(self.reference.content(name).differing_in(io))
                 assert not wrong, f"{':'.join(name)} isn't as it should be in 4 KiB blocks {wrong}"
         self._check_resumed()
         check_covered(*systems, put_back=self.reference.apart)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from machine.busy import LOWER_BYTES, copy_while_writing, repair_while_writing
-from machine.world import PVOLS
+from machine.busy import LOWER_PLACES, copy_while_writing, repair_while_writing
+from machine.world import PLACES, PVOLS, place
 from pyrep.engine import CopyJob
 from pyrep.errors import (
     BusyError,
@@ -24,7 +24,6 @@ from pyrep.testing import (
     ReferencePair,
 )
 from sim.hosts import Hosts
-from sim.scene import SIZE_BYTES
 
 
 class Commands(Hosts):
@@ -134,10 +133,11 @@ class Commands(Hosts):
             or not self.takes(one.pvol)
         ):
             return
-        planted = self.draw.randrange(LOWER_BYTES + 65536, SIZE_BYTES)
+        planted = place(self.draw.randrange(LOWER_PLACES, PLACES), 1)
         writes = [
             HostWrite(
-                offset=self.draw.randrange(LOWER_BYTES - 5000), data=self.draw.randbytes(5000)
+                offset=place(self.draw.randrange(LOWER_PLACES), 5000),
+                data=self.draw.randbytes(5000),
             )
             for _ in range(self.draw.randint(1, 12))
         ]

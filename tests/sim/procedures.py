@@ -18,7 +18,9 @@ from pyrep.model import (
 from pyrep.testing import (
     Asked,
     Content,
+    HostWrite,
     Kind,
+    ReferencePair,
     VolumeName,
 )
 from pyrep.workflows import BackupSides, HoldAck, abandon, backup, list_workflows, restore, resume
@@ -75,6 +77,19 @@ class Procedures(Scene):
         self.world.note(touched, frozen)
         self.world.observe()
         self.world.forget_asked()
+        for one in reference.pairs.values():
+            if not one.is_remote and one.here.status is PairStatus.SPLIT:
+                self.take_over_copy(one)
+
+    def take_over_copy(self, one: ReferencePair) -> None:
+        """Let an SVOL that holds no generation have what a backup that failed has copied to it."""
+        reference = self.world.reference
+        known = reference.is_known(one.pvol) and reference.is_known(one.svol)
+        if not known or reference.holder(one.svol):
+            return
+        source, target = reference.content(one.pvol), reference.content(one.svol)
+        if target != source and self.world.live(one.svol) == source.to_bytes():
+            reference.write(one.svol, HostWrite(offset=0, data=source.to_bytes()))
 
     def end_workflows(self) -> None:
         """Bring the path back and end what stopped: abandon it, or go on where that can't be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from machine.world import SPVOLS, Shape, World
+from machine.world import PLACES, SIZE_BYTES, SPVOLS, Shape, World, place
 from pyrep.model import (
     AckPoint,
     Congestion,
@@ -23,7 +23,6 @@ from pyrep.testing import (
     wait_until,
 )
 
-SIZE_BYTES = 4 * 65536 + 5000  # the last chunk is partial, whatever the chunk size
 _HELD = {GenerationState.COMPLETE, GenerationState.UNCONFIRMED}
 Planned = tuple[VolumeName, HostWrite]
 
@@ -51,6 +50,7 @@ class Scene:
             second_ack=second_ack,
             congestion=congestion,
             fence_level=self.draw.choice(list(FenceLevel)) if fenced else FenceLevel.NEVER,
+            hot_regions=self.draw.choice([4, 4, 5, 6]),
             volatile=self.draw.random() < 0.5,
             simulated=seed,
         )
@@ -88,10 +88,11 @@ class Scene:
         if length is None:
             length = self.draw.choice([1, 512, 4096, 5000, 65536, 100_000])
         at_end = self.draw.random() < 0.1
-        offset = SIZE_BYTES - length if at_end else self.draw.randrange(SIZE_BYTES - length)
+        number = PLACES - 1 if at_end else self.draw.randrange(PLACES)
         zeros = self.draw.random() < 0.1
         return HostWrite(
-            offset=offset, data=bytes(length) if zeros else self.draw.randbytes(length)
+            offset=place(number, length),
+            data=bytes(length) if zeros else self.draw.randbytes(length),
         )
 
     def random_loss(self) -> PowerLoss:

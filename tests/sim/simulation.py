@@ -17,10 +17,10 @@ from pyrep.model import (
     AckPoint,
     Congestion,
 )
+from machine.world import PLACES, place
 from sim.commands import Commands
 from sim.fate import Fate
 from sim.procedures import Procedures
-from sim.scene import SIZE_BYTES
 
 
 class SimulationError(AssertionError):
@@ -80,6 +80,8 @@ class Simulation(Commands, Procedures, Fate):
             try:
                 step()
                 self.come_to_rest()
+                # Seconds between steps: less than settling waits, more, and more than a save does.
+                self.world.pass_time(self.look.choice([0.0, 2.0, 6.0, 70.0]))
                 self.world.check()
                 self.verify_now_and_then()
             except (AssertionError, PyrepError) as error:
@@ -99,4 +101,4 @@ class Simulation(Commands, Procedures, Fate):
             return
         one = self.look.choice(list(self.world.reference.pairs.values()))
         if one.here.status is one.there.status and (not one.is_remote or self.path.is_up):
-            self.world.verify(one, self.look.randrange(SIZE_BYTES))
+            self.world.verify(one, place(self.look.randrange(PLACES), 1))
