@@ -213,7 +213,7 @@ def find_epochs(
         if running is not None:
             if record.volume_id in lost:
                 running.fill()
-            # Perhaps more than these rows had; they have it from now on, so their pages must. INV-2.
+            # Perhaps more than these rows had. They have it from now on: so do their pages, INV-2.
             for one in state.table.rows_of(record.volume_id):
                 if one.epoch_start and one.epoch_start <= record.sequence:
                     loaded[one.pair_id, one.volume_id].bits.update(running)

@@ -67,7 +67,7 @@ class KeptCopy:
 
 def _copy_file(source: str | Path, target: str | Path) -> None:
     """Copy a file's bytes; its holes stay holes."""
-    with open(source, "rb") as read, open(target, "wb") as written:
+    with Path(source).open("rb") as read, Path(target).open("wb") as written:
         size, at = os.fstat(read.fileno()).st_size, 0
         written.truncate(size)
         while at < size:

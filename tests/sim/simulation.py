@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from machine.world import PLACES, place
 from pyrep.errors import (
     PyrepError,
 )
@@ -17,7 +18,6 @@ from pyrep.model import (
     AckPoint,
     Congestion,
 )
-from machine.world import PLACES, place
 from sim.commands import Commands
 from sim.fate import Fate
 from sim.procedures import Procedures

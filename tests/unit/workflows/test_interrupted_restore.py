@@ -271,7 +271,11 @@ def test_a_restore_that_stopped_at_650_waits_for_a_mirror_that_is_copied_again_a
     workflow = _stop_at(sites, spot, generation=wanted, whole=True)
     sites.b.abort()
     held: list[CopyJob] = []
-    monkeypatch.setattr(CopyJob, "start", lambda job: held.append(job))
+
+    def hold(job: CopyJob) -> None:
+        held.append(job)
+
+    monkeypatch.setattr(CopyJob, "start", hold)
     sites.b = StorageSystem.open(sites.base / "b", options=sites.options_b())
     wait_until(lambda: bool(held))
     assert sites.local("107b").row.status is PairStatus.COPY
