@@ -47,7 +47,6 @@ class Content:
             start = index * BLOCK_BYTES
             block = data[start : start + BLOCK_BYTES]
             content._blocks[index] = block.ljust(BLOCK_BYTES, b"\0")
-        content._all = data
         return content
 
     def write(self, data: bytes, offset: int) -> None:

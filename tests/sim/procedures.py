@@ -23,6 +23,7 @@ from pyrep.testing import (
     ReferencePair,
     VolumeName,
 )
+from pyrep.testing.content import BLOCK_BYTES
 from pyrep.workflows import BackupSides, HoldAck, abandon, backup, list_workflows, restore, resume
 from sim.scene import Scene
 
@@ -89,7 +90,12 @@ class Procedures(Scene):
             return
         source, target = reference.content(one.pvol), reference.content(one.svol)
         if target != source and self.world.live(one.svol) == source.to_bytes():
-            reference.write(one.svol, HostWrite(offset=0, data=source.to_bytes()))
+            for index in list(target.differing_from(source)):
+                offset = index * BLOCK_BYTES
+                length = min(BLOCK_BYTES, source.size_bytes - offset)
+                reference.write(
+                    one.svol, HostWrite(offset=offset, data=source.read(length, offset))
+                )
 
     def end_workflows(self) -> None:
         """Bring the path back and end what stopped: abandon it, or go on where that can't be."""

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrep.errors import OutOfRangeError
-from pyrep.testing import Content, HostWrite, in_some_order
+from pyrep.testing import Content, HostWrite, MemoryIo, OverlayIo, in_some_order
+from pyrep.testing.content import BLOCK_BYTES
 
 SIZE = 10_000
 
@@ -53,3 +54,28 @@ def test_concurrent_writes_land_whole_in_some_order_or_in_none() -> None:
     assert in_some_order(before, [first, second], b"aabbbb\0\0") == (first, second)
     assert in_some_order(before, [first, second], b"aaaabb\0\0") == (second, first)
     assert in_some_order(before, [first, second], b"aaabbb\0\0") is None
+
+
+def test_what_differs_in_a_storage_is_found_in_its_data_and_in_its_holes() -> None:
+    size = 5 * BLOCK_BYTES + 100
+    content, io = Content(size), OverlayIo(MemoryIo(size))
+    io.zero(size, 0)
+    assert list(content.differing_in(io)) == []
+    content.write(b"x" * 10, BLOCK_BYTES)  # a hole there
+    io.pwrite(b"y" * 10, 3 * BLOCK_BYTES - 5)
+    io.pwrite(b"z", size - 1)
+    assert list(content.differing_in(io)) == [2, 3, 5, 1]
+    io.pwrite(b"x" * 10, BLOCK_BYTES)
+    io.zero(10, 3 * BLOCK_BYTES - 5)
+    content.write(b"z", size - 1)
+    assert list(content.differing_in(io)) == []
+
+
+def test_contents_of_one_size_differ_in_blocks() -> None:
+    one, other = Content(SIZE), Content(SIZE)
+    one.write(bytes(10), 0)
+    assert list(one.differing_from(other)) == []
+    one.write(b"x", BLOCK_BYTES)
+    assert list(one.differing_from(other)) == list(other.differing_from(one)) == [1]
+    assert one != other
+    assert Content(SIZE) != Content(SIZE + 1)
