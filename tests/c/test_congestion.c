@@ -264,7 +264,9 @@ static void ages_of_a_long_backlog_stay_in_proportion(void)
         uint64_t true_ns = (100000 - answered - 1) * 1000000ULL;
         uint64_t age = rep_stream_age_ns(stream, answered);
         CHECK(age + 20000000ULL >= true_ns);
-        CHECK(age <= true_ns + true_ns / 50 + 1000000000ULL);
+        /* What the loop itself took, on a busy machine seconds, is in the ages. */
+        uint64_t took_ns = rep_now_ns() - now;
+        CHECK(age <= true_ns + true_ns / 50 + 1000000000ULL + took_ns);
     }
     CHECK(stream->age_count <= AGE_SAMPLES);
     CHECK(rep_now_ns() > now);

@@ -105,7 +105,7 @@ def test_the_commands_for_two_sites_restore_the_letter(tmp_path: Path) -> None:
             assert terminal.stdout is not None
             assert any("is served at" in line for line in terminal.stdout)
         with Client.of_system(tmp_path / "100a") as client:
-            client.wait_for_path("100b", timeout_s=30)
+            client.wait_for_path("100b", timeout_s=120)
 
         done = subprocess.run(
             ["bash", "-c", work],
