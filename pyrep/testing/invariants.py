@@ -167,8 +167,10 @@ def check_durable_first(*systems: StorageSystem) -> None:
     well: a copy begins with the union of both.
     """
     for side in sides_of(*systems):
-        row, state = side.mirror.row, side.system.state
-        stored = state.table.get(row.pair_id, row.volume_id)
+        state = side.system.state
+        with state.control:  # what changes by itself, as an identifier's age, isn't half-way
+            row = side.mirror.row
+            stored = state.table.get(row.pair_id, row.volume_id)
         if stored != row:
             raise InvariantError(
                 "INV-2", f"pair {row.pair_id}, {side.name}: works as {row}, stored is {stored}"

@@ -569,6 +569,18 @@ def test_what_was_written_is_durable_at_the_primary_before_the_identifier_is_old
     assert done == ["flush", "AgePairs", "AgePairs"]
 
 
+def test_the_watch_lets_identifiers_grow_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ageing, "look", _look)
+    rig = Running(tmp_path).build()
+    try:
+        pair = rig.remote()
+        wait_until(lambda: _ages(rig, pair) == (2, 2))
+    finally:
+        rig.close()
+
+
 def test_never_is_never(rig: Running) -> None:
     rig.options["100a"] = Options(ageing_s=0)
     pair = rig.remote()
