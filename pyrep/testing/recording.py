@@ -23,11 +23,21 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-__all__ = ["Effect", "Recording", "can_record", "read_log", "record"]
+from pyrep.testing.filebytes import FileBytes
+
+__all__ = [
+    "Effect",
+    "Recording",
+    "can_record",
+    "read_log",
+    "read_trace",
+    "record",
+    "strace_command",
+]
 
 _CALLS = (
     "openat,creat,write,pwrite64,pwritev,writev,ftruncate,fallocate,fsync,fdatasync,rename,"
@@ -72,6 +82,12 @@ def can_record() -> bool:
     return done.returncode == 0
 
 
+def strace_command(log: Path) -> list[str]:
+    """Return what stands before a command, so that `read_trace` can tell what it did."""
+    watch = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "1200000"]
+    return [*watch, "-e", f"trace={_CALLS}", "-o", str(log)]
+
+
 def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = "") -> Recording:
     """Run a command that works below a directory; return what it did there.
 
@@ -87,11 +103,11 @@ def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = 
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    watch = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "1200000", "-e", f"trace={_CALLS}"]
+    watch = strace_command(log)
     if inject:
         # A process that no longer knows how to end is ended with all that it began.
         watch = ["timeout", "-s", "KILL", str(_ENDS_S), *watch, "-e", f"inject={inject}"]
-    subprocess.run([*watch, "-o", str(log), *command], check=not inject, capture_output=True)
+    subprocess.run([*watch, *command], check=not inject, capture_output=True)
     with log.open("r+", encoding="ascii") as file:  # what it was about, for `read_log`
         lines = file.read()
         file.seek(0)
@@ -102,12 +118,25 @@ def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = 
 def read_log(log: Path) -> Recording:
     """Return what `record` has left in its log."""
     with log.open(encoding="ascii") as lines:
-        return Recording(effects=tuple(_parse(lines, lines.readline().rstrip("\n"))))
+        return Recording(effects=tuple(_parse(lines, lines.readline().rstrip("\n"), ())))
 
 
-def _parse(lines: Iterable[str], directory: str) -> list[Effect]:
+def read_trace(log: Path, directory: Path, found: Mapping[str, FileBytes]) -> Recording:
+    """Return what a process did below a directory, from what strace wrote by `strace_command`.
+
+    Args:
+        log: what strace wrote, whole: of a process that ended, killed or not.
+        directory: what it worked in.
+        found: the files that were there when it began, by their paths relative to it.
+    """
+    with log.open(encoding="ascii") as lines:
+        effects = tuple(_parse(lines, str(directory.resolve()), found))
+    return Recording(effects=effects, found=found)
+
+
+def _parse(lines: Iterable[str], directory: str, known: Collection[str]) -> list[Effect]:
     """Read strace's lines: what a call does to content stands where it began, a sync at its end."""
-    parser = _Parser(f"{directory}/")
+    parser = _Parser(f"{directory}/", known)
     for line in lines:
         parser.line(line.rstrip("\n"))
     place: list[int] = []
@@ -120,10 +149,10 @@ def _parse(lines: Iterable[str], directory: str) -> list[Effect]:
 
 
 class _Parser:
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, known: Collection[str]) -> None:
         self._root = root
         self._open: dict[str, tuple[str, int]] = {}  # thread → what it has begun, and where
-        self._known: set[str] = set()
+        self._known = set(known)
         self._at: dict[str, int] = {}
         self.effects: list[Effect | None] = []
 
@@ -214,7 +243,7 @@ class _Parser:
 class _File:
     """A file's durable bytes, and what was done since."""
 
-    durable: bytearray = field(default_factory=bytearray)
+    durable: FileBytes = field(default_factory=FileBytes)
     loose: list[tuple[int, Effect]] = field(default_factory=list)
 
     def sync(self, before: int) -> None:
@@ -226,9 +255,9 @@ class _File:
                 rest.append((number, one))
         self.loose = rest
 
-    def lose(self, keeps: Callable[[], bool], tear: Callable[[int], int] | None) -> bytes:
+    def lose(self, keeps: Callable[[], bool], tear: Callable[[int], int] | None) -> FileBytes:
         kept = [one for _, one in self.loose if keeps()]
-        out = bytearray(self.durable)
+        out = self.durable.copy()
         for index, one in enumerate(kept):
             torn = tear is not None and index == len(kept) - 1 and one.kind == "write"
             if torn and tear is not None:
@@ -237,31 +266,32 @@ class _File:
                 _apply(out, replace(one, data=data))
             else:
                 _apply(out, one)
-        return bytes(out)
+        return out
 
 
-def _apply(data: bytearray, effect: Effect) -> None:
+def _apply(data: FileBytes, effect: Effect) -> None:
     match effect.kind:
         case "write":
-            end = effect.offset + len(effect.data)
-            if len(data) < end:
-                data.extend(bytes(end - len(data)))
-            data[effect.offset : end] = effect.data
+            data.write(effect.data, effect.offset)
         case "zero":
-            end = min(effect.offset + effect.length, len(data))
-            data[effect.offset : end] = bytes(max(0, end - effect.offset))
+            data.zero(effect.offset, effect.length)
         case "grow":
-            data.extend(bytes(max(0, effect.offset + effect.length - len(data))))
+            data.resize(max(data.size_bytes, effect.offset + effect.length))
         case _:
-            del data[effect.length :]
-            data.extend(bytes(effect.length - len(data)))
+            data.resize(effect.length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What a process did, in order."""
+    """What a process did, in order.
+
+    Attributes:
+        effects: what it did.
+        found: the files that were there, durably, when it began.
+    """
 
     effects: tuple[Effect, ...]
+    found: Mapping[str, FileBytes] = field(default_factory=dict)
 
     def marks(self, before: int | None = None) -> list[str]:
         """Return the marks among the first effects."""
@@ -284,7 +314,7 @@ class Recording:
             else one
             for one in self.effects
         ]
-        return Recording(effects=tuple(kept))
+        return replace(self, effects=tuple(kept))
 
     def cuts(self, first: int) -> list[int]:
         """Return the places from one on before which something durable happens."""
@@ -296,7 +326,7 @@ class Recording:
 
     def after_power_loss(
         self, cut: int, seed: int, keep_one_in: Callable[[str], int], *, tear: bool = True
-    ) -> dict[str, bytes]:
+    ) -> dict[str, FileBytes]:
         """Return the files that are found when the power goes before one effect.
 
         Args:
@@ -329,8 +359,8 @@ class Recording:
     ) -> tuple[tuple[dict[int, _File], dict[str, _File]], dict[str, list[tuple[int, Effect]]]]:
         """Return the files by creation and by durable name, and the names that aren't durable."""
         made: dict[int, _File] = {}
-        live: dict[str, _File] = {}
-        durable: dict[str, _File] = {}
+        live = {path: _File(durable=one.copy()) for path, one in self.found.items()}
+        durable = dict(live)
         loose: dict[str, list[tuple[int, Effect]]] = {}
         for number, one in enumerate(self.effects[:cut]):
             if one.kind in {"create", "rename", "unlink"}:

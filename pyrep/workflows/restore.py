@@ -10,7 +10,8 @@ import logging
 from dataclasses import replace
 
 from pyrep._core import VolumeIo
-from pyrep.engine import Cancel, ProgressCallback, StorageSystem
+from pyrep.engine import Cancel, CopyJob, ProgressCallback, StorageSystem
+from pyrep.engine.mirror import Mirror
 from pyrep.errors import (
     PathLostError,
     RefusedError,
@@ -177,12 +178,29 @@ class Restore:
         """650: 106b → 105b by the union; DUPLEX siblings are split first, as one generation."""
         if run.facts.get("local_done"):
             return
-        pair = self._system.pair(self.subject.member.pair_id)
-        job = pair.resync(direction=Direction.REVERSE, lease=run.workflow_id)
+        job = self._begin_local(run)
         if job is not None:
             job.wait(progress=run.relay, cancel=run.cancel)
             run.note(written_bytes=job.done_bytes)
         run.note(local_done=True)
+
+    def _begin_local(self, run: Run) -> CopyJob | None:
+        """Begin 650. A sibling that an unclean end had split may begin to follow since 640."""
+        pair = self._system.pair(self.subject.member.pair_id)
+        for _ in self._state.local_svol_mirrors(self.subject.member.source):  # each does so once
+            try:
+                return pair.resync(direction=Direction.REVERSE, lease=run.workflow_id)
+            except RefusedError:
+                if not self._siblings_copied():
+                    raise
+            self.await_siblings(run)
+        return pair.resync(direction=Direction.REVERSE, lease=run.workflow_id)
+
+    def _siblings_copied(self) -> list[Mirror]:
+        mine = self.subject.member.pair_id
+        mirrors = self._state.local_svol_mirrors(self.subject.member.source)
+        busy = {PairStatus.COPY, PairStatus.DUPLEX}  # DUPLEX: it ended between
+        return [one for one in mirrors if one.row.pair_id != mine and one.row.status in busy]
 
     def copy_remote(self, run: Run) -> None:
         """540/550, 660/670: 105b → 105a by the union."""

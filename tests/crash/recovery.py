@@ -6,116 +6,74 @@ import contextlib
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crash.workload import BLOCKS, CHUNK, OPTIONS, SIZE, stamp
+from crash.blocks import CHUNK, OPTIONS, SPREAD, read_blocks, read_numbers, stamped, stray_data
+from crash.filesystem import check_file_system
+from crash.promised import Promised, State
 from pyrep import PairStatus, StorageSystem, abandon, check_system, connect, list_workflows, resume
+from pyrep._core import Bitmap
 from pyrep.engine import Pair, Severity
 from pyrep.errors import PyrepError, RefusedError, WorkflowError
-from pyrep.model import GenerationId, GenerationState, Row, VolumeId, WorkflowState
+from pyrep.model import Generation, GenerationId, GenerationState, Row, VolumeId, WorkflowState
 from pyrep.testing import (
     check_covered,
     check_duplex,
     check_durable_first,
     check_no_early_clear,
     check_one_writer,
+    check_remote_stays,
     wait_quiet,
     wait_until,
 )
 from pyrep.testing.recording import Recording
+from pyrep.testing.sides import first_uncovered
 from rig import bring_home
 
+SIDES = ("100a", "100b")
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENDED = {WorkflowState.DONE, WorkflowState.ABANDONED}
 _UNDECIDED = {GenerationState.TAKING, GenerationState.UNCONFIRMED}
-Content = list[int]
 
 
 class LossError(AssertionError):
     """Something that was promised isn't so after the power loss."""
 
 
-@dataclass(slots=True)
-class Promised:
-    """What the marks before a power loss promise.
-
-    Attributes:
-        volume: per block of 105a, the writes one of which it holds.
-        generations: content by label, of those that must be there, and of those that may.
-        reads_by_restore: a restore is under way: 105a may hold this generation's blocks.
-    """
-
-    volume: list[set[int]]
-    complete: dict[str, Content]
-    known: dict[str, Content]
-
-    @classmethod
-    def by(cls, marks: list[str]) -> Promised:
-        now = [0] * BLOCKS
-        out = cls(volume=[{0} for _ in now], complete={}, known={})
-        for mark in marks:
-            word, *rest = mark.split()
-            match word:
-                case "write":
-                    number, block = map(int, rest)
-                    now[block] = number
-                    out.volume[block].add(number)
-                case "flushed":
-                    out.volume = [{number} for number in now]
-                case "backup":
-                    out.known[rest[0]] = list(now)
-                case "backed-up":
-                    out.complete[rest[0]] = out.known[rest[0]]
-                case "restore":
-                    for allowed, number in zip(out.volume, out.known[rest[0]], strict=True):
-                        allowed.add(number)
-                case "restored":
-                    now = list(out.known[rest[0]])
-                    out.volume = [{number} for number in now]
-                case "secondary":
-                    out.volume[9].add(1000)
-                case "taken-back":
-                    now[9] = 1000
-                    out.volume[9] = {1000}
-                case _:
-                    pass
-        return out
+def make_directory() -> tempfile.TemporaryDirectory[str]:
+    """Make one in memory, if there is any."""
+    memory = _MEMORY if _MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(dir=memory, prefix="pyrep-crash-")
 
 
-class Recovery:
-    """The systems as they are found at one cut.
+def check_offline(directory: Path) -> None:
+    """Have a system looked at that nobody has open."""
+    report = check_system(directory)
+    # Files made anew have other inodes; that isn't what is looked for.
+    wrong = [one for one in report.wrong if not one.thing.startswith(("volume", "workflow"))]
+    if any(one.severity is Severity.FAILED for one in wrong):
+        raise LossError(f"{directory.name}: {[str(one) for one in wrong]}")
+
+
+class Aftermath:
+    """Systems after a power loss, open and connected, and what they must come to.
 
     Args:
-        recording: of a workload.
-        cut: before which of its effects the power goes.
-        seed: what of the rest is lost, at which side, and how it is ended.
+        base: where their directories are.
+        systems: 100a and 100b.
+        promised: by what was marked before.
+        draw: how it is brought to an end.
     """
 
-    def __init__(self, recording: Recording, cut: int, seed: int) -> None:
-        self.draw = random.Random(seed * 100_003 + cut)
-        self.promised = Promised.by(recording.marks(cut))
-        memory = _MEMORY if _MEMORY.is_dir() else None
-        self._directory = tempfile.TemporaryDirectory(dir=memory, prefix="pyrep-crash-")
-        self.base = Path(self._directory.name)
-        kept = {side: self.draw.choice([0, 1, 2, 3]) for side in ("100a", "100b")}
-        files = recording.after_power_loss(
-            cut, seed, lambda path: kept.get(path.split("/")[0], 1), tear=self.draw.random() < 0.5
-        )
-        for side in kept:
-            for name in ("volumes", "bitmaps"):
-                (self.base / side / name).mkdir(parents=True)
-        for path, data in files.items():
-            (self.base / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.base / path).write_bytes(data)
-        self.systems: list[StorageSystem] = []
-
-    def close(self) -> None:
-        for system in self.systems:
-            with contextlib.suppress(PyrepError):
-                system.abort()
-        self._directory.cleanup()
+    def __init__(
+        self, base: Path, systems: list[StorageSystem], promised: Promised, draw: random.Random
+    ) -> None:
+        self.base = base
+        self.systems = systems
+        self.promised = promised
+        self.draw = draw
+        self._frozen: dict[tuple[GenerationId, VolumeId], tuple[int, ...]] | None = None
 
     @property
     def a(self) -> StorageSystem:
@@ -125,80 +83,109 @@ class Recovery:
     def b(self) -> StorageSystem:
         return self.systems[1]
 
-    def run(self) -> None:
-        """Open, check, end what was under way, check again.
-
-        Raises:
-            AssertionError, PyrepError: what was promised isn't so, or nothing leads on from here.
-        """
-        self._check_offline()
-        for side in ("100a", "100b"):
-            self.systems.append(StorageSystem.open(self.base / side, options=OPTIONS))
-        if self.draw.random() < 0.3:  # recovery itself is interrupted
-            self._again()
-        self._check()
-        self._check_volume()
-        self._check_generations()
-        before = {one.generation_id for one in self.b.list_generations() if one.is_complete}
-        self.path = connect(self.a, self.b)
-        wait_quiet(*self.systems)
-        self._check()
-        self._end_workflows()
-        self._bring_home()
-        self._check()
-        check_duplex(*self.systems)
-        self._check_volume()
-        self._check_generations(before)
-
-    def _check_offline(self) -> None:
-        for side in ("100a", "100b"):
-            report = check_system(self.base / side)
-            # Files made anew have other inodes; that isn't what is looked for.
-            wrong = [
-                one for one in report.wrong if not one.thing.startswith(("volume", "workflow"))
-            ]
-            if any(one.severity is Severity.FAILED for one in wrong):
-                raise LossError(f"{side}: {[str(one) for one in wrong]}")
-
-    def _again(self) -> None:
-        for system in self.systems:
-            system.abort()
-        self.systems = [
-            StorageSystem.open(self.base / side, options=OPTIONS) for side in ("100a", "100b")
-        ]
-
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Check the invariants, once nothing runs."""
         wait_quiet(*self.systems)
         check_covered(*self.systems)
         check_durable_first(*self.systems)
         check_no_early_clear(*self.systems)
         check_one_writer(*self.systems)
+        for system in self.systems:
+            check_remote_stays(system.list_generations(), *self.systems)
 
-    def _bytes(self, system: StorageSystem, volume_id: str) -> bytes:
-        return system.state.volume(VolumeId(volume_id)).io.pread(SIZE, 0)
+    def check_content(self) -> None:
+        """Check what volumes and generations hold."""
+        self._check_volumes()
+        self._check_generations()
 
-    def _check_volume(self) -> None:
-        """105a holds, per block, a write that it may hold; a torn one may be part of two."""
-        data = self._bytes(self.a, "105a")
-        for block, allowed in enumerate(self.promised.volume):
-            found = data[block * CHUNK : (block + 1) * CHUNK]
-            for at in range(0, CHUNK, 512):
-                if not any(found[at : at + 512] == stamp(number)[:512] for number in allowed):
-                    number = int.from_bytes(found[at : at + 8], "little")
-                    raise LossError(f"block {block} of 105a holds {number}, may hold {allowed}")
+    def finish(self) -> None:
+        """End what was under way, bring the pairs home, check again.
 
-    def _check_generations(self, only: set[GenerationId] | None = None) -> None:
-        """A backup that was resumed is of a later point: `only` leaves it out."""
-        complete = {one.label: one for one in self.b.list_generations() if one.is_complete}
-        for label in self.promised.complete:
-            if label not in complete:
-                raise LossError(f"generation {label} was complete")
-        for label, one in complete.items():
-            if label not in self.promised.known or not (only is None or one.generation_id in only):
+        Raises:
+            AssertionError, PyrepError: what was promised isn't so, or nothing leads on from here.
+        """
+        self._end_workflows()
+        self._bring_home()
+        self.check()
+        check_duplex(*self.systems)
+        self.check_content()
+        self._check_restoring()
+        if any(one != SPREAD for one in self.promised.layouts.values()):
+            check_file_system(self.base / "100a" / "volumes" / "105a.img")
+
+    # --- content ---------------------------------------------------------------------------------
+
+    def _check_volumes(self) -> None:
+        """Each volume holds, per block, a write that it may hold; a torn one may be part of two."""
+        for volume, layout in self.promised.layouts.items():
+            if volume not in {one.volume_id for one in self.a.volumes()}:
+                if volume == "105a":
+                    raise LossError("105a is gone")
                 continue
-            wanted = b"".join(stamp(number) for number in self.promised.known[label])
-            if self._bytes(self.b, one.members[0].svol) != wanted:
-                raise LossError(f"generation {label} isn't what was backed up")
+            io = self.a.state.volume(VolumeId(volume)).io
+            allowed = self.promised.allowed[volume]
+            for block, data in enumerate(read_blocks(io, layout)):
+                if not stamped(data, allowed[block]):
+                    number = int.from_bytes(data[:8], "little")
+                    raise LossError(
+                        f"block {block} of {volume} holds {number}, may hold {allowed[block]}"
+                    )
+            stray = stray_data(io, layout) if layout == SPREAD else None
+            if stray is not None:
+                raise LossError(f"{volume} holds something at {stray}, where nobody wrote")
+
+    def _held(self) -> list[Generation]:
+        return [one for one in self.b.list_generations() if one.is_complete]
+
+    def _check_generations(self) -> None:
+        """They are of one point each (INV-6), and stay as they are (INV-4).
+
+        Those that were there when this was asked first: what came later is of what recovery found.
+        """
+        frozen = self._frozen
+        seen: dict[tuple[GenerationId, VolumeId], tuple[int, ...]] = {}
+        held = {one.generation_id: one for one in self._held()}
+        labels = {one.label for one in held.values()}
+        for label in self.promised.complete:
+            if label not in labels:
+                raise LossError(f"generation {label} was complete")
+        for one in held.values():
+            found: State = {}
+            for member in one.members:
+                volume = member.origin_volume
+                layout = self.promised.layouts.get(volume)
+                if layout is None:
+                    continue
+                io = self.b.state.volume(member.svol).io
+                found[volume] = read_numbers(io, layout)
+                key = one.generation_id, member.svol
+                seen[key] = found[volume]
+                if frozen is not None and frozen.get(key, found[volume]) != found[volume]:
+                    raise LossError(f"generation {one.label or one.generation_id} has changed")
+            if frozen is None:
+                self._check_point(one, found)
+        if frozen is None:
+            self._frozen = seen
+
+    def _check_point(self, one: Generation, found: State) -> None:
+        name = one.label or one.generation_id
+        states = self.promised.known.get(one.label, self.promised.states)
+        if not any(all(state.get(each) == found[each] for each in found) for state in states):
+            raise LossError(f"generation {name} isn't what there was at any one point: {found}")
+
+    def _check_restoring(self) -> None:
+        """A restore that was under way is done, or wasn't: nothing in between."""
+        one = self.promised.restoring
+        if one is None:
+            return
+        io = self.a.state.volume(VolumeId(one.volume)).io
+        found = read_blocks(io, self.promised.layouts[one.volume])
+        is_after = all(stamped(found[block], {number}) for block, number in one.after.items())
+        is_before = all(stamped(found[block], each) for block, each in one.before.items())
+        if not is_after and not is_before:
+            raise LossError(f"{one.volume} is half restored")
+
+    # --- ways to an end --------------------------------------------------------------------------
 
     def _end_workflows(self) -> None:
         for system in reversed(self.systems):
@@ -228,7 +215,7 @@ class Recovery:
 
     def _bring_home(self) -> None:
         for pair in [one for one in self.a.pairs() if one.row.is_remote]:
-            here, there = pair.row.volume_id, pair.row.mirror_volume_id
+            here = pair.row.volume_id
             if self._at_b(pair) is None:  # the crash was between the two systems' parts of it
                 if here == "105a":
                     raise LossError(f"100b has lost pair {pair.pair_id}")
@@ -236,16 +223,23 @@ class Recovery:
                 continue
             self._resync(pair)
             wait_until(lambda pair=pair: self._is_duplex_at_b(pair))  # type: ignore[misc]
-            if self._bytes(self.a, here) != self._bytes(self.b, there):
-                raise LossError(f"{here} and {there} differ in DUPLEX")
-        held = {m.svol for one in self.b.list_generations() if one.is_complete for m in one.members}
+            self._check_equal(pair.row, self.b)
+        held = {member.svol for one in self._held() for member in one.members}
         for pair in [one for one in self.b.pairs() if not one.row.is_remote]:
             if pair.row.mirror_volume_id not in held:
                 self._resync(pair)
-                pvol, svol = pair.row.volume_id, pair.row.mirror_volume_id
-                if self._bytes(self.b, pvol) != self._bytes(self.b, svol):
-                    raise LossError(f"{pvol} and {svol} differ in DUPLEX")
-        self.a.volume("105a").pwrite(self._bytes(self.a, "105a")[:512], 0)  # no fence is left
+                self._check_equal(pair.row, self.b)
+        for volume in self.promised.layouts:  # no fence is left
+            if volume in {one.volume_id for one in self.a.volumes()}:
+                io = self.a.state.volume(VolumeId(volume)).io
+                self.a.volume(volume).pwrite(io.pread(512, 0), 0)
+
+    def _check_equal(self, row: Row, far: StorageSystem) -> None:
+        here = self.a if row.is_remote else self.b
+        one = here.state.volume(row.volume_id).io
+        other = far.state.volume(row.mirror_volume_id).io
+        if first_uncovered(one, other, CHUNK, Bitmap(one.size_bytes // CHUNK)) is not None:
+            raise LossError(f"{row.volume_id} and {row.mirror_volume_id} differ in DUPLEX")
 
     def _at_b(self, pair: Pair) -> Row | None:
         found = [one.row for one in self.b.pairs() if one.pair_id == pair.pair_id]
@@ -260,6 +254,64 @@ class Recovery:
             bring_home(pair)
         except AssertionError as error:
             raise LossError(f"{pair.pair_id} doesn't become DUPLEX: {error}") from error
+
+
+class Recovery:
+    """Both systems as they are found at one cut.
+
+    Args:
+        recording: of a workload.
+        cut: before which of its effects the power goes.
+        seed: what of the rest is lost, at which side, and how it is ended.
+    """
+
+    def __init__(self, recording: Recording, cut: int, seed: int) -> None:
+        self.draw = random.Random(seed * 100_003 + cut)
+        self.promised = Promised.by(recording.marks(cut))
+        self._directory = make_directory()
+        self.base = Path(self._directory.name)
+        kept = {side: self.draw.choice([0, 1, 2, 3]) for side in SIDES}
+        files = recording.after_power_loss(
+            cut, seed, lambda path: kept.get(path.split("/")[0], 1), tear=self.draw.random() < 0.5
+        )
+        for side in kept:
+            for name in ("volumes", "bitmaps"):
+                (self.base / side / name).mkdir(parents=True)
+        for path, data in files.items():
+            (self.base / path).parent.mkdir(parents=True, exist_ok=True)
+            data.save(self.base / path)
+        self.systems: list[StorageSystem] = []
+
+    def close(self) -> None:
+        for system in self.systems:
+            with contextlib.suppress(PyrepError):
+                system.abort()
+        self._directory.cleanup()
+
+    def run(self) -> None:
+        """Open, check, end what was under way, check again.
+
+        Raises:
+            AssertionError, PyrepError: what was promised isn't so, or nothing leads on from here.
+        """
+        for side in SIDES:
+            check_offline(self.base / side)
+        self._open(SIDES)
+        if self.draw.random() < 0.3:  # recovery itself is interrupted
+            for system in self.systems:
+                system.abort()
+            self._open(SIDES)
+        found = Aftermath(self.base, self.systems, self.promised, self.draw)
+        found.check()
+        found.check_content()
+        connect(*self.systems)
+        found.check()
+        found.finish()
+
+    def _open(self, sides: Sequence[str]) -> None:
+        self.systems.clear()
+        for side in sides:
+            self.systems.append(StorageSystem.open(self.base / side, options=OPTIONS))
 
 
 def keep(path: Path, where: Path) -> None:

@@ -20,7 +20,7 @@ from pyrep.testing.recording import can_record, record
 
 RUNS = int(os.environ.get("PYREP_MEDIA_RUNS", "1"))
 SEED = int(os.environ.get("PYREP_CRASH_SEED", "1"))
-SCRIPT = Path(__file__).with_name("workload.py")
+SCRIPT = Path(__file__).with_name("record_workload.py")
 
 pytestmark = pytest.mark.skipif(not can_record(), reason="needs strace, which may trace")
 
@@ -31,7 +31,7 @@ FAULTS = [
     pytest.param("fdatasync:error=EIO:when={}+", id="no flush works any more"),
     pytest.param("ftruncate:error=ENOSPC:when={}+", id="no file can grow"),
 ]
-AFTER = {"pwrite64": (240, 420), "fdatasync": (90, 150), "ftruncate": (24, 30)}
+AFTER = {"pwrite64": (320, 460), "fdatasync": (80, 145), "ftruncate": (21, 25)}
 """Which calls of the main thread come behind the set-up, about."""
 
 

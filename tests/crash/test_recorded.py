@@ -1,6 +1,6 @@
 """Two systems' every effect on the disk, recorded; the power goes before each, in many ways.
 
-`PYREP_CRASH_STATES` (25 per workload) is how many of the places and losses are tried, `0` all of
+`PYREP_CRASH_STATES` (8 per workload) is how many of the places and losses are tried, `0` all of
 the places once; `PYREP_CRASH_SEED` where the draw begins. A failure keeps the log of the recording
 and prints the line that tries the same again.
 """
@@ -16,15 +16,16 @@ from pathlib import Path
 import pytest
 
 from crash.recovery import LossError, Recovery, keep
-from crash.workload import WORKLOADS
+from crash.workloads import WORKLOADS
+from pyrep._core import BitmapFile
 from pyrep.errors import PyrepError
 from pyrep.testing import InvariantError
 from pyrep.testing.recording import Recording, can_record, read_log, record
 
-STATES = int(os.environ.get("PYREP_CRASH_STATES", "25"))
+STATES = int(os.environ.get("PYREP_CRASH_STATES", "8"))
 SEED = int(os.environ.get("PYREP_CRASH_SEED", "1"))
 KEPT = Path(__file__).resolve().parents[2] / "build" / "crash"
-SCRIPT = Path(__file__).with_name("workload.py")
+SCRIPT = Path(__file__).with_name("record_workload.py")
 
 pytestmark = pytest.mark.skipif(not can_record(), reason="needs strace, which may trace")
 
@@ -87,7 +88,7 @@ def test_a_kept_log_tries_the_same_again(recorded: Callable[[str], Recorded]) ->
     if not kept:
         assert recording == recorded("back")[0]
     cut = os.environ.get("PYREP_CRASH_CUT")
-    at = recording.position("taken-back") if cut is None else int(cut)
+    at = recording.position("taken-back 105a") if cut is None else int(cut)
     _recover(recording, at, int(os.environ.get("PYREP_CRASH_LOSS", "0")))
 
 
@@ -98,6 +99,9 @@ BROKEN = [
     pytest.param("backup", r"pyrep\.db(-wal)?$", id="a commit isn't durable when it returns"),
     pytest.param("backup", r"volumes/10[67]b", id="a generation isn't flushed before complete"),
     pytest.param("open", r"volumes/105a", id="a host's flush makes nothing durable"),
+    pytest.param("cold", r"alog/", id="the log isn't durable, of more regions than are hot"),
+    pytest.param("cold", r"volumes/105b", id="copied, pending bits cleared before the flush"),
+    pytest.param("files", r"volumes/105b", id="a file was restored, not durable at the secondary"),
     pytest.param("compare", r"volumes/105b", id="equal at both sides, not durable at the target"),
     pytest.param("back", r"volumes/105a", id="copied back, not durable at the target"),
 ]
@@ -112,13 +116,28 @@ def test_a_system_that_forgot_to_make_something_durable_would_be_caught(
     # The set-up's own state was whole: what is forgotten is forgotten from there on.
     ready = recording.position("ready")
     broken = Recording(effects=recording.effects[:ready] + broken.effects[ready:])
+    cut, seed = _caught(broken)
+    _recover(recording, cut, seed)  # it was that, and nothing else
+
+
+def _caught(recording: Recording) -> tuple[int, int]:
+    """Return a place and a loss of which something was noticed."""
     draw = random.Random(SEED)
-    cuts = broken.cuts(ready)
+    cuts = recording.cuts(recording.position("ready"))
     for _ in range(200):
         cut, seed = draw.choice(cuts), draw.randrange(1 << 20)
         try:
-            _recover(broken, cut, seed)
+            _recover(recording, cut, seed)
         except (LossError, InvariantError, PyrepError):
-            _recover(recording, cut, seed)  # it was that, and nothing else
-            return
+            return cut, seed
     pytest.fail("nothing noticed")
+
+
+def test_a_recovery_that_forgot_the_pages_of_regions_that_have_cooled_would_be_caught(
+    recorded: Callable[[str], Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, _ = recorded("cold")
+    with monkeypatch.context() as forgetful:
+        forgetful.setattr(BitmapFile, "load", lambda *_: None)
+        cut, seed = _caught(recording)
+    _recover(recording, cut, seed)

@@ -1,210 +1,208 @@
-"""What is recorded: a process in which two systems mirror, back up, restore. Run by `record`.
+"""What is recorded: two systems that mirror, back up, restore, in a process run by `record`.
 
-Marks say what hosts may rely on: `write N BLOCK` before, `flushed` after a flush; `backup LABEL`
-before, `backed-up LABEL` after; `restore LABEL`, `restored LABEL`.
+A workload asks each system by name (`acts`), so that either may be a process of its own (`far`).
+What hosts may rely on it says by marks (`promised`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-import pyrep
-from pyrep import ChangedBacking, Direction, Options, Pair, StorageSystem, backup, connect, restore
-from pyrep.model import Compare
-from pyrep.testing import wait_quiet
+from crash import acts
+from crash.blocks import OPTIONS, SIZE, SPREAD
+from pyrep import StorageSystem, connect
+from pyrep.model import AckPoint
 
-CHUNK = 4096
-BLOCKS = 24
-SIZE = BLOCKS * CHUNK
-LONG_S = 60.0
-OPTIONS = Options(changed_backing=ChangedBacking.ASSUME_UNCHANGED, hold_max_ms=20_000.0)
+SIDES = ("100a", "100b")
+VOLUMES = {"100a": ("105a",), "100b": ("105b", "106b", "107b")}
 
 
-def stamp(number: int) -> bytes:
-    """Return a block's bytes as write `number` leaves them."""
-    return number.to_bytes(8, "little") * (CHUNK // 8)
+class Side(Protocol):
+    """A system, wherever it runs."""
+
+    def open(self) -> None:
+        """Open it."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+    def do(self, act: Callable[..., Any], *args: object) -> Any:
+        """Do one of `acts`."""
+        ...
+
+
+class Here:
+    """A system of this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.system: StorageSystem | None = None
+
+    def open(self) -> None:
+        self.system = StorageSystem.open(self.directory, options=OPTIONS)
+
+    def close(self) -> None:
+        if self.system is not None:
+            self.system.close()
+
+    def do(self, act: Callable[..., Any], *args: object) -> Any:
+        return act(self.system, *args)
 
 
 class Workload:
-    """Two systems in a directory, and a host that says what it does."""
+    """Two systems, and a host that says what it does.
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self._marks = (base / "marks").open("ab", buffering=0)
-        self._number = 0
+    Args:
+        sides: the systems.
+        join: makes the path between them, which are open.
+        mark: writes a mark.
+        layouts: where each volume's blocks are, of those that exist.
+        number: of the last write so far.
+    """
+
+    def __init__(
+        self,
+        sides: Mapping[str, Side],
+        join: Callable[[], None],
+        mark: Callable[[str], None],
+        layouts: Mapping[str, Sequence[int]] | None = None,
+        number: int = 0,
+    ) -> None:
+        self.a, self.b = sides["100a"], sides["100b"]
+        self._join = join
+        self._mark = mark
+        self._layouts = dict(layouts or {})
+        self._number = number
+        self._counting = threading.Lock()
 
     def mark(self, text: str) -> None:
-        self._marks.write(f"{text}\n".encode())
+        with self._counting:
+            self._mark(text)
 
-    def build(self) -> None:
-        for name, volumes in (("100a", ("105a",)), ("100b", ("105b", "106b", "107b"))):
-            with StorageSystem.create(self.base / name, name, options=OPTIONS) as system:
-                for volume in volumes:
-                    system.create_volume(volume, SIZE)
-        self.open()
-        self.write(*range(0, BLOCKS, 2))
-        self.a.create_remote_pair("105a", "100b", "105b", chunk_bytes=CHUNK).wait(timeout_s=LONG_S)
-        for svol in ("106b", "107b"):
-            pair = self.b.create_local_pair("105b", svol, chunk_bytes=CHUNK)
-            pair.wait(timeout_s=LONG_S)
-        self.flush()
-        wait_quiet(self.a, self.b)
+    def lay_out(self, volume: str, offsets: Sequence[int] = SPREAD) -> None:
+        """Say where a new volume's blocks are."""
+        self._layouts[volume] = offsets
+        self.mark(f"layout {volume} {','.join(map(str, offsets))}")
 
     def open(self) -> None:
-        self.a = StorageSystem.open(self.base / "100a", options=OPTIONS)
-        self.b = StorageSystem.open(self.base / "100b", options=OPTIONS)
-        connect(self.a, self.b)
-        wait_quiet(self.a, self.b)
+        self.a.open()
+        self.b.open()
+        self._join()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait until nothing is left to do."""
+        for _ in range(2):  # what one does the other may answer
+            for side in (self.a, self.b):
+                side.do(acts.be_quiet)
 
     def close(self) -> None:
         self.a.close()
         self.b.close()
+
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+
+    # --- hosts -----------------------------------------------------------------------------------
 
     @property
     def numbers(self) -> int:
         """How many writes there were."""
         return self._number
 
-    def write(self, *blocks: int) -> None:
-        for block in blocks:
+    def offset(self, volume: str, block: int) -> int:
+        """Where a block is."""
+        return self._layouts[volume][block]
+
+    def _next(self, word: str, volume: str, block: int) -> tuple[int, int]:
+        with self._counting:
             self._number += 1
-            self.mark(f"write {self._number} {block}")
-            self.a.volume("105a").pwrite(stamp(self._number), block * CHUNK)
+            self._mark(f"{word} {self._number} {volume} {block}")
+            return self._number, self.offset(volume, block)
 
-    def flush(self) -> None:
-        self.a.volume("105a").flush()
-        self.mark("flushed")
+    def write(self, *blocks: int, volume: str = "105a") -> None:
+        for block in blocks:
+            self.a.do(acts.write, volume, *self._next("write", volume, block))
 
-    @property
-    def remote(self) -> Pair:
-        return next(one for one in self.a.pairs())
+    def write_there(self, *blocks: int) -> None:
+        """Let a host write to 105b."""
+        for block in blocks:
+            self.b.do(acts.write, "105b", *self._next("there", "105a", block))
 
-    def backup(self, label: str, *, reuse_last: bool = False) -> str:
+    def flush(self, volume: str = "105a") -> None:
+        self.a.do(acts.flush, volume)
+        self.mark(f"flushed {volume}")
+
+    # --- workflows -------------------------------------------------------------------------------
+
+    def backup(self, label: str, *volumes: str, reuse_last: bool = False) -> str:
         self.mark(f"backup {label}")
-        report = backup(self.a, ["105a"], label=label, reuse_last=reuse_last)
+        made = self.a.do(acts.back_up, list(volumes or ("105a",)), label, reuse_last)
         self.mark(f"backed-up {label}")
-        return report.generation.generation_id
+        return str(made)
+
+    def restored(
+        self, label: str, blocks: Sequence[int], side: Side, act: Callable[..., Any], *args: str
+    ) -> Any:
+        """Have blocks of 105a restored, and say so before and after."""
+        named = f"{label} 105a {','.join(map(str, blocks))}"
+        self.mark(f"restore {named}")
+        answer = side.do(act, *args)
+        self.mark(f"restored {named}")
+        return answer
 
 
-def run_open(work: Workload) -> None:
-    """Close, open, write, flush, close."""
-    work.close()
-    work.open()
-    work.write(1, 2, 3)
+def make_systems(base: Path, volumes: Mapping[str, Sequence[str]]) -> None:
+    """Make the systems in a directory, and close them."""
+    for name in SIDES:
+        with StorageSystem.create(base / name, name, options=OPTIONS) as system:
+            for volume in volumes[name]:
+                system.create_volume(volume, SIZE)
+
+
+def mirror(work: Workload) -> None:
+    """Mirror 105a to 105b, and that to 106b and 107b."""
+    work.a.do(acts.create_remote, "105a", "105b", None, AckPoint.RECEIVED)
+    for svol in ("106b", "107b"):
+        work.b.do(acts.create_local, "105b", svol)
     work.flush()
-    work.write(4, 3)
-    work.close()
-    work.open()
-    work.write(5)
+    work.rest()
 
 
-def run_pairs(work: Workload) -> None:
-    """Split and resync, both pairs, both ways."""
-    work.close()
-    work.open()
-    work.write(1, 2)
-    work.remote.split()
-    work.write(3, 4)
-    work.flush()
-    work.remote.resync().wait(LONG_S)  # type: ignore[union-attr]
-    local = next(one for one in work.b.pairs() if not one.row.is_remote)
-    local.split()
-    work.write(6, 7)
-    local.resync().wait(LONG_S)  # type: ignore[union-attr]
-    work.flush()
-    local.dissolve()
-    work.write(8)
+def together(base: Path, mark: Callable[[str], None]) -> Workload:
+    """Return a workload with both systems in this process."""
+    sides = {name: Here(base / name) for name in SIDES}
+
+    def join() -> None:
+        a, b = (sides[name].system for name in SIDES)
+        assert a is not None
+        assert b is not None
+        connect(a, b)
+
+    return Workload(sides, join, mark)
 
 
-def run_backup(work: Workload) -> None:
-    """Two backups with writes around them."""
-    work.close()
-    work.open()
-    work.write(1, 2)
-    work.backup("one")
-    work.write(2, 3)
-    work.flush()
-    work.backup("two")
-    work.write(4)
+def main() -> None:
+    """Do the workload of a name in a directory: what `record` runs."""
+    from crash.workloads import WORKLOADS  # noqa: PLC0415 (it imports this one)
 
+    base = Path(sys.argv[1])
+    script = WORKLOADS[sys.argv[2]]
+    with (base / "marks").open("ab", buffering=0) as marks:
 
-def run_restore(work: Workload) -> None:
-    """Restore the whole volume (Fig. 6)."""
-    work.write(1, 2)
-    generation = work.backup("one")
-    work.write(2, 3, 20)
-    work.flush()
-    work.mark("restore one")
-    restore(work.b, generation, "105a", whole=True)
-    work.mark("restored one")
-    work.write(5)
-    work.flush()
+        def mark(text: str) -> None:
+            marks.write(f"{text}\n".encode())
 
-
-def run_create(work: Workload) -> None:
-    """Make volumes and pairs, remote and local, of 108a; write to it; dissolve one again."""
-    work.write(1, 2)
-    work.flush()
-    work.a.create_volume("108a", SIZE)
-    work.a.volume("108a").pwrite(stamp(7), 0)
-    for name in ("108b", "109b"):
-        work.b.create_volume(name, SIZE)
-    remote = work.a.create_remote_pair("108a", "100b", "108b", chunk_bytes=CHUNK)
-    remote.wait(timeout_s=LONG_S)
-    local = work.b.create_local_pair("108b", "109b", chunk_bytes=CHUNK)
-    local.wait(timeout_s=LONG_S)
-    work.a.volume("108a").pwrite(stamp(8), CHUNK)
-    local.dissolve()
-    remote.dissolve()
-    work.write(3)
-
-
-def run_back(work: Workload) -> None:
-    """Copy the secondary back to the primary: what hosts wrote there is then the volume's."""
-    work.write(1)
-    work.flush()
-    work.remote.split()
-    work.mark("secondary")
-    work.b.volume("105b").pwrite(stamp(1000), 9 * CHUNK)
-    work.remote.resync(direction=Direction.REVERSE).wait(LONG_S)  # type: ignore[union-attr]
-    work.mark("taken-back")
-
-
-def run_compare(work: Workload) -> None:
-    """Resync by digests: what both sides hold isn't sent, and has to be durable all the same."""
-    work.write(1, 2)
-    work.flush()
-    work.remote.split()
-    before = work.numbers
-    work.write(3, 4, 5, 20)
-    for number, block in enumerate((3, 4), start=before + 1):  # the same, unflushed
-        work.b.volume("105b").pwrite(stamp(number), block * CHUNK)
-    job = work.remote.resync(compare=Compare.XXH3, discard="100b")
-    job.wait(LONG_S)  # type: ignore[union-attr]
-    assert job.sent_bytes == 2 * CHUNK, job.sent_bytes  # type: ignore[union-attr]
-    work.write(6)
-    work.flush()
-    work.write(7)
-
-
-WORKLOADS: dict[str, Callable[[Workload], None]] = {
-    "open": run_open,
-    "pairs": run_pairs,
-    "backup": run_backup,
-    "restore": run_restore,
-    "back": run_back,
-    "create": run_create,
-    "compare": run_compare,
-}
-
-
-if __name__ == "__main__":
-    assert pyrep.__version__
-    work = Workload(Path(sys.argv[1]))
-    work.build()
-    work.mark("ready")
-    WORKLOADS[sys.argv[2]](work)
-    work.mark("end")
-    work.close()
+        work = together(base, mark)
+        script.build(base, work)
+        work.mark("ready")
+        script.run(work)
+        work.mark("end")
+        work.close()

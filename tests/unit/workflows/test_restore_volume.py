@@ -14,8 +14,9 @@ from pyrep import (
     dry_run_restore,
     restore,
 )
+from pyrep.engine.state import ANY_LEASE
 from pyrep.errors import FencedError, RefusedError, WorkflowError
-from pyrep.model import GenerationCause, WorkflowKind, WorkflowState
+from pyrep.model import CopyPace, CopyRate, GenerationCause, WorkflowKind, WorkflowState
 from unit.workflows.sites import MIB, SIZE, Sites, at_step
 
 Build = Callable[..., Sites]
@@ -295,3 +296,25 @@ def test_a_remote_pair_that_is_gone_isnt_taken_for_the_volume_itself(raw: Sites)
     assert raw.content("105b") == before
     assert raw.agent.log[0] == ("stop", "105b")
     assert raw.leases() == []
+
+
+def test_a_mirror_that_begins_to_follow_between_640_and_650_is_waited_for(raw: Sites) -> None:
+    """The watch resumes what an unclean end has split, whenever it may."""
+    generation = raw.take()
+    before = raw.held(generation)
+    sibling = raw.local("107b")
+    sibling.split()
+    raw.pvol.pwrite(_random(1), 0)
+
+    def follow() -> None:
+        copies = raw.b.local_pairs.copies
+        slow = CopyPace(rate=CopyRate(ceiling_bytes_s=2 * MIB))
+        copies.resync_forward(sibling.pair_id, lease=ANY_LEASE, pace=slow)
+        assert sibling.status().status is PairStatus.COPY
+
+    held = generation.generation_id
+    report = restore(raw.b, held, "105a", whole=True, progress=at_step(650, follow))
+    assert report.figure == 6
+    assert raw.content("105a") == raw.content("105b") == before
+    assert sibling.status().status is PairStatus.SPLIT
+    raw.check_at_rest()

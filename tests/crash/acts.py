@@ -1,0 +1,126 @@
+"""What a workload asks of one system; named and sent to its process where that is another one."""
+
+from __future__ import annotations
+
+from crash.blocks import CHUNK, stamp
+from pyrep import Direction, Pair, StorageSystem, backup, restore
+from pyrep.interconnect import PathTiming
+from pyrep.interconnect.channel import Plain
+from pyrep.model import AckPoint, Compare
+from pyrep.testing import wait_quiet, wait_until
+
+LONG_S = 60.0
+_TIMING = PathTiming(retry_first_s=0.02, retry_most_s=0.1)
+
+
+def pair_to(system: StorageSystem, svol: str) -> Pair:
+    """Return the pair whose SVOL this is, as a system that holds a side of it has it."""
+    for one in system.pairs():
+        for row in one.rows:
+            if (row.mirror_volume_id if row.is_primary else row.volume_id) == svol:
+                return one
+    raise LookupError(f"{system.system_id} has no pair to {svol}")
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+def listen(system: StorageSystem, port: int) -> None:
+    system.listen(f"127.0.0.1:{port}", security=Plain(), timing=_TIMING)
+
+
+def dial(system: StorageSystem, peer: str, port: int) -> None:
+    system.dial(peer, f"127.0.0.1:{port}", security=Plain(), timing=_TIMING)
+
+
+def wait_for_path(system: StorageSystem) -> None:
+    wait_until(lambda: all(one.is_up for one in system.paths()), timeout_s=LONG_S)
+
+
+def be_quiet(system: StorageSystem) -> None:
+    wait_quiet(system)
+
+
+# --- hosts ---------------------------------------------------------------------------------------
+
+
+def write(system: StorageSystem, volume: str, number: int, offset: int) -> None:
+    system.volume(volume).pwrite(stamp(number), offset)
+
+
+def put(system: StorageSystem, volume: str, data: bytes, offset: int) -> None:
+    system.volume(volume).pwrite(data, offset)
+
+
+def flush(system: StorageSystem, volume: str) -> None:
+    system.volume(volume).flush()
+
+
+# --- volumes -------------------------------------------------------------------------------------
+
+
+def create_volume(system: StorageSystem, volume: str, size: int) -> None:
+    system.create_volume(volume, size)
+
+
+def delete_volume(system: StorageSystem, volume: str) -> None:
+    system.delete_volume(volume)
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+def create_remote(
+    system: StorageSystem, pvol: str, svol: str, group: str | None, ack: AckPoint
+) -> None:
+    pair = system.create_remote_pair(pvol, "100b", svol, chunk_bytes=CHUNK, group=group, ack=ack)
+    pair.wait(timeout_s=LONG_S)
+
+
+def create_local(system: StorageSystem, pvol: str, svol: str) -> None:
+    system.create_local_pair(pvol, svol, chunk_bytes=CHUNK).wait(timeout_s=LONG_S)
+
+
+def split(system: StorageSystem, *svols: str) -> None:
+    system.split_pairs([pair_to(system, one).pair_id for one in svols])
+
+
+def resync(
+    system: StorageSystem,
+    svol: str,
+    direction: Direction = Direction.FORWARD,
+    discard: str | None = None,
+    compare: Compare | None = None,
+) -> int:
+    """Resync a pair to the end; return the bytes that it sent."""
+    more = {} if compare is None else {"compare": compare}
+    job = pair_to(system, svol).resync(direction=direction, discard=discard, **more)  # type: ignore[arg-type]
+    if job is None:
+        return 0
+    job.wait(LONG_S)
+    return job.sent_bytes
+
+
+def dissolve(system: StorageSystem, svol: str) -> None:
+    pair_to(system, svol).dissolve()
+
+
+def wait_duplex(system: StorageSystem, svol: str) -> None:
+    pair_to(system, svol).wait(timeout_s=LONG_S)
+
+
+# --- generations ---------------------------------------------------------------------------------
+
+
+def back_up(system: StorageSystem, volumes: list[str], label: str, reuse_last: bool) -> str:
+    report = backup(system, volumes, label=label, reuse_last=reuse_last)
+    return report.generation.generation_id
+
+
+def restore_volume(system: StorageSystem, generation: str, volume: str) -> None:
+    restore(system, generation, volume, whole=True)
+
+
+def restore_files(system: StorageSystem, generation: str, volume: str, *paths: str) -> int:
+    """Return the figure by which it was done."""
+    return restore(system, generation, volume, paths).figure
