@@ -73,7 +73,7 @@ soak:  ## machine test, simulation, power losses, kills and flipped bits, many m
 	@scripts/setup.sh test fuzz
 	@$(BIN)/pytest tests/machine --hypothesis-profile=soak --timeout=0 $(ARGS)
 	@PYREP_SIM_RUNS=$${SIM_RUNS:-1000} PYREP_SIM_STEPS=$${SIM_STEPS:-300} $(BIN)/pytest -q $(PARALLEL) tests/sim/test_simulation.py --timeout=0
-	@PYREP_CRASH_STATES=$${CRASH_STATES:-2000} PYREP_MEDIA_RUNS=$${MEDIA_RUNS:-40} $(BIN)/pytest -q $(PARALLEL) tests/crash --timeout=0
+	@PYREP_CRASH_STATES=$${CRASH_STATES:-0} PYREP_CRASH_LOSSES=$${CRASH_LOSSES:-4} PYREP_CRASH_SIDES=$${CRASH_SIDES:-0} PYREP_MEDIA_RUNS=$${MEDIA_RUNS:-40} $(BIN)/pytest -q $(PARALLEL) tests/crash --timeout=0
 	@PYREP_KILLS=$${KILLS:-200} $(BIN)/pytest -q tests/system/test_kill.py --timeout=0
 	@PYREP_STEP_KILLS=$${STEP_KILLS:-0} $(BIN)/pytest -q tests/system/test_step_kills.py --timeout=0
 	@PYREP_FLIPS=$${FLIPS:-all} $(BIN)/pytest -q $(PARALLEL) tests/property/test_live_peer.py

@@ -32,8 +32,9 @@ class FileBytes:
         with path.open("rb") as file:
             for index, page in enumerate(iter(lambda: file.read(_PAGE_BYTES), b"")):
                 size_bytes += len(page)
-                if any(page):
-                    pages[index] = page.ljust(_PAGE_BYTES, b"\0")
+                whole = page.ljust(_PAGE_BYTES, b"\0")
+                if whole != _ZEROS:
+                    pages[index] = whole
         return cls(size_bytes, pages)
 
     def copy(self) -> Self:

@@ -1,8 +1,8 @@
 """Two systems' every effect on the disk, recorded; the power goes before each, in many ways.
 
-`PYREP_CRASH_STATES` (8 per workload) is how many of the places and losses are tried, `0` all of
-the places once; `PYREP_CRASH_SEED` where the draw begins. A failure keeps the log of the recording
-and prints the line that tries the same again.
+`PYREP_CRASH_STATES` (5 per workload) is how many of the places and losses are tried, `0` all of
+the places, with `PYREP_CRASH_LOSSES` (1) losses each; `PYREP_CRASH_SEED` where the draw begins. A
+failure keeps the log of the recording and prints the line that tries the same again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pyrep.errors import PyrepError
 from pyrep.testing import InvariantError
 from pyrep.testing.recording import Recording, can_record, read_log, record
 
-STATES = int(os.environ.get("PYREP_CRASH_STATES", "8"))
+STATES = int(os.environ.get("PYREP_CRASH_STATES", "5"))
+LOSSES = int(os.environ.get("PYREP_CRASH_LOSSES", "1"))
 SEED = int(os.environ.get("PYREP_CRASH_SEED", "1"))
 KEPT = Path(__file__).resolve().parents[2] / "build" / "crash"
 SCRIPT = Path(__file__).with_name("record_workload.py")
@@ -57,7 +58,7 @@ def _recover(recording: Recording, cut: int, seed: int) -> None:
 
 def _places(recording: Recording, draw: random.Random) -> list[int]:
     cuts = recording.cuts(recording.position("ready"))
-    return [draw.choice(cuts) for _ in range(STATES)] if STATES else cuts
+    return [draw.choice(cuts) for _ in range(STATES)] if STATES else cuts * LOSSES
 
 
 @pytest.mark.timeout(0)

@@ -1,4 +1,4 @@
-"""The workloads by name. README.md says which command is recorded in which of them."""
+"""The workloads by name. What each of them is for stands below its name."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""One side loses power before any of its effects, the other lives on; in every workload.
+
+`PYREP_CRASH_SIDES` (1 per workload and side) is how many of the places are tried, `0` all of them;
+`PYREP_CRASH_SEED` where the draw begins; `PYREP_CRASH_PLACE` one alone, by its number.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crash.apart import OneSide, Prepared
+from crash.faults import build_faults
+from crash.recovery import SIDES, LossError
+from crash.workloads import WORKLOADS
+from pyrep.errors import PyrepError
+from pyrep.testing.recording import can_record
+
+STATES = int(os.environ.get("PYREP_CRASH_SIDES", "1"))
+SEED = int(os.environ.get("PYREP_CRASH_SEED", "1"))
+PLACE = int(os.environ.get("PYREP_CRASH_PLACE", "-1"))
+
+pytestmark = pytest.mark.skipif(not can_record(), reason="needs strace, which may trace")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_faults(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+    """Return a maker of what workloads begin with; each is made once."""
+    made: dict[str, Prepared] = {}
+
+    def one(name: str) -> Prepared:
+        if name not in made:
+            made[name] = Prepared.make(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return one
+
+
+def _run(prepared: Prepared, side: str, library: Path, stop: int | None, seed: int) -> int:
+    """Let it happen at one place; return how many effects the side had."""
+    one = OneSide(prepared, side, library, stop=stop, seed=seed)
+    try:
+        one.run()
+    except (AssertionError, PyrepError) as error:
+        again = (
+            f"PYREP_CRASH_PLACE={stop} PYREP_CRASH_SEED={SEED} "
+            f".venv/bin/pytest tests/crash/test_one_side.py -k '{prepared.name} and {side}'"
+        )
+        raise LossError(f"{prepared.name}, {side}: {error!r}\nAgain: {again}") from error
+    else:
+        return one.effects
+    finally:
+        one.close()
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_one_side_loses_power_anywhere_and_the_other_leads_it_back(
+    prepared: Callable[[str], Prepared], library: Path, name: str, side: str
+) -> None:
+    ready = prepared(name)
+    draw = random.Random(f"{SEED} {name} {side}")
+    if PLACE >= 0:
+        _run(ready, side, library, PLACE, SEED)
+        return
+    count = _run(ready, side, library, None, SEED)  # at its end; how many there are
+    places = [draw.randrange(count) for _ in range(STATES)] if STATES else range(count)
+    for place in places:
+        _run(ready, side, library, place, SEED)
+
+
+BROKEN = [
+    pytest.param("cold", "100b", r"volumes/105b", id="durable at the secondary, and wasn't"),
+    pytest.param("pairs", "100a", r"alog/", id="the primary's log isn't durable"),
+    pytest.param("backup", "100b", r"volumes/10[67]b", id="a generation isn't flushed"),
+]
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize(("name", "side", "path"), BROKEN)
+def test_a_side_that_forgot_to_make_something_durable_would_be_caught(
+    prepared: Callable[[str], Prepared], library: Path, name: str, side: str, path: str
+) -> None:
+    for seed in range(20):
+        one = OneSide(prepared(name), side, library, stop=None, seed=seed, forgotten=path)
+        try:
+            one.run()
+        except (AssertionError, PyrepError):
+            return
+        finally:
+            one.close()
+    pytest.fail("nothing noticed")
