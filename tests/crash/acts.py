@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crash.blocks import CHUNK, stamp
-from pyrep import Direction, Pair, StorageSystem, backup, restore
+from pyrep import Direction, Pair, PairStatus, RetentionPolicy, StorageSystem, backup, restore
 from pyrep.interconnect import PathTiming
 from pyrep.interconnect.channel import Plain
-from pyrep.model import AckPoint, Compare
+from pyrep.model import AckPoint, Compare, NextSvol, Protect, VolumeId
 from pyrep.testing import wait_quiet, wait_until
 
 LONG_S = 60.0
@@ -101,6 +101,27 @@ def resync(
     return job.sent_bytes
 
 
+def protect_pair(system: StorageSystem, svol: str, protect: Protect) -> None:
+    pair_to(system, svol).set_protect(protect)
+
+
+def verify(system: StorageSystem, svol: str) -> int:
+    """Verify a pair, and repair it; return how many places differed."""
+    pair = pair_to(system, svol)
+    found = pair.verify()
+    job = pair.repair(found)
+    if job is not None:
+        job.wait(LONG_S)
+    return found.differing_count
+
+
+def damage(system: StorageSystem, volume: str, number: int, offset: int) -> None:
+    """Change a volume behind pyrep's back; durable at once."""
+    io = system.state.volume(VolumeId(volume)).io
+    io.pwrite(stamp(number), offset)
+    io.flush()
+
+
 def dissolve(system: StorageSystem, svol: str) -> None:
     pair_to(system, svol).dissolve()
 
@@ -115,6 +136,32 @@ def wait_duplex(system: StorageSystem, svol: str) -> None:
 def back_up(system: StorageSystem, volumes: list[str], label: str, reuse_last: bool) -> str:
     report = backup(system, volumes, label=label, reuse_last=reuse_last)
     return report.generation.generation_id
+
+
+def keep_next(system: StorageSystem, volume: str, keep_last: int) -> None:
+    """Set policies: what is kept, and that the next SVOL is brought to DUPLEX ahead."""
+    policy = RetentionPolicy(keep_last=keep_last)
+    system.set_policy(volume, next_svol=NextSvol.ALWAYS, retention=policy)
+
+
+def wait_for_next(system: StorageSystem, volume: str) -> None:
+    """Wait until one of a volume's mirrors is ready for the next backup."""
+    mirrors = system.state.local_svol_mirrors(VolumeId(volume))
+    wait_until(lambda: any(one.row.status is PairStatus.DUPLEX for one in mirrors))
+    be_quiet(system)
+
+
+def retain(system: StorageSystem, volume: str) -> None:
+    system.apply_retention(volume)
+
+
+def catalogue(system: StorageSystem, generation: str) -> None:
+    """Change what the catalogue says of a generation, in every way there is."""
+    system.protect_generation(generation)
+    kept = system.kept(generation)
+    kept.annotate({"by": "hand"})
+    kept.rename("renamed")
+    system.unprotect_generation(generation)
 
 
 def restore_volume(system: StorageSystem, generation: str, volume: str) -> None:

@@ -3,8 +3,10 @@
 A host of the primary's volume V says `write N V BLOCK` before and `flushed V` after; one of its
 mirror `there N V BLOCK`, until that was `taken-back V` or `discarded V`. `backup LABEL` stands
 before one, `backed-up LABEL` after it; `restore LABEL V BLOCKS` and `restored LABEL V BLOCKS`
-likewise.
-`layout V OFFSETS` begins a volume of zeros, `deleting V` ends it.
+likewise. `parted V`: its mirror isn't kept equal from here on.
+`keeps-newest`: older backups may be given up; `renaming OLD NEW`, `renamed OLD NEW`: of a label.
+`damaged` stands before a change behind pyrep's back, `repaired` behind its repair. `layout V
+OFFSETS` begins a volume of zeros, `deleting V` ends it.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ class Promised:
         known: the states that a labelled backup may have, from when it was asked for on.
         complete: labels of those that must be there.
         restoring: see there.
+        last_number: of the last write.
+        keeps_newest: one complete generation stays, whichever.
+        is_damaged: somebody changed a mirror behind pyrep's back, and it isn't repaired yet.
     """
 
     layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -50,8 +55,11 @@ class Promised:
     complete: set[str] = field(default_factory=set)
     restoring: Restoring | None = None
     last_number: int = 0
+    is_damaged: bool = False
+    keeps_newest: bool = False
     _now: dict[str, list[int]] = field(default_factory=dict)
     _there: dict[str, dict[int, int]] = field(default_factory=dict)
+    _parted: State = field(default_factory=dict)
     _taking: str | None = None
 
     @classmethod
@@ -65,6 +73,8 @@ class Promised:
     def take(self, mark: str) -> None:
         """Go on by one mark."""
         word, *rest = mark.split()
+        if self._is_of_catalogue(word, rest):
+            return
         match word:
             case "layout":
                 offsets = tuple(map(int, rest[1].split(",")))
@@ -85,22 +95,42 @@ class Promised:
                 for block, number in self._there.pop(rest[0]).items():
                     self._now[rest[0]][block] = number
                     self.allowed[rest[0]][block] = {number}
+                self._parted.pop(rest[0])
             case "discarded":
                 self._there.pop(rest[0])
+                self._parted.pop(rest[0])
             case "backup":
                 self._taking = rest[0]
                 self.known[rest[0]] = []
             case "backed-up":
+                if self.keeps_newest:
+                    self.complete.clear()
                 self.complete.add(rest[0])
                 self._taking = None
                 return
-            case "given-up":
-                self.complete.discard(rest[0])
             case "restore" | "restored":
                 self._restored(word, rest[0], rest[1], [int(one) for one in rest[2].split(",")])
             case _:
                 return
         self._note_state()
+
+    def _is_of_catalogue(self, word: str, rest: list[str]) -> bool:
+        """Take what changes no volume; False: it is something else."""
+        match word:
+            case "keeps-newest":
+                self.keeps_newest = True
+            case "renaming":
+                self.known[rest[1]] = self.known[rest[0]]
+                self.complete.discard(rest[0])
+            case "renamed":
+                self.complete.add(rest[1])
+            case "damaged" | "repaired":
+                self.is_damaged = word == "damaged"
+            case "parted":
+                self._parted[rest[0]] = tuple(self._now[rest[0]])
+            case _:
+                return False
+        return True
 
     def _write(self, number: int, volume: str, block: int) -> None:
         self.last_number = max(self.last_number, number)
@@ -133,8 +163,13 @@ class Promised:
         self.states.append(here)
         if self._taking is not None:
             self.known[self._taking].append(here)
+        if self.restoring is not None:  # as the mirror may be before the volume is
+            numbers = list(here[self.restoring.volume])
+            for block, number in self.restoring.after.items():
+                numbers[block] = number
+            self.states.append({**here, self.restoring.volume: tuple(numbers)})
         if self._there:
-            there = {volume: list(numbers) for volume, numbers in self._now.items()}
+            there = {volume: list(numbers) for volume, numbers in (here | self._parted).items()}
             for volume, written in self._there.items():
                 for block, number in written.items():
                     there[volume][block] = number

@@ -1,4 +1,4 @@
-"""The workloads by name. What each of them is for stands below its name."""
+"""The workloads by name. README.md says which command is recorded in which of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crash.blocks import BLOCKS, CHUNK, SIZE
 from crash.filesystem import FILES, PER_FILE, make_file_system
 from crash.workload import VOLUMES, Side, Workload, make_systems, mirror
 from pyrep import Direction
-from pyrep.model import AckPoint, Compare
+from pyrep.model import AckPoint, Compare, Protect
 
 ALL = range(BLOCKS)
 
@@ -127,6 +127,7 @@ def run_back(work: Workload) -> None:
     work.write(1)
     work.flush()
     work.a.do(acts.split, "105b")
+    work.mark("parted 105a")
     work.write_there(9)
     work.a.do(acts.resync, "105b", Direction.REVERSE)
     work.mark("taken-back 105a")
@@ -146,6 +147,57 @@ def run_compare(work: Workload) -> None:
     work.write(6)
     work.flush()
     work.write(7)
+
+
+def run_discard(work: Workload) -> None:
+    """Both sides are written to; what hosts wrote at the secondary is given up by name."""
+    work.write(1, 2)
+    work.flush()
+    work.a.do(acts.split, "105b")
+    work.mark("parted 105a")
+    work.write(3, 4)
+    work.write_there(4, 9, 19)
+    work.a.do(acts.resync, "105b", Direction.FORWARD, "100b")
+    work.mark("discarded 105a")
+    work.write(5)
+    work.flush()
+
+
+def run_repair(work: Workload) -> None:
+    """Verify the remote pair, then a local one, and repair what differs."""
+    work.write(1, 2)
+    work.flush()
+    for volume, block in (("105b", 6), ("106b", 8)):
+        work.mark("damaged")
+        work.b.do(acts.damage, volume, 9999, work.offset("105a", block))
+        side = work.a if volume == "105b" else work.b
+        assert side.do(acts.verify, volume) == 1
+        work.mark("repaired")
+    work.write(3)
+
+
+def run_catalogue(work: Workload) -> None:
+    """Change what is written down of a pair and of a generation."""
+    work.a.do(acts.protect_pair, "105b", Protect.TRY)
+    work.write(1)
+    generation = work.backup("one")
+    work.mark("renaming one renamed")
+    work.b.do(acts.catalogue, generation)
+    work.mark("renamed one renamed")
+    work.write(2)
+    work.flush()
+
+
+def run_retention(work: Workload) -> None:
+    """Give up what a policy doesn't keep; the next SVOL is brought to DUPLEX ahead, twice."""
+    work.mark("keeps-newest")
+    work.b.do(acts.keep_next, "105b", 1)
+    for label in ("one", "two", "three"):
+        work.write(1, 2, 17)
+        work.backup(label)
+        work.b.do(acts.retain, "105b")
+        work.b.do(acts.wait_for_next, "105b")
+    work.write(3)
 
 
 def build_plain(base: Path, work: Workload) -> None:
@@ -195,4 +247,8 @@ WORKLOADS: Mapping[str, Script] = {
     "back": Script(run=run_back),
     "create": Script(run=run_create),
     "compare": Script(run=run_compare),
+    "discard": Script(run=run_discard),
+    "repair": Script(run=run_repair),
+    "catalogue": Script(run=run_catalogue),
+    "retention": Script(run=run_retention),
 }
