@@ -239,7 +239,7 @@ void rep_volume_prune_epochs(rep_volume *volume);
 /* Closes the gate of the tree that the volume is in, however it moves meanwhile. */
 int rep_volume_close_gate(rep_volume *volume, rep_tree **tree);
 
-/* false: the ticket is full (nobody has more streams than it has entries). */
+/* false: the ticket is full (nobody has more streams and guarded links than it has entries). */
 bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, uint64_t number);
 
 #endif

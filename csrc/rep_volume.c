@@ -118,32 +118,30 @@ int rep_volumes_move(rep_volume *const *volumes, int count, rep_tree *from, rep_
     return 0;
 }
 
-/* Where a ticket's entry for the stream is, or a new one; NULL when the ticket is full. */
-static rep_ticket_entry *entry_of(rep_ticket *ticket, rep_stream *stream)
+/* Where a ticket's entry for the stream is, or a new one; NULL when the ticket is full. Guarded links
+ * have one each, since what the peer refuses it refuses of a link. */
+static rep_ticket_entry *entry_of(rep_ticket *ticket, rep_stream *stream, const rep_link *guarded)
 {
     for (int i = 0; i < ticket->count; i++)
-        if (ticket->entries[i].stream == stream)
+        if (ticket->entries[i].stream == stream && ticket->entries[i].link == guarded)
             return &ticket->entries[i];
     int room = (int)(sizeof ticket->entries / sizeof *ticket->entries);
     if (ticket->count == room)
         return NULL;
     rep_ticket_entry *entry = &ticket->entries[ticket->count++];
-    *entry = (rep_ticket_entry){.stream = stream};
+    *entry = (rep_ticket_entry){.stream = stream, .guarded = guarded != NULL, .link = guarded};
     ticket->awaited = 1;
     return entry;
 }
 
 bool rep_ticket_add(rep_ticket *ticket, const rep_link *link, uint64_t attempt, uint64_t number)
 {
-    rep_ticket_entry *entry = entry_of(ticket, link->stream);
+    const rep_link *guarded = atomic_load(&link->guarded) ? link : NULL;
+    rep_ticket_entry *entry = entry_of(ticket, link->stream, guarded);
     if (!entry)
         return false;
     entry->attempt = attempt;
     entry->number = number;
-    if (atomic_load(&link->guarded)) {
-        entry->guarded = 1;
-        entry->link = link;
-    }
     if (link->ack > entry->ack)
         entry->ack = link->ack;
     return true;

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 
 from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decode_numbers
 from pyrep.engine.outlet import Outlet, stream_id_of
-from pyrep.errors import PathLostError, WireError
+from pyrep.errors import DeviceError, PathLostError, WireError
 from pyrep.interconnect.frames import check_digest
 from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import (
@@ -338,6 +339,8 @@ class Peer:
         Raises:
             PathLostError: a later connection has superseded this one: what it calls this channel
                 may be another pair's.
+            DeviceError: what had come through the channel before can't be made durable. It is
+                bound, and `failed` was told: a copy that began now couldn't be ended.
         """
         apply = self.incoming(stream_id)
         apply.settle()  # not below the lock, as far as possible
@@ -345,7 +348,14 @@ class Peer:
             self._check_current(connection, connection.attempt)
             told = apply.unbind(channel)
             apply.bind(channel, link)
-        self._tell([told] if told else [])
+        if told:
+            self._tell([told])
+            raise DeviceError(
+                f"system {self._here} couldn't make durable what had come from system "
+                f"{self.system_id}: {os.strerror(told[1])}",
+                hint="mend that volume's storage, then resync the pair",
+                errno_code=told[1],
+            )
 
     def incoming(self, stream_id: int) -> Apply:
         """Return the incoming side of a stream. WireError: it was never opened."""

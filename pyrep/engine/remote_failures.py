@@ -67,7 +67,8 @@ class RemoteFailures:
         The secondary notes its own failure by itself; of this side's it is told.
         """
         row = mirror.row
-        spared = mirror.link.info().source_failed or (mirror.failed and mirror.spared)
+        source_failed = bool(mirror.link.info().source_failed)
+        spared = source_failed or (mirror.failed and mirror.spared)
         whole = row.status is PairStatus.DUPLEX and spared
         with mirror.noting_its_end(spared=whole):
             mirror.link.mark()  # forgets why it broke
@@ -77,6 +78,8 @@ class RemoteFailures:
                 cause=SplitCause.DEVICE_ERROR,
                 target_consistent=whole,
                 pending_union=False,
+                # A flush that failed has made everything pending.
+                overmarked=row.overmarked or source_failed,
             )
         if row.is_primary:
             self._line.drain_or_break(mirror)

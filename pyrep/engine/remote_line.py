@@ -12,7 +12,14 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.state import SystemState
-from pyrep.errors import NotFoundError, PathLostError, RefusedError, TimedOutError, WireError
+from pyrep.errors import (
+    DeviceError,
+    NotFoundError,
+    PathLostError,
+    RefusedError,
+    TimedOutError,
+    WireError,
+)
 from pyrep.interconnect.messages import (
     Answer,
     BindChannel,
@@ -91,18 +98,24 @@ class RemoteLine:
         return outlet
 
     def bound_outlet(self, mirror: Mirror) -> Outlet:
-        """Return the outlet of the pair's group; the peer knows stream and channel."""
+        """Return the outlet of the pair's group; the peer knows stream and channel.
+
+        Raises:
+            PathLostError.
+            DeviceError: the SVOL failed just now; the row is about to say so.
+        """
         peer = self.peer(mirror)
         group_id = mirror.row.group_id
         if group_id is None:
             raise WireError(f"pair {mirror.row.pair_id} has no group")
         outlet = peer.outlet(group_id)
         pair_id = mirror.row.pair_id
-        peer.ask(
-            BindChannel(
-                stream_id=outlet.stream_id, channel=outlet.channel(pair_id), pair_id=pair_id
-            )
-        )
+        channel = outlet.channel(pair_id)
+        try:
+            peer.ask(BindChannel(stream_id=outlet.stream_id, channel=channel, pair_id=pair_id))
+        except DeviceError:
+            mirror.failed = True
+            raise
         return outlet
 
     def settle_sent(self, outlet: Outlet, job: CopyJob) -> None:

@@ -389,6 +389,26 @@ static void a_refusal_is_no_concern_of_pairs_that_are_well(void)
     remote_free(&r);
 }
 
+/* Two mirrors of one volume in one stream: the record of the second one has the higher number. */
+static void a_refusal_of_one_of_two_guarded_mirrors_of_a_volume_is_the_writes_error(void)
+{
+    for (int first = 0; first < 2; first++) {
+        remote r = remote_new(SIZE, REP_ACK_RECEIVED);
+        rep_link *second = link_new(r.source, 0);
+        rep_ticket ticket = {0};
+        CHECK_EQ(rep_link_ship(second, r.stream, 2, REP_ACK_RECEIVED), 0);
+        CHECK_EQ(rep_link_guard(r.row, 1), 0);
+        CHECK_EQ(rep_link_guard(second, 1), 0);
+        CHECK_EQ(put_for(r.source, 0, 1, PAST, &ticket), 0);
+        rep_stream_refuse(r.stream, first ? r.row : second, -EIO);
+        r.stream->taken = 2;
+        CHECK_EQ(rep_stream_ack(r.stream, 1, 2, 0), 0);
+        CHECK_EQ(rep_ticket_wait(&ticket, PAST, NULL), -REP_FENCED_MIRROR);
+        rep_link_free(second);
+        remote_free(&r);
+    }
+}
+
 static void break_it(disk *d)
 {
     rep_stream_break(d->hook_data, -EPIPE);
@@ -570,6 +590,7 @@ int main(void)
     RUN(what_the_peer_has_and_cannot_write_is_an_error_of_a_guarded_volume_alone);
     RUN(refusals_of_many_pairs_at_once_are_none_of_them_forgotten);
     RUN(a_refusal_is_no_concern_of_pairs_that_are_well);
+    RUN(a_refusal_of_one_of_two_guarded_mirrors_of_a_volume_is_the_writes_error);
     RUN(a_mirror_lost_in_the_middle_of_a_guarded_write_is_that_writes_error);
     RUN(a_cut_that_releases_writers_releases_no_guarded_one);
     RUN(hosts_never_wait_and_every_difference_is_covered);

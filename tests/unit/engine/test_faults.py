@@ -153,6 +153,8 @@ def test_a_remote_source_that_fails_splits_both_sides_and_the_secondary_is_whole
     for system in (faulty.a, faulty.b):
         wait_until(lambda system=system: row_of(system, pair).cause is SplitCause.DEVICE_ERROR)  # type: ignore[misc]
         assert row_of(system, pair).target_consistent
+    # After a flush that failed everything is pending: its resync compares before it sends.
+    assert row_of(faulty.a, pair).overmarked
     faulty.device("100a", "105a").fail_after(0, 0)
     job = pair.resync(direction=Direction.REVERSE)
     assert job is not None

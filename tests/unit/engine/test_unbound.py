@@ -14,10 +14,11 @@ from pyrep._core import Apply, LinkCore
 from pyrep.engine import Options, Pair
 from pyrep.engine.outlet import stream_id_of
 from pyrep.engine.peer import Peer
+from pyrep.errors import DeviceError
 from pyrep.interconnect.messages import OpenStream
 from pyrep.model import AckPoint, PairStatus, SplitCause, SystemId
 from pyrep.testing import VolatileStorage, check_covered, check_no_early_clear, wait_until
-from rig import Rig, content, equal, fill, row_of
+from rig import LONG_S, Rig, content, equal, fill, row_of
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def storage() -> VolatileStorage:
 @pytest.fixture
 def losing(tmp_path: Path, storage: VolatileStorage) -> Iterator[Rig]:
     """A rig whose 100b loses what wasn't flushed when it is aborted."""
-    rig = Rig(tmp_path, options={"100b": Options(storage=storage)}).build()
+    hasty = Options(ack_timeout_s=1)  # of a barrier that is never answered
+    rig = Rig(tmp_path, options={"100a": hasty, "100b": Options(storage=storage)}).build()
     yield rig
     for double in storage.doubles.values():
         if not double.closed:
@@ -113,6 +115,32 @@ def test_a_path_that_is_lost_as_the_volume_fails_leaves_a_pair_that_says_so(
     row = row_of(losing.b, pair)
     assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.DEVICE_ERROR)
     assert not row.target_consistent
+
+
+def test_a_copy_isnt_begun_onto_a_volume_that_failed_as_its_channel_was_taken_anew(
+    losing: Rig, storage: VolatileStorage
+) -> None:
+    """It would run to its end, and be refused there."""
+    pair = losing.remote(ack=AckPoint.RECEIVED)
+    fill(losing.pvol, 2)
+    here = losing.a.state.mirror(pair.pair_id)
+    device = storage.doubles[losing.spvol.volume_id]
+    device.fail_after(0, errno.EIO)
+    with pytest.raises(DeviceError, match="100b couldn't make durable what had come from") as told:
+        losing.a.remote_pairs.line.bound_outlet(here)
+    assert told.value.errno_code == errno.EIO
+    losing.a.remote_pairs.failures.refresh()
+    for row in (here.row, row_of(losing.b, pair)):
+        assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.DEVICE_ERROR)
+    check_covered(losing.a, losing.b)
+    device.fail_after(0, 0)
+    losing.path.cut()  # the stream can't be made durable any more, and broke
+    losing.path.connect()
+    job = pair.resync()
+    assert job is not None
+    job.wait(LONG_S)
+    losing.both(pair, PairStatus.DUPLEX)
+    assert equal(losing.pvol, losing.spvol)
 
 
 class _Watched:
