@@ -19,7 +19,7 @@ class KeptCopy:
 
     Attributes:
         unclean: whether the system hadn't been closed.
-        young: its rows of remote pairs whose identifiers haven't grown older since, if it ran.
+        young: its rows of remote pairs whose identifiers haven't grown older since.
     """
 
     directory: Path
@@ -34,13 +34,13 @@ class KeptCopy:
         said: KeptSystem,
         *,
         unclean: bool,
-        young: dict[str, Row] | None = None,
+        young: dict[str, Row],
     ) -> KeptCopy:
         """Copy a system's directory, in the place of an earlier copy."""
         kept = directory.with_name(f"{directory.name}.kept")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(directory, kept, copy_function=_copy_file)
-        return cls(directory=kept, said=said, unclean=unclean, young=dict(young or {}))
+        return cls(directory=kept, said=said, unclean=unclean, young=dict(young))
 
     def is_told(self, other: Row) -> bool:
         """Whether this copy, put back, is told from what its pair's other side holds by now.

@@ -270,6 +270,7 @@ class World:
             keeps: whether a copy of it is made in between, for `put_back`.
         """
         self._path_was_lost = True
+        rows = self._remote_rows(system_id)
         self.systems[system_id].close()
         for name in self._names_of(system_id):
             found = self._stored(name)
@@ -277,7 +278,7 @@ class World:
                 assert found == self.reference.content(name).to_bytes(), f"{name} at a clean close"
                 self.reference.flush(name)
         if keeps:
-            self._keep(system_id, unclean=False)
+            self._keep(system_id, rows, unclean=False)
         self._open(system_id)
 
     def crash(self, system_id: str, loss: PowerLoss, *, keeps: bool = False) -> None:
@@ -285,6 +286,7 @@ class World:
         self._path_was_lost = True
         self._crashed.add(system_id)
         self.storage[system_id].loss = loss
+        rows = self._remote_rows(system_id)
         self.systems[system_id].abort()
         for name in self._names_of(system_id):
             found = self._stored(name)
@@ -294,21 +296,21 @@ class World:
                 assert found == self.reference.content(name).to_bytes(), f"{name} after a crash"
             self.reference.lose_power(name, found)
         if keeps:
-            self._keep(system_id, unclean=True)
+            self._keep(system_id, rows, unclean=True)
         self._open(system_id)
 
-    def _keep(self, system_id: str, *, unclean: bool) -> None:
-        said = self.reference.keep(system_id)
-        self.kept[system_id] = KeptCopy.of(self.directory / system_id, said, unclean=unclean)
+    def _remote_rows(self, system_id: str) -> dict[str, Row]:
+        return {str(row.pair_id): row for row in self.systems[system_id].table() if row.is_remote}
+
+    def _keep(self, system_id: str, rows: dict[str, Row], *, unclean: bool) -> None:
+        said, directory = self.reference.keep(system_id), self.directory / system_id
+        self.kept[system_id] = KeptCopy.of(directory, said, unclean=unclean, young=rows)
 
     def keep_running(self, system_id: str) -> None:
         """Copy a system's directory as it is now, while it runs and nobody writes."""
         self.settle()
         self.observe()
-        said = self.reference.keep(system_id)
-        rows = {str(row.pair_id): row for row in self.systems[system_id].table() if row.is_remote}
-        directory = self.directory / system_id
-        self.kept[system_id] = KeptCopy.of(directory, said, unclean=True, young=rows)
+        self._keep(system_id, self._remote_rows(system_id), unclean=True)
 
     def age(self) -> set[str]:
         """Let data identifiers grow older; return of which pairs they did, at both sides."""
@@ -322,7 +324,7 @@ class World:
         return aged
 
     def is_young(self, system_id: str) -> bool:
-        """Whether the copy of a system that ran isn't told from it, if it is put back now."""
+        """Whether the copy of a system isn't told from it, if it is put back now."""
         other = self.systems["100b" if system_id == "100a" else "100a"]
         rows = [row for row in other.table() if row.is_remote]
         return not all(self.kept[system_id].is_told(row) for row in rows)

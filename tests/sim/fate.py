@@ -80,7 +80,7 @@ class Fate(Scene):
     def put_back(self) -> None:
         """A system is lost, and the last copy of it is put in its place.
 
-        One that was made as it ran only after an ageing: what is younger isn't told.
+        Only after an ageing, where a name was the same ever since: what is younger isn't told.
         """
         system_id = self.draw.choice(["100a", "100b"])
         if self.draw.random() < 0.5:
