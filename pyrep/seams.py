@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pyrep.model.ids import SystemId, VolumeId
 
-__all__ = ["Buffer", "Connection", "Endpoint", "HostAgent", "OwnedPath"]
+__all__ = ["Buffer", "Connection", "Endpoint", "Frames", "HostAgent", "OwnedPath"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -79,6 +79,19 @@ class Connection(Protocol):
         ...
 
 
+class Frames(Protocol):
+    """Frames as they come, each valid until the next is asked for."""
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """Wait for each. What ends the connection is raised."""
+        ...
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the next is here already, so that asking for it won't wait."""
+        ...
+
+
 class Endpoint(Protocol):
     """What a system offers to the path: called by whatever carries the bytes."""
 
@@ -113,6 +126,10 @@ class Endpoint(Protocol):
 
     def take_frame(self, connection: Connection, frame: Buffer) -> None:
         """Apply a frame and acknowledge it over the connection; its memory is used again after."""
+        ...
+
+    def take_frames(self, connection: Connection, frames: Frames) -> None:
+        """Take frames as `take_frame` does, until they end: what comes together is answered so."""
         ...
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:

@@ -23,11 +23,14 @@ from pyrep.interconnect.messages import (
 )
 from pyrep.interconnect.terms import Terms
 from pyrep.model import GroupId, PairId, SystemId
-from pyrep.seams import Buffer, Connection
+from pyrep.seams import Buffer, Connection, Frames
 
 __all__ = ["Peer"]
 
 _log = logging.getLogger(__name__)
+
+_OWED_MOST = 3
+"""Frames whose answer may wait for that of the next one, when that is here already."""
 
 
 def _pump_of(connection: Connection) -> Pump:
@@ -403,11 +406,41 @@ class Peer:
         Raises:
             WireError: nothing of it had an effect; the connection isn't to be trusted any more.
         """
-        check_digest(frame)
-        apply = self.incoming(check_frame(frame).stream_id)
-        if apply.frame(frame, self._wake):
+        apply, has_barrier = self._apply(frame)
+        if has_barrier:
             apply.settle()
         self._acknowledge(connection, apply)
+
+    def take_frames(self, connection: Connection, frames: Frames) -> None:
+        """Do the same with each of them, until they end; some that come together are answered once.
+
+        A barrier is answered at once: a writer may wait for it.
+
+        Raises:
+            PathLostError: a later connection has superseded this one.
+            As `take_frame`, and as the frames.
+        """
+        owed: Apply | None = None
+        owed_count = 0
+        for frame in frames:
+            self.check_in_use(connection)
+            apply, has_barrier = self._apply(frame)
+            if owed is not None and owed is not apply:
+                self._acknowledge(connection, owed)
+                owed_count = 0
+            if has_barrier:
+                apply.settle()
+            elif owed_count < _OWED_MOST and frames.has_next:
+                owed, owed_count = apply, owed_count + 1
+                continue
+            self._acknowledge(connection, apply)
+            owed, owed_count = None, 0
+
+    def _apply(self, frame: Buffer) -> tuple[Apply, bool]:
+        """Check and apply a frame; return the stream and whether there was a barrier in it."""
+        check_digest(frame)
+        apply = self.incoming(check_frame(frame).stream_id)
+        return apply, apply.frame(frame, self._wake)
 
     def pump_frames(self, connection: Connection) -> bytes | None:
         """Take frames as `take_frame` does, by the core; return an envelope that is no frame's.

@@ -14,7 +14,16 @@ from pyrep.errors import PathLostError
 from pyrep.model.ids import SystemId
 from pyrep.seams import Buffer
 
-__all__ = ["Channel", "Plain", "PlainChannel", "Security", "ended", "is_writable", "lost"]
+__all__ = [
+    "Channel",
+    "Plain",
+    "PlainChannel",
+    "Security",
+    "ended",
+    "is_readable",
+    "is_writable",
+    "lost",
+]
 
 
 class Channel(Protocol):
@@ -39,6 +48,13 @@ class Channel(Protocol):
 
         Raises:
             PathLostError: as `recv_into`; a part may have come.
+        """
+        ...
+
+    def has_come(self, within_s: float) -> bool:
+        """Return whether there is something to receive, or its end, now or a little later.
+
+        By who receives. What there is may be a part of what the next call waits for.
         """
         ...
 
@@ -95,6 +111,13 @@ def is_writable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+def is_readable(sock: socket.socket, within_s: float) -> bool:
+    """Return whether something comes, or the end, within so long."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))
+
+
 def ended() -> PathLostError:
     """Return what to raise when the other side has ended the channel."""
     return PathLostError("the path was lost: the other side ended it", hint="restore the path")
@@ -119,6 +142,13 @@ class PlainChannel:
     def fill(self, view: memoryview) -> None:
         """See `Channel`. One call of the kernel, whatever pieces it comes in."""
         self._line.fill(view)
+
+    def has_come(self, within_s: float) -> bool:
+        """See `Channel`."""
+        try:
+            return is_readable(self._sock, within_s)
+        except ValueError:  # it was freed; who receives next is told
+            return True
 
     def send_all(self, *buffers: Buffer) -> None:
         """See `Channel`."""

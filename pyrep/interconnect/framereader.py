@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 
 from pyrep._core import FRAME_BYTES
 from pyrep.errors import WireError
 from pyrep.interconnect.channel import Channel
 from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
 
-__all__ = ["read_frames"]
+__all__ = ["FrameReader", "new_memory"]
 
 _AHEAD_BYTES = 64 << 10
 """Read at most, before it is known how long a frame is: many small ones come in one call."""
 
 
-def read_frames(channel: Channel) -> Iterator[memoryview]:
-    """Yield frames as they come, unchecked; each is valid until the next is asked for.
+def new_memory() -> memoryview:
+    """Return memory for a frame and what is read with it.
 
-    Raises:
-        WireError: what came isn't a frame's envelope: nothing after it can be told apart any more.
-        PathLostError: the channel ended.
+    It begins on a page, which a bytearray doesn't: envelopes, headers and most data are multiples
+    of 32 bytes long, and what is received is copied to multiples of 32 three times as fast.
     """
-    # Begins on a page, which a bytearray doesn't: envelopes, headers and most data are multiples of
-    # 32 bytes long, and what is received is copied to multiples of 32 three times as fast.
-    memory = memoryview(mmap.mmap(-1, ENVELOPE_BYTES + FRAME_BYTES + _AHEAD_BYTES))
-    begin = end = 0
-    while True:
-        begin, end = _room_for(memory, begin, end, ENVELOPE_BYTES + _AHEAD_BYTES)
-        while end - begin < ENVELOPE_BYTES:
-            end += channel.recv_into(memory[end : end + _AHEAD_BYTES])
-        envelope = open_envelope(memory[begin : begin + ENVELOPE_BYTES])
+    return memoryview(mmap.mmap(-1, ENVELOPE_BYTES + FRAME_BYTES + _AHEAD_BYTES))
+
+
+class FrameReader:
+    """Frames as they come, unchecked. Used by one thread at a time."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._memory = new_memory()
+        self._begin = self._end = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the next frame is here already, or all of it."""
+        return self._begin < self._end
+
+    def next(self) -> memoryview:
+        """Wait for the next frame; it is valid until the next is asked for.
+
+        Raises:
+            WireError: what came isn't a frame's envelope: nothing after it can be told apart any
+                more.
+            PathLostError: the channel ended.
+        """
+        self._make_room(ENVELOPE_BYTES + _AHEAD_BYTES)
+        while self._end - self._begin < ENVELOPE_BYTES:
+            view = self._memory[self._end : self._end + _AHEAD_BYTES]
+            self._end += self._channel.recv_into(view)
+        envelope = open_envelope(self._memory[self._begin : self._begin + ENVELOPE_BYTES])
         if envelope.kind is not Kind.FRAME:
             raise WireError(f"cannot take {envelope.kind.name} where frames come")
-        begin += ENVELOPE_BYTES
-        begin, end = _room_for(memory, begin, end, envelope.body_bytes)
-        if end - begin < envelope.body_bytes:
+        self._begin += ENVELOPE_BYTES
+        self._make_room(envelope.body_bytes)
+        begin, end = self._begin, self._begin + envelope.body_bytes
+        if self._end < end:
             # No further than this frame's end, so that nothing has to be moved afterwards.
-            channel.fill(memory[end : begin + envelope.body_bytes])
-            end = begin + envelope.body_bytes
-        yield memory[begin : begin + envelope.body_bytes]
-        begin += envelope.body_bytes
+            self._channel.fill(self._memory[self._end : end])
+            self._end = end
+        self._begin = end
+        return self._memory[begin:end]
 
+    def go_on_in(self, memory: memoryview) -> memoryview:
+        """Read on in other memory; return the one before: frames that were given out stay there."""
+        left = self._end - self._begin
+        memory[:left] = self._memory[self._begin : self._end]
+        before, self._memory = self._memory, memory
+        self._begin, self._end = 0, left
+        return before
 
-def _room_for(memory: memoryview, begin: int, end: int, length: int) -> tuple[int, int]:
-    """Move what has come to the front, unless `length` bytes have room from `begin` on."""
-    if begin + length <= len(memory):
-        return (0, 0) if begin == end else (begin, end)
-    memory[: end - begin] = bytes(memory[begin:end])
-    return 0, end - begin
+    def _make_room(self, length: int) -> None:
+        """Move what has come to the front, unless `length` bytes have room where it is."""
+        if self._begin == self._end and self._begin:
+            self._begin = self._end = 0
+        if self._begin + length <= len(self._memory):
+            return
+        left = self._end - self._begin
+        self._memory[:left] = bytes(self._memory[self._begin : self._end])
+        self._begin, self._end = 0, left

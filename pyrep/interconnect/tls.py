@@ -1,151 +1,23 @@
-"""Mutual TLS 1.3 between systems: the identity in a certificate is the system's id.
-
-One OpenSSL object must not be used by two threads at once, but a channel is received from and sent
-over at the same time. So the socket doesn't block: each call into OpenSSL is short and made under
-a lock, and the waits are outside it.
-"""
+"""Mutual TLS 1.3 between systems: the identity in a certificate is the system's id."""
 
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyrep._core import Line
 from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
-from pyrep.interconnect.channel import Channel, ended, is_writable, lost
+from pyrep.interconnect.channel import Channel, lost
+from pyrep.interconnect.tlschannel import Session, TlsChannel
 from pyrep.model.ids import SystemId, check_id
-from pyrep.seams import Buffer
 
-__all__ = ["IDENTITY_PREFIX", "Tls", "TlsChannel"]
+__all__ = ["IDENTITY_PREFIX", "Tls"]
 
 IDENTITY_PREFIX = "urn:pyrep:system:"
 """What stands before the system id in the certificate's subject alternative name (a URI)."""
-
-_SEND_BYTES = 256 << 10
-_JOIN_BYTES = 32 << 10
-_FILL_BYTES = 128 << 10
-"""Received at most before a sender of the other direction gets its turn."""
-
-
-class TlsChannel:
-    """A channel over an established TLS session."""
-
-    def __init__(self, sock: ssl.SSLSocket, peer_id: SystemId) -> None:
-        self.peer_id: SystemId | None = peer_id
-        self.line: Line | None = None
-        self._sock = sock
-        self._sending = threading.Lock()
-        self._use = threading.Lock()
-        self._life = threading.Lock()  # none shuts down a descriptor that is somebody else's by now
-        sock.settimeout(0)
-
-    def recv_into(self, view: memoryview) -> int:
-        """See `Channel`. One TLS record at most: 16 KiB."""
-        count = self._patiently(lambda: self._sock.recv_into(view))
-        if not count:
-            raise ended()
-        return count
-
-    def fill(self, view: memoryview) -> None:
-        """See `Channel`. What has come is taken in one go, record by record."""
-        at = 0
-
-        def take() -> int:
-            got = 0
-            while got < _FILL_BYTES and at + got < len(view):
-                try:
-                    count = self._sock.recv_into(view[at + got :])
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    if got:  # told again by the next call
-                        break
-                    raise
-                if not count:
-                    break
-                got += count
-            return got
-
-        while at < len(view):
-            count = self._patiently(take)
-            if not count:
-                raise ended()
-            at += count
-
-    def send_all(self, *buffers: Buffer) -> None:
-        """See `Channel`."""
-        if sum(len(one) for one in buffers) <= _JOIN_BYTES:
-            buffers = (b"".join(buffers),)  # one record for an envelope and what is in it
-        with self._sending:
-            for one in buffers:
-                self._send(memoryview(one))
-
-    def send_at_once(self, make: Callable[[], tuple[Buffer, ...]]) -> None:
-        """See `Channel`."""
-        if not self._sending.acquire(blocking=False):
-            return
-        try:
-            if is_writable(self._sock):
-                self._send(memoryview(b"".join(make())))
-        except (OSError, ValueError) as error:  # ValueError: it was freed
-            raise _lost(error) from error
-        finally:
-            self._sending.release()
-
-    def _send(self, view: memoryview) -> None:
-        while view:
-            piece = view[:_SEND_BYTES]
-            sent = self._patiently(lambda piece=piece: self._sock.send(piece))  # type: ignore[misc]
-            view = view[sent:]
-
-    def _patiently(self, call: Callable[[], int]) -> int:
-        while True:
-            try:
-                with self._use:
-                    return call()
-            except ssl.SSLWantReadError:
-                wanted = select.POLLIN
-            except ssl.SSLWantWriteError:
-                wanted = select.POLLOUT
-            except (OSError, ValueError) as error:  # ValueError: it was freed
-                raise _lost(error) from error
-            self._wait(wanted)
-
-    def _wait(self, wanted: int) -> None:
-        poll = select.poll()
-        try:
-            poll.register(self._sock, wanted)
-        except ValueError as error:
-            raise _lost(error) from error
-        poll.poll()
-
-    def close(self) -> None:
-        """See `Channel`. Without a goodbye: frames and messages have digests and lengths."""
-        with self._life, contextlib.suppress(OSError):
-            # Not SSLSocket.shutdown: it takes the session away, and what comes then is read plain.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def free(self) -> None:
-        """See `Channel`."""
-        self.close()
-        with self._sending, self._use, self._life:
-            self._sock.close()
-
-
-def _lost(error: OSError | ValueError) -> PathLostError:
-    if isinstance(error, ssl.SSLEOFError):
-        return ended()
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        hint = "look into the other system's log: it names the certificate that it refused"
-        return PathLostError(f"the path was lost: {reason}", hint=hint)
-    if isinstance(error, ValueError):
-        return PathLostError("the path was lost: it was cut on this side")
-    return lost(error)
 
 
 class Tls:
@@ -223,18 +95,19 @@ class Tls:
     def _wrap(
         self, sock: socket.socket, context: ssl.SSLContext, what: str, *, server_side: bool
     ) -> TlsChannel:
+        session = Session(context, server_side=server_side)
         try:
-            secured = context.wrap_socket(sock, server_side=server_side)
+            session.shake_hands(sock)
         except OSError as error:
             sock.close()
             raise _refusal(error, what) from error
         try:
-            peer_id = _identity(secured.getpeercert(), what)
+            peer_id = _identity(session.tls.getpeercert(), what)
             self._check_denied(peer_id, what)
+            return TlsChannel(sock, session, peer_id)
         except BaseException:
-            secured.close()
+            sock.close()
             raise
-        return TlsChannel(secured, peer_id)
 
     def _check_denied(self, peer_id: SystemId, what: str) -> None:
         if peer_id in self.denied:

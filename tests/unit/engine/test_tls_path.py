@@ -1,0 +1,193 @@
+"""A path over TLS: frames are received ahead of their use, and answered together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrep.engine import Volume
+from pyrep.errors import PathLostError
+from pyrep.interconnect import Tls
+from pyrep.interconnect.pki import AUTHORITY_CERTIFICATE, issue_certificate, make_authority
+from pyrep.interconnect.tcp import TcpConnection
+from pyrep.model import AckPoint, Direction, PairStatus
+from pyrep.testing import check_covered, wait_until
+from rig import LONG_S, equal, row_of
+from unit.engine.test_tcp import QUICK, TcpRig
+
+_SIZE = 24 << 20
+_CHUNK = 4096
+
+
+class TlsRig(TcpRig):
+    """The rig's systems with certificates, and volumes of many frames."""
+
+    security: dict[str, Tls]
+
+    def build_tcp(self) -> TlsRig:
+        authority = self.root / "authority"
+        make_authority(authority)
+        self.security = {}
+        for system_id in ("100a", "100b"):
+            issued = issue_certificate(authority, system_id)
+            self.security[system_id] = Tls(
+                certificate=issued.certificate,
+                key=issued.key,
+                authority=authority / AUTHORITY_CERTIFICATE,
+            )
+        self.make("100a", "105a", size=_SIZE)
+        self.make("100b", "105b", size=_SIZE)
+        self.listen()
+        self.dial()
+        self.await_path()
+        return self
+
+    def listen(self, address: str = "127.0.0.1:0") -> None:
+        self.listener = self.b.listen(address, security=self.security["100b"], timing=QUICK)
+
+    def dial(self) -> None:
+        address = str(self.listener.address)
+        security = self.security["100a"]
+        self.dialled = self.a.dial("100b", address, security=security, timing=QUICK)
+
+    def overwrite(self, volume: Volume, seed: int) -> None:
+        """Write all of a volume anew."""
+        for offset in range(0, _SIZE, 1 << 20):
+            piece = (seed << 8 | offset >> 20).to_bytes(8, "little") * (1 << 17)
+            volume.pwrite(piece, offset)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[TlsRig]:
+    made = TlsRig(tmp_path).build_tcp()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_copy_over_tls_ends_equal_in_either_direction(rig: TlsRig) -> None:
+    pair = rig.remote()
+    for direction, volume in ((Direction.FORWARD, rig.pvol), (Direction.REVERSE, rig.spvol)):
+        pair.split()
+        rig.overwrite(volume, 1)
+        job = pair.resync(direction=direction)
+        assert job is not None
+        job.wait(LONG_S)
+        assert row_of(rig.a, pair).status is PairStatus.DUPLEX
+        assert equal(rig.pvol, rig.spvol)
+
+
+@pytest.mark.parametrize("ack", [AckPoint.RECEIVED, AckPoint.DURABLE])
+def test_a_host_that_writes_beside_a_copy_is_answered_each_time(rig: TlsRig, ack: AckPoint) -> None:
+    pair = rig.remote(ack=ack)
+    pair.split()
+    rig.overwrite(rig.pvol, 2)
+    job = pair.resync()
+    assert job is not None
+    written = 0
+    while not job.is_done or written < 20:
+        rig.pvol.pwrite(bytes([written % 251 + 1]) * _CHUNK, written * 7 % 1000 * _CHUNK)
+        written += 1
+    job.wait(LONG_S)
+    assert row_of(rig.a, pair).status is PairStatus.DUPLEX
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_copy_whose_path_is_lost_among_many_frames_goes_on_over_the_next(rig: TlsRig) -> None:
+    pair = rig.remote()
+    pair.split()
+    rig.overwrite(rig.pvol, 3)
+    job = pair.resync()
+    assert job is not None
+    wait_until(lambda: job.done_bytes > 0)
+    lost = rig.a.state.peer(rig.b.system_id).in_use()
+    assert isinstance(lost, TcpConnection)
+    lost.close()
+    lost.join()
+    check_covered(rig.a, rig.b)
+    rig.both(pair, PairStatus.DUPLEX)
+    wait_until(lambda: equal(rig.pvol, rig.spvol))
+    titles = [one.name for one in threading.enumerate() if one.name.startswith("ahead")]
+    assert len(titles) <= 1  # of the connection in use
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+class _Script:
+    """Frames, by the stream that they are of, and whether the next comes with them."""
+
+    def __init__(self, *steps: tuple[str, bool]) -> None:
+        self.steps = steps
+        self.has_next = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for stream, has_next in self.steps:
+            self.has_next = has_next
+            yield stream.encode()
+
+
+class _Stream:
+    """What is asked of an incoming stream."""
+
+    def __init__(self, name: str, did: list[str]) -> None:
+        self.name = name
+        self.did = did
+
+    def settle(self) -> None:
+        self.did.append(f"settle {self.name}")
+
+
+@pytest.fixture
+def taking(rig: TlsRig, monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[..., None], list[str]]:
+    """What takes scripted frames at 100b, and what it does; B is a frame of x with a barrier."""
+    peer = rig.b.state.peer(rig.a.system_id)
+    connection = peer.in_use()
+    assert connection is not None
+    did: list[str] = []
+    streams = {name: _Stream(name, did) for name in "xy"}
+
+    def apply(frame: bytes) -> tuple[_Stream, bool]:
+        name = frame.decode()
+        did.append(name)
+        return streams[name.replace("B", "x")], name == "B"
+
+    monkeypatch.setattr(peer, "_apply", apply)
+    monkeypatch.setattr(peer, "_acknowledge", lambda _, stream: did.append(f"answer {stream.name}"))
+    return lambda *steps: peer.take_frames(connection, _Script(*steps)), did
+
+
+def test_frames_that_come_together_are_answered_together_but_four_at_most(
+    taking: tuple[Callable[..., None], list[str]],
+) -> None:
+    take, did = taking
+    take(*[("x", True)] * 5, ("x", False), ("x", False))
+    assert did == ["x"] * 4 + ["answer x"] + ["x"] * 2 + ["answer x", "x", "answer x"]
+
+
+def test_a_stream_is_answered_though_frames_of_another_follow(
+    taking: tuple[Callable[..., None], list[str]],
+) -> None:
+    take, did = taking
+    take(("x", True), ("y", True), ("x", False))
+    assert did == ["x", "y", "answer x", "x", "answer y", "answer x"]
+
+
+def test_a_barrier_is_answered_at_once(taking: tuple[Callable[..., None], list[str]]) -> None:
+    take, did = taking
+    take(("x", True), ("B", True), ("x", False))
+    assert did == ["x", "B", "settle x", "answer x", "x", "answer x"]
+
+
+def test_a_connection_that_was_superseded_applies_nothing_more(
+    rig: TlsRig, taking: tuple[Callable[..., None], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, did = taking
+    monkeypatch.setattr(rig.b.state.peer(rig.a.system_id), "_connection", None)
+    with pytest.raises(PathLostError):
+        take(("x", False))
+    assert not did
