@@ -27,6 +27,7 @@ __all__ = ["Session", "TlsChannel"]
 _PIECE_BYTES = 256 << 10
 """Encrypted, or received, at once: what OpenSSL and the socket pass on stays in a core's cache."""
 
+_JOIN_BYTES = 32 << 10
 _TURN_BYTES = 128 << 10
 """Decrypted at most before a sender of the other direction gets its turn."""
 
@@ -142,12 +143,13 @@ class TlsChannel:
     def _decrypt(self, view: memoryview) -> int:
         """Fill a view as far as whole records have come."""
         got = 0
-        read = self._session.tls.read
+        incoming, tls = self._session.incoming, self._session.tls
         try:
             with self._use:
-                while got < len(view):
+                # Asked before: to be told by an exception made a small write slower.
+                while got < len(view) and (incoming.pending or tls.pending()):
                     # With a buffer it returns how many, which its types don't know.
-                    count: int = read(len(view) - got, view[got:])  # type: ignore[assignment]
+                    count: int = tls.read(len(view) - got, view[got:])  # type: ignore[assignment]
                     if not count:
                         raise ended()
                     got += count
@@ -177,26 +179,24 @@ class TlsChannel:
             self._sending.release()
 
     def _send(self, buffers: tuple[Buffer, ...]) -> None:
-        if sum(len(one) for one in buffers) <= _PIECE_BYTES >> 3:
+        if sum(len(one) for one in buffers) <= _JOIN_BYTES:
             buffers = (b"".join(buffers),)  # one record for an envelope and what is in it
-        for one in buffers:
-            view = memoryview(one)
-            while view:
-                piece, view = view[:_PIECE_BYTES], view[_PIECE_BYTES:]
-                with self._use:
-                    self._encrypt(piece)
-                    is_much = self._session.outgoing.pending >= _PIECE_BYTES
-                    encrypted = self._session.outgoing.read() if is_much else b""
+        whole = [memoryview(one) for one in buffers if len(one)]
+        for number, view in enumerate(whole, 1):
+            for at in range(0, len(view), _PIECE_BYTES):
+                piece = view[at : at + _PIECE_BYTES]
+                is_last = number == len(whole) and at + len(piece) == len(view)
+                encrypted = self._encrypt(piece, is_last=is_last)
                 if encrypted:
                     self._carrier.send(encrypted)
-        with self._use:
-            encrypted = self._session.outgoing.read()
-        if encrypted:
-            self._carrier.send(encrypted)
 
-    def _encrypt(self, piece: memoryview) -> None:
+    def _encrypt(self, piece: memoryview, *, is_last: bool) -> bytes:
+        """Return what is to be sent now, of this piece and those before."""
+        outgoing = self._session.outgoing
         try:
-            self._session.tls.write(piece)  # all of it: memory takes anything
+            with self._use:
+                self._session.tls.write(piece)  # all of it: memory takes anything
+                return outgoing.read() if is_last or outgoing.pending >= _PIECE_BYTES else b""
         except OSError as error:
             raise lost(error) from error
 

@@ -101,6 +101,17 @@ def test_both_sides_send_much_at_once_and_lose_nothing(ends: tuple[Channel, Chan
     assert got == {0: data[1], 1: data[0]}
 
 
+@pytest.mark.parametrize("sizes", [(32, 0), (32, 300_000), (600_000, 0), (1 << 18,), (0, 1 << 19)])
+def test_pieces_of_any_sizes_arrive_whole(
+    ends: tuple[Channel, Channel], sizes: tuple[int, ...]
+) -> None:
+    data = [random.Random(size).randbytes(size) for size in sizes]
+    thread = threading.Thread(target=lambda: ends[0].send_all(*data))
+    thread.start()
+    assert take(ends[1], sum(sizes)) == b"".join(data)
+    thread.join(PATIENCE_S)
+
+
 def test_closing_wakes_who_receives_and_who_sends(ends: tuple[Channel, Channel]) -> None:
     near, _ = ends
     ended: list[str] = []
