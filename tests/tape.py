@@ -17,7 +17,7 @@ class Tape:
     line: Line | None = None
 
     def __init__(self, data: bytes, *, at_once: int = 7) -> None:
-        self.left = data
+        self.left = memoryview(data)  # which a slice doesn't copy
         self.at_once = at_once
 
     def recv_into(self, view: memoryview) -> int:
@@ -44,7 +44,7 @@ class Tape:
         raise AssertionError(make)
 
     def close(self) -> None:
-        self.left = b""
+        self.left = memoryview(b"")
 
     def free(self) -> None:
         """Nothing is behind it."""

@@ -125,12 +125,14 @@ def test_its_thread_ends_with_it_wherever_it_waits() -> None:
     frames = made([LARGE] * 9)
     with reading(Tape(sealed(frames), at_once=AT_ONCE)) as ahead:  # memory is short
         next(iter(ahead))
+        wait_until(lambda: ahead._put_count == 2 and ahead._free.empty())
     assert not ahead._thread.is_alive()
     near, far = socket.socketpair()
     sender, receiver = Plain().client(near, SystemId("100b")), Plain().server(far)
     sender.send_all(sealed(frames[:2])[: LARGE * 3 // 2])
     with ReadAhead(receiver, "ahead of a test", lambda: None) as ahead:  # the rest never comes
         next(iter(ahead))
+        wait_until(lambda: ahead._reader.has_begun)
     assert not ahead._thread.is_alive()
     sender.free()
     receiver.free()
