@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import xxhash
 
-from pyrep._core import Ack, LinkCore, Pump, Stream, Wake, new_frame_buffer
+from pyrep._core import Ack, LinkCore, Pump, Stream, VolumeCore, Wake, new_frame_buffer
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
 from pyrep.interconnect.frames import seal
@@ -247,6 +247,18 @@ class Outlet:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
             self._thread = None
+
+    def end(self) -> None:
+        """Send nothing any more; what is held goes when the thread is out, which isn't waited for.
+
+        The stream isn't broken: its thread would take that for a lost path.
+        """
+        self._wake.set()
+        self._connection = None
+
+    def dismiss(self, volume: VolumeCore) -> None:
+        """Writers of a volume that none of the links is of any more don't help to send."""
+        volume.helpers = tuple(one for one in volume.helpers if one != self.help)
 
     def close(self) -> None:
         """Break the stream and end the thread. The stream is freed when no link ships into it."""

@@ -85,6 +85,9 @@ class Peer:
         self._connection: Connection | None = None
         self._outlets: dict[GroupId, Outlet] = {}
         self._applies: dict[int, Apply] = {}
+        self._unused_outlets: set[GroupId] = set()
+        self._unused_applies: set[int] = set()
+        self._ended_bytes = 0
         self._wake = Wake()
         self.roster = threading.Lock()
         """Held while a pair is added, and while the peer is told all pairs: none is between."""
@@ -101,7 +104,8 @@ class Peer:
         """Bytes of all frames sent to it in this process's life, headers included."""
         with self._lock:
             outlets = list(self._outlets.values())
-        return sum(one.stream.info().frame_bytes for one in outlets)
+            ended_bytes = self._ended_bytes
+        return ended_bytes + sum(one.stream.info().frame_bytes for one in outlets)
 
     def connected(self, connection: Connection, terms: Terms) -> None:
         """Take a new connection into use."""
@@ -109,6 +113,12 @@ class Peer:
             self._wake.clear()
             self.terms = terms
             self._connection = connection
+            for group_id in self._unused_outlets:
+                self._drop_outlet(group_id)
+            for stream_id in self._unused_applies:
+                self._applies.pop(stream_id, None)
+            self._unused_outlets.clear()
+            self._unused_applies.clear()
 
     def disconnected(self, connection: Connection) -> bool:
         """Give a connection up: streams break. False: it was given up before.
@@ -255,6 +265,7 @@ class Peer:
         """As `outlet`, but what the peer must be told, if anything, is the caller's to tell."""
         with self._lock:
             connection = self.connection()
+            self._unused_outlets.discard(group_id)
             outlet = self._outlets.get(group_id)
             if outlet is None:
                 outlet = Outlet(
@@ -275,8 +286,36 @@ class Peer:
                 next_number=next_number,
             )
 
+    def end_outlet(self, group_id: GroupId) -> None:
+        """End the stream of a group that no pair will be in again, and free its queue and thread.
+
+        Over this connection it can't be opened again: the peer knows its number.
+        """
+        with self._lock:
+            self._drop_outlet(group_id)
+
+    def leave_outlet(self, group_id: GroupId) -> None:
+        """Do so with the next connection, unless the group is used again before."""
+        with self._lock:
+            self._unused_outlets.add(group_id)
+
+    def leave_incoming(self, group_id: GroupId) -> None:
+        """Forget the peer's stream of a group without pairs with the next connection.
+
+        Not before: barriers may still be under way in it, and a frame of an unknown stream ends
+        the connection.
+        """
+        with self._lock:
+            self._unused_applies.add(stream_id_of(self.system_id, group_id))
+
+    def _drop_outlet(self, group_id: GroupId) -> None:
+        outlet = self._outlets.pop(group_id, None)
+        if outlet is not None:
+            self._ended_bytes += outlet.stream.info().frame_bytes
+            outlet.end()
+
     def known_outlet(self, group_id: GroupId) -> Outlet | None:
-        """Return the outlet of a group if there ever was one."""
+        """Return the outlet of a group if there is one."""
         with self._lock:
             return self._outlets.get(group_id)
 
@@ -328,6 +367,7 @@ class Peer:
             known = self._applies.get(opened.stream_id)
             if known is not None and known.info().attempt >= opened.attempt:
                 raise WireError(f"stream {opened.stream_id} is open already")
+            self._unused_applies.discard(opened.stream_id)
             apply = self._applies.get(opened.stream_id)
             if apply is None:
                 apply = self._applies[opened.stream_id] = Apply(opened.stream_id)

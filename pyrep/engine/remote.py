@@ -120,7 +120,7 @@ class RemotePairs:
             check()
             state.check_leases(name.removeprefix("cannot "), [pvol], None)
             pair_id = make_pair_id(state.system_id, state.table.next_pair_number())
-        group = group_id or GroupId(f"pair-{pair_id}")
+        group = group_id or _own_group(pair_id)
         begun = Lineage().as_source(new_content_id(), new_content_id())
         row = Row(
             pair_id=pair_id,
@@ -355,11 +355,40 @@ class RemotePairs:
             peer = state.peers.get(mirror.row.pair_system_id)
             if peer is not None:
                 peer.unbind_link(mirror.link)
+                self._leave_group(peer, mirror)
             mirror.close()
             state.store.remove(mirror.row.row_key)
             state.refence([mirror.row.volume_id])
+
+    def _leave_group(self, peer: Peer, gone: Mirror) -> None:
+        """Let go of what a group without pairs has: a queue, a thread, a call in each write."""
+        group_id = gone.row.group_id
+        if group_id is None:
+            return
+        left = [
+            one.row
+            for one in self._state.mirrors.values()
+            if (one.row.pair_system_id, one.row.group_id) == (peer.system_id, group_id)
+            and one.row.is_primary == gone.row.is_primary
+        ]
+        outlet = peer.known_outlet(group_id) if gone.row.is_primary else None
+        if outlet is not None and not any(one.volume_id == gone.row.volume_id for one in left):
+            outlet.dismiss(gone.link.volume)
+        if left:
+            return
+        if not gone.row.is_primary:
+            peer.leave_incoming(group_id)
+        elif group_id == _own_group(gone.row.pair_id):  # ids of pairs aren't used again
+            peer.end_outlet(group_id)
+        else:
+            peer.leave_outlet(group_id)
 
     def call(self, system_id: SystemId, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a workflow's own command to a peer and return its answer."""
         answer = self._state.peer(system_id).ask(Call(verb=verb, body=body))
         return expect(answer, Result).body
+
+
+def _own_group(pair_id: PairId) -> GroupId:
+    """Return the group of a pair that was created in none."""
+    return GroupId(f"pair-{pair_id}")
