@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterable
 
 from pyrep._core import Fence, LinkMode
@@ -19,6 +20,9 @@ from pyrep.seams import OwnedPath
 __all__ = ["Ending"]
 
 _log = logging.getLogger(__name__)
+
+_DRAIN_MOST_S = 20.0
+"""How long a clean close waits for what is queued to arrive, however far it has come."""
 
 _kept: list[SystemState] = []
 """Closed systems that somebody was still inside of: freeing them would pull memory away."""
@@ -76,11 +80,22 @@ class Ending:
         _log.info("system.close system=%s", state.system_id)
 
     def _drain_all(self) -> None:
-        """Let what is queued arrive, if the path is up: a clean close leaves nothing unsettled."""
-        for mirror in list(self._state.mirrors.values()):
-            if mirror.link.info().mode is LinkMode.SHIP:
-                with contextlib.suppress(PyrepError):
-                    self._remote.line.drain(mirror)
+        """Let what is queued arrive, if the path is up: a clean close leaves nothing unsettled.
+
+        All drains together have a bound: a slow path may take hours, and a service manager kills
+        what doesn't end in time. What hasn't arrived by then is pending.
+        """
+        bound = threading.Timer(_DRAIN_MOST_S, self._state.wake.set)
+        bound.name = "drain bound"
+        bound.start()
+        try:
+            for mirror in list(self._state.mirrors.values()):
+                if mirror.link.info().mode is LinkMode.SHIP:
+                    with contextlib.suppress(PyrepError):
+                        self._remote.line.drain(mirror)
+        finally:
+            bound.cancel()
+            bound.join()
 
     def _stop_work(self) -> None:
         """End copies, paths, commands and threads: nobody but hosts is inside the core then."""
