@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from pyrep.engine.generations import Generations
 from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError
-from pyrep.model import Generation, PairId, PairStatus, VolumeId, choose_reuse
+from pyrep.model import Generation, GenerationId, PairId, PairStatus, VolumeId, choose_reuse
 
 __all__ = ["Reuse"]
 
@@ -50,16 +50,15 @@ class Reuse:
             for row in rows:
                 if row.status is wanted:
                     return row.pair_id
+        held = self._state.held_generations()
         for row in rows:
-            if self._state.held_generation(row.mirror_volume_id) is None:
+            if row.mirror_volume_id not in held:
                 return row.pair_id
         for row in rows:
             if self._is_spare(row.mirror_volume_id):
                 return row.pair_id
         # One that failed holds nothing: its SVOL may have another, and newer one by now.
-        known: Sequence[Generation] = [
-            one for one in self._state.catalogue.of_source(volume) if self._is_held(one)
-        ]
+        known: Sequence[Generation] = self._held_of(volume, held.values())
         if not reuse_last:
             known = self._keeping_others(known, together)
         minimum = self._minimum(volume)
@@ -71,9 +70,11 @@ class Reuse:
         policy = self._state.policies.effective(volume).retention
         return policy.minimum if policy else 1
 
-    def _is_held(self, generation: Generation) -> bool:
-        held = {self._state.held_generation(one.svol) for one in generation.members}
-        return generation.generation_id in held
+    def _held_of(self, volume: VolumeId, held: Collection[GenerationId]) -> list[Generation]:
+        """Return the generations of a volume among these, oldest first."""
+        known = map(self._state.catalogue.get, set(held))
+        of_it = [one for one in known if any(each.source == volume for each in one.members)]
+        return sorted(of_it, key=lambda one: (one.taken_at, one.generation_id))
 
     def _is_spare(self, svol: VolumeId) -> bool:
         """Whether the generation of this SVOL is on another one, too, and may lose this one."""
@@ -87,13 +88,16 @@ class Reuse:
     ) -> tuple[Generation, ...]:
         """Return them with those protected that a volume not backed up now has to keep."""
         kept = []
+        last: dict[VolumeId, Sequence[Generation]] = {}
         for one in generations:
             others = {member.source for member in one.members} - set(together)
-            needed = any(one in self._last_of(other) for other in others)
+            last |= {other: self._last_of(other) for other in others - last.keys()}
+            needed = any(one in last[other] for other in others)
             kept.append(replace(one, protected=one.protected or needed))
         return tuple(kept)
 
     def _last_of(self, volume: VolumeId) -> Sequence[Generation]:
         """Return the complete generations that a volume always keeps: the newest ones."""
-        known = self._state.catalogue.of_source(volume)
+        state = self._state
+        known = self._held_of(volume, state.held_generations().values())
         return [one for one in known if one.is_backup][-self._minimum(volume) :]

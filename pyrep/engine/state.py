@@ -42,6 +42,7 @@ from pyrep.meta import (
     WorkflowJournal,
 )
 from pyrep.model import (
+    GenerationId,
     GenerationState,
     PairId,
     PairStatus,
@@ -401,12 +402,15 @@ class SystemState:
 
     def held_generation(self, svol: VolumeId) -> str | None:
         """Return the id of the generation whose content this SVOL holds, or None."""
-        for generation in self.catalogue.all():
-            if generation.home == self.system_id and generation.state in _HELD:
-                for member in generation.members:
-                    if member.svol == svol:
-                        return generation.generation_id
-        return None
+        return self.held_generations().get(svol)
+
+    def held_generations(self) -> dict[VolumeId, GenerationId]:
+        """Return the generation whose content each SVOL holds, of those that hold one."""
+        held: dict[VolumeId, GenerationId] = {}
+        for generation in self.catalogue.held(self.system_id, _HELD):
+            for member in generation.members:
+                held.setdefault(member.svol, generation.generation_id)
+        return held
 
     # --- one command at a time -------------------------------------------------------------------
 

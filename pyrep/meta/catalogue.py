@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from pyrep.errors import ExistsError, NotFoundError, RefusedError
@@ -44,6 +44,9 @@ _PUT = """
         remote_after = excluded.remote_after, protected = excluded.protected,
         annotations = excluded.annotations, given_up_at = excluded.given_up_at
 """
+
+_FEW = 200
+"""Generations whose members are looked up by name; of more all members are read."""
 
 
 class Catalogue:
@@ -116,6 +119,25 @@ class Catalogue:
         with self._db.reading():
             return self._decode_all(
                 self._db.read("SELECT * FROM generation ORDER BY taken_at, generation_id")
+            )
+
+    def held(self, home: SystemId, states: Collection[GenerationState]) -> tuple[Generation, ...]:
+        """Return the generations of some states that a system holds, oldest first.
+
+        What it costs goes by how many these are, not by all that the system ever took.
+
+        Args:
+            home: that system.
+            states: which generations.
+        """
+        marks = ", ".join("?" * len(states))
+        with self._db.reading():
+            return self._decode_all(
+                self._db.read(
+                    f"SELECT * FROM generation WHERE home = ? AND state IN ({marks}) "  # noqa: S608 (marks alone)
+                    "ORDER BY taken_at, generation_id",
+                    (home, *(one.value for one in states)),
+                )
             )
 
     def of_source(
@@ -215,18 +237,20 @@ class Catalogue:
             )
 
     def _decode_all(self, rows: Sequence[sqlite3.Row]) -> tuple[Generation, ...]:
+        if not rows:
+            return ()
         members: dict[str, list[sqlite3.Row]] = {}
         pins: dict[str, list[str]] = {}
-        one = [rows[0]["generation_id"]] if len(rows) == 1 else []
-        where = "WHERE generation_id = ?" if one else ""
+        few = [row["generation_id"] for row in rows] if len(rows) <= _FEW else []
+        where = f"WHERE generation_id IN ({', '.join('?' * len(few))})" if few else ""
         for each in self._db.read(
             f"SELECT * FROM generation_member {where} ORDER BY position",  # noqa: S608 (no input)
-            one,
+            few,
         ):
             members.setdefault(each["generation_id"], []).append(each)
         for each in self._db.read(
             f"SELECT * FROM generation_pin {where} ORDER BY holder",  # noqa: S608 (no input)
-            one,
+            few,
         ):
             pins.setdefault(each["generation_id"], []).append(each["holder"])
         return tuple(

@@ -73,9 +73,8 @@ class Pool:
 
     def _discard_attempts(self, svol: VolumeId) -> None:
         """An earlier attempt on an SVOL that was never split has failed."""
-        for one in self._state.catalogue.all():
-            holds = any(member.svol == svol for member in one.members)
-            if one.home == self._system.system_id and holds:
+        for one in self._state.catalogue.held(self._system.system_id, UNDECIDED):
+            if any(member.svol == svol for member in one.members):
                 self.discard(one.generation_id)
 
     def pairs_of(self, generation_id: str | None) -> list[tuple[Mirror, Mirror]]:

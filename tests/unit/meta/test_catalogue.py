@@ -83,6 +83,29 @@ def test_generations_are_listed_oldest_first_whatever_their_time_zone(
     assert [one.generation_id for one in catalogue.all()] == ["g1", "g2", "g3"]
 
 
+def test_those_held_are_of_one_home_and_of_the_states_asked_for(catalogue: Catalogue) -> None:
+    theirs = replace(generation(4), home=SystemId("100c"))
+    lost = replace(generation(3), state=GenerationState.GIVEN_UP)
+    for one in (generation(2), generation(1), lost, theirs):
+        catalogue.add(one)
+    found = catalogue.held(HOME, {GenerationState.COMPLETE})
+    assert found == (generation(1), generation(2))
+    assert catalogue.held(HOME, set()) == ()
+
+
+def test_members_and_pins_are_those_of_each_however_many_are_read(catalogue: Catalogue) -> None:
+    made = [
+        replace(generation(number, member(f"v{number}")), pins=(f"holder {number}",))
+        for number in range(1, 260)
+    ]
+    for one in made:
+        catalogue.add(one)
+    assert catalogue.all() == tuple(made)
+    few = replace(made[3], state=GenerationState.FAILED)
+    catalogue.replace(few)
+    assert catalogue.held(HOME, {GenerationState.FAILED}) == (few,)
+
+
 def test_the_generations_of_a_source_are_those_with_a_part_of_it(catalogue: Catalogue) -> None:
     for one in (generation(2, member("a"), member("b")), generation(1, member("a"))):
         catalogue.add(one)
