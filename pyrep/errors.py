@@ -195,13 +195,22 @@ class BitmapFileError(PyrepError):
 
     Attributes:
         is_torn: its header or a page isn't whole, as a power loss may leave it.
+        is_unreadable: the storage couldn't read it.
     """
 
     exit_code = 30
 
-    def __init__(self, message: str, *, hint: str | None = None, is_torn: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        is_torn: bool = False,
+        is_unreadable: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.is_torn = is_torn
+        self.is_unreadable = is_unreadable
 
 
 class BackingChangedError(PyrepError):

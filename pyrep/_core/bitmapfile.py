@@ -106,6 +106,8 @@ class BitmapFile(Owned):
         if -code in _BITMAP_FAULTS:
             what = f"cannot use bitmap file {path}: {_BITMAP_FAULTS[-code]}"
             raise BitmapFileError(what, is_torn=code == -errno.EBADMSG)
+        if code == -errno.EIO:
+            raise _unreadable(path)
         check(code, f"opening bitmap file {path}")
         return out[0]
 
@@ -126,10 +128,17 @@ class BitmapFile(Owned):
         return bool(lib.rep_bitmap_file_marked_logged(self.pointer))
 
     def load(self, bitmap: Bitmap) -> None:
-        """OR the stored bits into `bitmap`. BitmapFileError: a page is torn; its bits are set."""
+        """OR the stored bits into `bitmap`.
+
+        Raises:
+            BitmapFileError: a page is torn: its bits are set; or can't be read: all are.
+        """
         code = lib.rep_bitmap_file_load(self.pointer, bitmap.pointer)
         if code == -errno.EBADMSG:
             raise BitmapFileError(f"cannot use bitmap file {self.path}: a page is corrupt")
+        if code == -errno.EIO:
+            bitmap.fill()
+            raise _unreadable(self.path)
         check(code, f"reading bitmap file {self.path}")
 
     def save(self, first: Bitmap, second: Bitmap | None = None) -> None:
@@ -150,3 +159,8 @@ class BitmapFile(Owned):
         """Clear the open mark and set the data identifier, durably."""
         code = lib.rep_bitmap_file_mark_closed(self.pointer, data_id)
         check(code, f"marking {self.path} closed")
+
+
+def _unreadable(path: Path) -> BitmapFileError:
+    what = f"cannot use bitmap file {path}: {os.strerror(errno.EIO)} as it was read"
+    return BitmapFileError(what, is_unreadable=True)

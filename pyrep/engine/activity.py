@@ -154,9 +154,16 @@ class Activity:
 
     def _look_at_row(self, mirror: Mirror) -> None:
         """Save a row if that is due; one that can't be saved rests, and leaves the others' turn."""
-        row_key = mirror.row.row_key
-        if not self._wants_saving(mirror) or not self.backoff.may(row_key):
+        if not mirror.savers.acquire(blocking=False):
             return
+        try:
+            if self._wants_saving(mirror) and self.backoff.may(mirror.row.row_key):
+                self._save_row(mirror)
+        finally:
+            mirror.savers.release()
+
+    def _save_row(self, mirror: Mirror) -> None:
+        row_key = mirror.row.row_key
         began = time.monotonic()
         try:
             mirror.save()
@@ -174,7 +181,7 @@ class Activity:
                 self.backoff.refused(row_key)
         took_s = time.monotonic() - began
         wait_s = max(_COPY_S, _COPY_SHARE * took_s)
-        self._next_save[mirror.row.row_key] = time.monotonic() + wait_s
+        self._next_save[row_key] = time.monotonic() + wait_s
 
     def _wants_saving(self, mirror: Mirror) -> bool:
         """Whether the row's file is worse than it need be.

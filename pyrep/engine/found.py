@@ -140,6 +140,8 @@ def _replay(file: BitmapFile, row: Row, log: Alog | None, bits: Bitmap) -> bool:
     try:
         file.load(bits)
     except BitmapFileError as error:  # what a torn page covered is set
+        if error.is_unreadable:
+            raise
         _log.warning("pair.torn pair=%s volume=%s: %s", row.pair_id, row.volume_id, error)
     log.replay(row.row_key, row.chunk_bytes, bits)
     _log.info(
@@ -177,11 +179,13 @@ def _running_marks(
 ) -> Bitmap | None:
     """Return the marks of the interval that was running when the system ended unclean.
 
-    They had no file. What a row has pending holds them, and little else, if it begins there.
+    They had no file. What a row has pending holds them, and little else, if it begins there. After
+    a repair no row may be unclean any more, and there is no file all the same.
     None: it was closed cleanly.
     """
     rows = [one for one in state.table.rows_of(record.volume_id) if one.epoch_start]
-    if not any(loaded[one.pair_id, one.volume_id].unclean for one in rows):
+    unclean = any(loaded[one.pair_id, one.volume_id].unclean for one in rows)
+    if state.record.clean and not unclean:
         return None
     rows = [one for one in rows if one.epoch_start <= record.sequence]
     bits = Bitmap(chunk_count(state.live[record.volume_id].record.size_bytes, record.chunk_bytes))

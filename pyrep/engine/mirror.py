@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyrep._core import Bitmap, BitmapFile, LinkCore
 from pyrep.engine.convergence import Convergence
@@ -30,6 +31,8 @@ class Mirror:
             so yet: the watch writes it down when the tables can be written.
         spared: whether the target is whole all the same, if it `failed`.
         convergence: of the copy that runs to a remote volume.
+        savers: held by who saves the row beside commands, and by a command that needs the open
+            mark to stay: a save takes it away.
     """
 
     row: Row
@@ -39,6 +42,7 @@ class Mirror:
     failed: bool = False
     spared: bool = False
     convergence: Convergence | None = None
+    savers: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def key(self) -> MirrorKey:

@@ -47,19 +47,25 @@ class PairRepairs:
                 )
             # Once it is set aside it goes on by itself, also after a crash, with what is pending
             # then: until that is written down, everything. INV-2.
-            mirror.file.mark_open()
-            if status is PairStatus.DUPLEX and mirror.row.is_remote:
-                # Goes on forward by itself, should this end here; its SVOL stays closed to hosts,
-                # and the generation that is split from it first is known to be of a repair.
-                self._remote.set_aside(mirror)
-            elif status is PairStatus.DUPLEX:
-                self._set_aside_local(pair_id)
-            self._make_pending(mirror, found)
+            with mirror.savers:
+                mirror.file.mark_open()
+                self._set_aside(mirror)
+                self._make_pending(mirror, found)
         if status is not PairStatus.DUPLEX:
             return None
         if mirror.row.is_remote:
             return self._remote.copies.resync_forward(pair_id)
         return self._local.copies.resync_forward(pair_id)
+
+    def _set_aside(self, mirror: Mirror) -> None:
+        if mirror.row.status is not PairStatus.DUPLEX:
+            return
+        if mirror.row.is_remote:
+            # Goes on forward by itself, should this end here; its SVOL stays closed to hosts, and
+            # the generation that is split from it first is known to be of a repair.
+            self._remote.set_aside(mirror)
+        else:
+            self._set_aside_local(mirror.row.pair_id)
 
     def _set_aside_local(self, pair_id: PairId) -> None:
         """SPLIT, unclean, no generation: what the SVOL holds is nothing that its PVOL ever held."""

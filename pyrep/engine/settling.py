@@ -95,10 +95,15 @@ class Settling:
             now = self.clock()
             # As long as it took, hosts have the disk to themselves.
             seen.settled_s = max(now, now + (now - began) - _EVERY_S)
-        if self._wants_saving(mirror, seen):
-            seen.left = self._left(mirror)
-            self._save(mirror)
-            seen.saved_s = self.clock()
+        if not mirror.savers.acquire(blocking=False):
+            return
+        try:
+            if self._wants_saving(mirror, seen):
+                seen.left = self._left(mirror)
+                self._save(mirror)
+                seen.saved_s = self.clock()
+        finally:
+            mirror.savers.release()
 
     def _wants_settling(self, mirror: Mirror, seen: _Seen) -> bool:
         info = mirror.link.info()

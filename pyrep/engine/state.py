@@ -291,7 +291,8 @@ class SystemState:
                 guard = guard_of(row)
                 if guard is not None:
                     mirror.link.guard(on=guard)
-                if old.status is not row.status and row.status is PairStatus.DUPLEX:
+                is_over = old.status is PairStatus.COPY and not mirror.link.info().any_pending
+                if old.status is not row.status and (row.status is PairStatus.DUPLEX or is_over):
                     self._save(mirror)
             self.refence({row.volume_id for row in rows})
 
@@ -358,6 +359,9 @@ class SystemState:
     def _save(self, mirror: Mirror) -> None:
         """Save a row whose copy is done: a crash from now on costs what is hot."""
         try:
+            log = self.volume(mirror.row.volume_id).log
+            if log is not None:  # it forgets what has left it, too: bits that are no more
+                log.checkpoint()
             mirror.save()
         except PyrepError as error:  # at worst everything is pending after a crash
             _log.warning("pair.save pair=%s: %s", mirror.row.pair_id, error)

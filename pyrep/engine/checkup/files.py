@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyrep._core import Bitmap
+from pyrep._core import Bitmap, BitmapFile
 from pyrep.engine.activity import close_log
 from pyrep.engine.alogstore import LogStore, is_newer
 from pyrep.engine.backing import open_backing, recognise
@@ -68,8 +68,11 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
     thing = name_of(row)
     count = chunk_count(record.size_bytes, row.chunk_bytes)
     bits = Bitmap(count)
+    remedy = Remedy.SPLIT_PAIR, row.pair_id
     try:
         with store.open(row, record.key, record.size_bytes) as file:
+            if file.marked_logged and _is_unreadable(file, bits):
+                return failed(thing, f"bitmap file {file.path} can't be read", *remedy)
             if file.marked_open or file.marked_logged:
                 what = "its bitmap file wasn't closed cleanly: opening recovers it"
                 return warning(thing, what) if is_clean else fine(thing, what)
@@ -77,10 +80,19 @@ def _bitmap(store: BitmapStore, row: Row, record: VolumeRecord, *, is_clean: boo
     except BitmapFileError as error:
         if error.is_torn and not is_clean:
             return fine(thing, f"{error}, which a power loss does: opening sets everything pending")
-        return failed(thing, str(error), Remedy.SPLIT_PAIR, row.pair_id)
+        return failed(thing, str(error), *remedy)
     except PyrepError as error:
         return failed(thing, str(error), hint=error.hint or "")
     return fine(thing, f"{row.status}, {bits.count()} of {count} chunks pending")
+
+
+def _is_unreadable(file: BitmapFile, bits: Bitmap) -> bool:
+    """Whether opening couldn't recover it: a torn page it can."""
+    try:
+        file.load(bits)
+    except BitmapFileError as error:
+        return error.is_unreadable
+    return False
 
 
 def _logs(directory: Path, stored: Stored, bitmaps: BitmapStore) -> Iterator[Finding]:
