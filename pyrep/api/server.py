@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import logging
@@ -91,7 +92,9 @@ class ApiServer:
             self._server = _Server(path, site, group)
         except OSError as error:
             raise ReadOnlyError(
-                f"cannot listen at {path}: {error.strerror}", errno_code=error.errno
+                f"cannot listen at {path}: {error.strerror}",
+                hint=_hint(path, error),
+                errno_code=error.errno,
             ) from error
         self._identity = _identity(path)
         self._thread = threading.Thread(
@@ -135,6 +138,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return (found.st_dev, found.st_ino)
+
+
+def _hint(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return f"make the directory {path.parent}, or name another socket"
+    return f"let this user make sockets in {path.parent} and give them to the group"
 
 
 def _make_room(path: Path) -> None:

@@ -243,9 +243,14 @@ class _Reader:
             with self._findings.at("hosts", volume_id):
                 if host is not None:
                     agents[VolumeId(volume_id)] = CommandHostAgent(**msgspec.to_builtins(host))
-        given["targets"] = self._targets()
         ceiling, floor = given.pop("copy_ceiling_bytes_s"), given.pop("copy_floor_bytes_s")
+        for name, value in given.items():  # each told at its own line
+            with self._findings.at("engine", name):
+                Options(**{name: value})
+        given["targets"] = self._targets()
         options = Options()
+        if self._findings.any:
+            return options
         with self._findings.at("engine"):
             rate = CopyRate(ceiling_bytes_s=ceiling, floor_bytes_s=floor)
             options = Options(copy_rate=rate, host_agents=agents, **given)

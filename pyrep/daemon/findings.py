@@ -32,6 +32,11 @@ class Findings:
         self._lines = lines
         self._found: list[tuple[int, str]] = []
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self._found)
+
     def add(self, path: tuple[str, ...], why: str) -> None:
         """Note that something is wrong with a table or key."""
         self._found.append((self._lines.of(path), f"{_name(path)}: {why}"))

@@ -25,6 +25,9 @@ PLAIN_WORDS = "not encrypted, not authenticated"
 """What `[path] plain` has to say before anything is sent in plain."""
 
 _Seconds = Annotated[float, Meta(gt=0, lt=1e6)]
+_SecondsOrNone = Annotated[float, Meta(ge=0, le=1e6)]
+_Rate = Annotated[int, Meta(gt=0, lt=(1 << 63) - 1)]
+_GroupId = Annotated[int, Meta(ge=0, lt=(1 << 32) - 1)]
 
 
 class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +66,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """[api]: where the socket is, and the group that may use it beside root and this user."""
 
     socket: str | None = None
-    group: str | int | None = None
+    group: str | _GroupId | None = None
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,19 +75,19 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     changed_backing: ChangedBacking | UnsetType = UNSET
     bad_bitmap: BadBitmap | UnsetType = UNSET
     digests: Digests | UnsetType = UNSET
-    ack_timeout_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    queue_bytes: Annotated[int, Meta(ge=4 << 20)] | UnsetType = UNSET
-    copy_wait_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    hold_max_ms: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
-    digest_rate_bytes_s: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    copy_ceiling_bytes_s: Annotated[int, Meta(gt=0)] | None = None
-    copy_floor_bytes_s: Annotated[int, Meta(gt=0)] | None = None
-    copy_workers: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    ack_timeout_s: _Seconds | UnsetType = UNSET
+    queue_bytes: Annotated[int, Meta(ge=4 << 20, le=64 << 30)] | UnsetType = UNSET
+    copy_wait_s: _SecondsOrNone | UnsetType = UNSET
+    hold_max_ms: Annotated[float, Meta(gt=0, le=1e6)] | UnsetType = UNSET
+    digest_rate_bytes_s: Annotated[int, Meta(ge=0, lt=(1 << 63) - 1)] | UnsetType = UNSET
+    copy_ceiling_bytes_s: _Rate | None = None
+    copy_floor_bytes_s: _Rate | None = None
+    copy_workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType = UNSET
     compare: Compare | UnsetType = UNSET
     compare_by: DigestKind | UnsetType = UNSET
-    converge_window_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    converge_window_s: _SecondsOrNone | UnsetType = UNSET
     converge_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
-    ageing_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    ageing_s: _SecondsOrNone | UnsetType = UNSET
     hot_regions: Annotated[int, Meta(ge=16, le=65535)] | UnsetType = UNSET
     region_bytes: Annotated[int, Meta(ge=1 << 20, le=64 << 20)] | UnsetType = UNSET
 

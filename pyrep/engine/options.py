@@ -53,6 +53,17 @@ _LEAST = {
 }
 
 
+_MOST = {
+    "ack_timeout_s": 1e6,
+    "queue_bytes": 64 << 30,
+    "copy_wait_s": 1e6,
+    "hold_max_ms": 1e6,
+    "digest_rate_bytes_s": (1 << 63) - 1,
+    "converge_window_s": 1e6,
+    "ageing_s": 1e6,
+}
+"""What the core's clocks and sizes can count in, by far; an infinite wait is a mistake."""
+
 _HOT_REGIONS_MOST = 65535
 _REGION_SIZES = [MIB << shift for shift in range(7)]
 
@@ -144,4 +155,8 @@ class Options:
             if not isinstance(asked, (int, float)) or not asked >= at_least:
                 raise InvalidArgumentError(
                     f"the option {name} can't be {asked!r}", hint=f"a number, at least {at_least}"
+                )
+            if asked > _MOST.get(name, asked):
+                raise InvalidArgumentError(
+                    f"the option {name} can't be {asked!r}", hint=f"at most {_MOST[name]:g}"
                 )

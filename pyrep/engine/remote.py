@@ -22,7 +22,7 @@ from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
 from pyrep.engine.state import SystemState
-from pyrep.errors import NotFoundError, PathLostError, PyrepError, RefusedError
+from pyrep.errors import CancelledError, NotFoundError, PathLostError, PyrepError, RefusedError
 from pyrep.interconnect.messages import (
     AbandonPair,
     Call,
@@ -157,7 +157,20 @@ class RemotePairs:
                 self.copies.start_new(mirror, onto_blank=is_blank)
             except PathLostError as error:
                 _log.info("pair.create pair=%s copy waits for the path: %s", pair_id, error)
+            except CancelledError:  # the system is being closed: it goes on when it is opened
+                raise
+            except PyrepError:
+                self._take_back(peer, mirror)
+                raise
         return pair_id
+
+    def _take_back(self, peer: Peer, mirror: Mirror) -> None:
+        """Dissolve a pair whose first copy couldn't begin: nothing has changed for who asked."""
+        mirror.link.mark()
+        self.line.drain_or_break(mirror)  # as in `stop`
+        with contextlib.suppress(PyrepError):  # it is told when it hears of this system's pairs
+            peer.ask(RemovePair(pair_id=mirror.row.pair_id))
+        self.forget(mirror)
 
     def _check_one_policy(
         self, name: str, system_id: SystemId, group_id: GroupId, congestion: Congestion

@@ -469,8 +469,12 @@ class StorageSystem:
             security, timing: as in `listen`.
 
         Raises:
-            InvalidArgumentError: that isn't an address, or a system's id.
+            InvalidArgumentError: that isn't an address, or another system's id.
         """
+        if system_id == self.system_id:
+            raise InvalidArgumentError(
+                f"system {system_id} can't dial itself", hint="name the other system"
+            )
         return self._paths.dial(system_id, address, security=security, timing=timing)
 
     def paths(self) -> tuple[PathState, ...]:

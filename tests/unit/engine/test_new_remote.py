@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
 
-from pyrep.engine import outlet
+from pyrep.engine import outlet, remote_copies
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.engine.state import LiveVolume
 from pyrep.errors import DeviceError, PathLostError
 from pyrep.interconnect.frames import seal
 from pyrep.interconnect.messages import FinishPair, Message
-from pyrep.model import PairStatus
+from pyrep.model import PairStatus, SystemId
 from pyrep.testing import wait_until
-from rig import LONG_S, MIB, Rig, Site, content, equal, fill, row_of
+from rig import LONG_S, MIB, Rig, Site, content, equal, fill, refused, row_of
 
 TIB = 1 << 40
 
@@ -171,4 +172,36 @@ def test_a_pair_whose_first_copy_was_interrupted_is_copied_whole(
         rig.path = rig.connect("100a", "100b")
     rig.a.pair(pair.pair_id).wait(timeout_s=LONG_S)
     assert content(rig.pvol) == bytes(rig.pvol.size_bytes)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_pair_whose_stream_finds_no_memory_is_not_made_at_either_side(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_args: object, **_kwargs: object) -> None:
+        raise DeviceError("making a stream: Cannot allocate memory", errno_code=errno.ENOMEM)
+
+    fill(rig.pvol, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(outlet, "Stream", no_memory)
+        with refused(DeviceError, rig.a, rig.b, names="making a stream", hint=False):
+            rig.a.create_remote_pair("105a", "100b", "105b")
+    rig.remote()
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_pair_whose_copy_cannot_begin_is_not_made_and_the_path_stays_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_args: object) -> None:
+        raise DeviceError("cannot make volume 105a durable", errno_code=errno.EIO)
+
+    fill(rig.pvol, 1)
+    attempt = rig.a.state.peers[SystemId("100b")].connection().attempt
+    with monkeypatch.context() as patch:
+        patch.setattr(remote_copies, "make_source_durable", failing)
+        with refused(DeviceError, rig.a, rig.b, names="105a", hint=False):
+            rig.a.create_remote_pair("105a", "100b", "105b")
+    rig.remote()
+    assert rig.a.state.peers[SystemId("100b")].connection().attempt == attempt
     assert equal(rig.pvol, rig.spvol)

@@ -20,7 +20,7 @@ from pyrep.interconnect.messages_path import OpenControl
 from pyrep.model import Direction, PairStatus, SystemId
 from pyrep.testing import wait_until
 from pyrep.workflows import backup
-from rig import LONG_S, Rig, equal, fill, row_of
+from rig import LONG_S, Rig, Site, equal, fill, row_of
 
 QUICK = PathTiming(retry_first_s=0.01, retry_most_s=0.05)
 
@@ -302,3 +302,10 @@ def test_a_path_that_is_back_waits_until_the_end_of_the_one_before_is_over(
     fill(tcp.pvol, 7)
     assert equal(tcp.pvol, tcp.spvol)
     assert row_of(tcp.b, pair).status is PairStatus.DUPLEX
+
+
+def test_a_system_does_not_dial_itself(site: Site) -> None:
+    system = site.make("100a")
+    with pytest.raises(InvalidArgumentError, match="100a can't dial itself") as caught:
+        system.dial("100a", "127.0.0.1:1", security=Plain())
+    assert caught.value.hint
