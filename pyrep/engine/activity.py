@@ -80,6 +80,9 @@ def keep_row(state: SystemState, mirror: Mirror) -> None:
     live = state.live[mirror.row.volume_id]
     if live.log is None:
         try_begin(state, live, None)
+        for one in state.mirrors_of(mirror.row.volume_id):  # for which it couldn't be made
+            if one is not mirror:
+                _give_file(live, one)
     _give_file(live, mirror)
 
 

@@ -276,6 +276,8 @@ class SystemState:
                     self.table.replace(row)
                 for volume_id, records in marked.items():
                     self.epochs.replace_all(volume_id, records)
+            for volume_id, records in marked.items():
+                self._forget_intervals(volume_id, records)
             for row in changed:
                 mirror = self.mirrors[row.pair_id, row.volume_id]
                 old, mirror.row = mirror.row, row
@@ -355,6 +357,17 @@ class SystemState:
                 live.intervals[sequence] = record, following
             records.append(record)
         return records
+
+    def _forget_intervals(self, volume_id: VolumeId, records: Sequence[EpochRecord]) -> None:
+        """Delete the files of intervals that no row begins in or before any more."""
+        live = self.live[volume_id]
+        known = {one.sequence for one in records}
+        for sequence in live.intervals.keys() - known:
+            record, _ = live.intervals.pop(sequence)
+            try:
+                self.store.remove(record.row_key)
+            except OSError as error:  # the next open takes it for a stray
+                _log.info("marks.left volume=%s: %s", volume_id, error)
 
     def _save(self, mirror: Mirror) -> None:
         """Save a row whose copy is done: a crash from now on costs what is hot."""

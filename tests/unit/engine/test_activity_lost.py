@@ -69,6 +69,25 @@ def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
         assert len(system.pair(pair_id).pending()) == 4 * MIB // CHUNK
 
 
+def test_a_log_that_is_made_for_another_pair_keeps_the_rows_that_had_none_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = make_system(tmp_path)
+    system._watch.close()
+    heal = _full(monkeypatch)
+    pair_id = _paired(system)
+    heal()
+    other = system.create_local_pair("105b", "107b")
+    other.wait(timeout_s=LONG_S)
+    other.split()
+    system._watch.look()
+    assert system.state.mirror(pair_id).file.marked_logged
+    system.volume("105b").pwrite(b"x", 40 * MIB)
+    system.abort()
+    with StorageSystem.open(tmp_path / "s") as system:
+        assert len(system.pair(pair_id).pending()) == 4 * MIB // CHUNK
+
+
 def test_a_log_that_cannot_be_made_at_open_is_made_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

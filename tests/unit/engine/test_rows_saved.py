@@ -19,7 +19,7 @@ OPTIONS = Options(region_bytes=MIB, hot_regions=16)
 @pytest.fixture
 def system(tmp_path: Path) -> StorageSystem:
     made = StorageSystem.create(tmp_path / "s", "100b", options=OPTIONS)
-    for name in ("105b", "106b"):
+    for name in ("105b", "106b", "107b"):
         made.create_volume(name, 64 * MIB)
     made.volume("105b").pwrite(b"a" * (64 * MIB), 0)
     return made
@@ -79,3 +79,24 @@ def test_nobody_saves_a_row_whose_pair_is_being_repaired(
         pair.wait(timeout_s=LONG_S)
         assert pair.status().status is PairStatus.DUPLEX
         assert pair.verify().is_equal
+
+
+def test_marks_of_intervals_that_nobody_asks_for_any_more_leave_no_file(
+    system: StorageSystem, tmp_path: Path
+) -> None:
+    pairs = [system.create_local_pair("105b", name) for name in ("106b", "107b")]
+    for pair in pairs:
+        pair.wait(timeout_s=LONG_S)
+    counts = []
+    for n in range(12):
+        pair = pairs[n % 2]
+        pair.split()
+        system.volume("105b").pwrite(b"x", n * MIB)
+        if n > 2:
+            counts.append(len(list((tmp_path / "s/bitmaps").iterdir())))
+        job = pairs[(n + 1) % 2].resync()
+        if job is not None:
+            job.wait(LONG_S)
+    assert max(counts) == counts[0]
+    assert len(system.state.live[system.volume("105b").volume_id].intervals) <= 2
+    system.close()
