@@ -28,6 +28,7 @@ PATH_COLUMNS: tuple[Column, ...] = (
     ("protocol", "version"),
     ("dialled in vain", "vain"),
     ("last error", "last_error"),
+    ("what to do", "hint"),
 )
 
 

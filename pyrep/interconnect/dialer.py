@@ -177,7 +177,7 @@ class TcpPath:
             first = self._attempts == 1 or why != self._why
             self._why = why
         if first:  # not each of a thousand attempts while a site is gone
-            _log.warning("path.down peer=%s at=%s why=%s", self.peer_id, self.address, error)
+            _log.warning("path.down peer=%s at=%s why=%s hint=%s", self.peer_id, self.address, *why)
 
     def _note_up(self, *, is_up: bool) -> None:
         if is_up is not self._was_up:

@@ -309,3 +309,13 @@ def test_a_system_does_not_dial_itself(site: Site) -> None:
     with pytest.raises(InvalidArgumentError, match="100a can't dial itself") as caught:
         system.dial("100a", "127.0.0.1:1", security=Plain())
     assert caught.value.hint
+
+
+def test_a_path_that_is_down_is_logged_with_what_to_do(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = site.make("100a")
+    path = system.dial("100b", "127.0.0.1:1", security=Plain())
+    wait_until(lambda: path.state().hint is not None)
+    (told,) = [one.message for one in caplog.records if "path.down peer=100b" in one.message]
+    assert told.endswith(f"hint={path.state().hint}")

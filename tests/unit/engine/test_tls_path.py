@@ -15,7 +15,7 @@ from pyrep.interconnect.pki import AUTHORITY_CERTIFICATE, issue_certificate, mak
 from pyrep.interconnect.tcp import TcpConnection
 from pyrep.model import AckPoint, Direction, PairStatus
 from pyrep.testing import check_covered, wait_until
-from rig import LONG_S, equal, row_of
+from rig import LONG_S, Site, equal, row_of
 from unit.engine.test_tcp import QUICK, TcpRig
 
 _SIZE = 24 << 20
@@ -191,3 +191,26 @@ def test_a_connection_that_was_superseded_applies_nothing_more(
     with pytest.raises(PathLostError):
         take(("x", False))
     assert not did
+
+
+def test_while_the_authority_changes_a_file_of_both_lets_in_certificates_of_either(
+    site: Site, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.pem"
+    security = {}
+    for name in ("100a", "100b"):  # each still, or already, has a certificate of another authority
+        directory = tmp_path / f"authority of {name}"
+        directory.mkdir()
+        make_authority(directory)
+        made = issue_certificate(directory, name)
+        with both.open("ab") as file:
+            file.write((directory / AUTHORITY_CERTIFICATE).read_bytes())
+        security[name] = made
+    tls = {
+        name: Tls(certificate=made.certificate, key=made.key, authority=both)
+        for name, made in security.items()
+    }
+    a, b = site.make("100a"), site.make("100b")
+    listener = b.listen("127.0.0.1:0", security=tls["100b"])
+    a.dial("100b", str(listener.address), security=tls["100a"])
+    wait_until(lambda: a.endpoint.is_connected(b.system_id))
