@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pyrep.errors import BusyError, ExistsError, NotFoundError
+from pyrep.errors import BusyError, ExistsError, NotFoundError, RefusedError
 from pyrep.meta.column import (
     decoding,
     from_json,
@@ -64,10 +64,16 @@ class WorkflowJournal:
 
         Raises:
             NotFoundError: there is none of this id.
+            RefusedError: it has ended, in another state than the one given.
             InvalidArgumentError: the progress isn't JSON-able.
         """
         with self._db.transaction():
             old = self.get(workflow_id)
+            if state not in {None, old.state} and old.state.has_ended:
+                raise RefusedError(
+                    f"workflow {workflow_id} is {old.state}: it can't become {state}",
+                    hint="what has ended stays so; begin another one",
+                )
             new = replace(
                 old,
                 step=old.step if step is None else step,
@@ -78,6 +84,28 @@ class WorkflowJournal:
             )
             self._put(new)
             return new
+
+    def claim(self, workflow_id: WorkflowId) -> WorkflowRecord:
+        """Take a stopped workflow up: from now on it runs, and nobody else can take it up.
+
+        Looking and changing are one transaction: of several who ask at once, one gets it.
+
+        Returns:
+            The record as it was, stopped.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            RefusedError: it isn't stopped; nothing has changed.
+        """
+        with self._db.transaction():
+            found = self.get(workflow_id)
+            if found.state is not WorkflowState.STOPPED:
+                raise RefusedError(
+                    f"cannot take up workflow {workflow_id}: it is {found.state}",
+                    hint="only a stopped workflow can be resumed or abandoned",
+                )
+            self.update(workflow_id, state=WorkflowState.RUNNING)
+            return found
 
     def get(self, workflow_id: WorkflowId) -> WorkflowRecord:
         """Return the workflow of this id.

@@ -227,7 +227,8 @@ class ProductionSide:
         with self._state.db.transaction():
             self._state.journal.release(workflow_id)
             try:
-                self._state.journal.update(workflow_id, state=WorkflowState(state))
+                if not self._state.journal.get(workflow_id).state.has_ended:
+                    self._state.journal.update(workflow_id, state=WorkflowState(state))
             except NotFoundError:
                 _log.debug("workflow %s left no record here", workflow_id)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import xxhash
 
 from pyrep.engine import Cancel, Progress, ProgressCallback, StorageSystem
-from pyrep.errors import PyrepError, WorkflowError
+from pyrep.errors import PyrepError, RefusedError, WorkflowError
 from pyrep.model import VolumeId, WorkflowId, WorkflowKind, WorkflowRecord, WorkflowState
 
 __all__ = ["Run", "Step", "token_of"]
@@ -67,6 +68,35 @@ class Run:
         self._progress = progress
         self._text = "prepare"
         self._has_ended = False
+        self._has_stopped = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def take_up(
+        cls,
+        system: StorageSystem,
+        workflow_id: WorkflowId,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Run]:
+        """Go on with a stopped workflow: this block's alone until it ends or stops again.
+
+        If the block raises without having done either, it is stopped where it was. A crash amid
+        the block leaves it running in the journal: the next open says that it is stopped.
+
+        Raises:
+            RefusedError: it isn't stopped.
+        """
+        record = system.state.journal.claim(workflow_id)
+        run = cls(system, record, progress=progress, cancel=cancel)
+        try:
+            yield run
+        except BaseException as error:
+            if not run._has_ended and not run._has_stopped:
+                refused = isinstance(error, RefusedError)
+                run._stop(record.error or "" if refused else str(error) or type(error).__name__)
+            raise
 
     @classmethod
     def begin(
@@ -146,16 +176,24 @@ class Run:
     def _begin(self, step: Step) -> None:
         self.step_number = step.number
         self._text = step.text
-        self.system.state.journal.update(
-            self.workflow_id,
-            step=step.number,
-            state=WorkflowState.RUNNING,
-            progress=self._merged(),
-        )
+        with self.system.state.db.transaction():
+            self._check_its_own()
+            self.system.state.journal.update(
+                self.workflow_id, step=step.number, progress=self._merged()
+            )
         _log.info("workflow.step workflow=%s step=%d %s", self.workflow_id, step.number, step.text)
         self.report()
         if self.cancel:
             self.cancel.check(f"{self.kind} at step {step.number}")
+
+    def _check_its_own(self) -> None:
+        """Raise RefusedError if somebody else has ended it, or has its volumes."""
+        journal = self.system.state.journal
+        state = journal.get(self.workflow_id).state
+        if state is not WorkflowState.RUNNING:
+            raise RefusedError(f"workflow {self.workflow_id} can't go on: it is {state}")
+        if not journal.leased(self.workflow_id):
+            raise RefusedError(f"workflow {self.workflow_id} can't go on: its volumes are free")
 
     def tell(self, number: int, text: str) -> None:
         """Tell a step inside a step: logged and reported, not journalled.
@@ -224,20 +262,24 @@ class Run:
         self.system.state.journal.update(self.workflow_id, progress=self._merged())
 
     def stop(self, error: BaseException) -> None:
-        """Write down that it stopped, and why."""
-        self.system.state.journal.update(
-            self.workflow_id,
-            step=self.step_number,
-            state=WorkflowState.STOPPED,
-            progress=self._merged(),
-            error=str(error) or type(error).__name__,
-        )
+        """Write down that it stopped, and why: somebody else may take it up from then on."""
+        self._stop(str(error) or type(error).__name__)
         _log.warning(
             "workflow.stopped workflow=%s step=%d why=%s",
             self.workflow_id,
             self.step_number,
             error,
         )
+
+    def _stop(self, why: str) -> None:
+        self.system.state.journal.update(
+            self.workflow_id,
+            step=self.step_number,
+            state=WorkflowState.STOPPED,
+            progress=self._merged(),
+            error=why,
+        )
+        self._has_stopped = True
 
     def end(self, state: WorkflowState, error: str | None = None) -> None:
         """Write down that it has ended, and free its leases here."""

@@ -315,24 +315,26 @@ def list_workflows(system: StorageSystem) -> tuple[WorkflowRecord, ...]:
     return system.state.journal.all()
 
 
-def _load(
+@contextlib.contextmanager
+def _taken_up(
     system: StorageSystem,
     workflow_id: str,
-    progress: ProgressCallback | None,
-    cancel: Cancel | None,
-) -> tuple[WorkflowRecord, Run]:
+    progress: ProgressCallback | None = None,
+    cancel: Cancel | None = None,
+) -> Iterator[tuple[WorkflowRecord, Run]]:
+    """Take up a stopped workflow that this system leads; give it with its record as stopped.
+
+    Raises:
+        NotFoundError, RefusedError: there is none, it isn't stopped, another system leads it.
+    """
     record = system.state.journal.get(WorkflowId(workflow_id))
-    if record.state is not WorkflowState.STOPPED:
-        raise RefusedError(
-            f"cannot take up workflow {workflow_id}: it is {record.state}",
-            hint="only a stopped workflow can be resumed or abandoned",
-        )
-    if record.request.get("led_elsewhere"):
+    if record.state is WorkflowState.STOPPED and record.request.get("led_elsewhere"):
         raise RefusedError(
             f"cannot take up workflow {workflow_id} here: another system leads it",
             hint="ask the system that holds the generation",
         )
-    return record, Run(system, record, progress=progress, cancel=cancel)
+    with Run.take_up(system, record.workflow_id, progress=progress, cancel=cancel) as run:
+        yield system.state.journal.get(record.workflow_id), run
 
 
 def resume(
@@ -344,13 +346,15 @@ def resume(
 ) -> BackupReport | RestoreReport:
     """Go on with a stopped workflow from the step it stopped at.
 
+    From the first moment on it is running: of several that resume or abandon it at once, one does,
+    and the others are refused.
+
     Raises:
         RefusedError: it isn't stopped, or another system leads it.
         WorkflowError: it stopped again.
     """
-    with _inside(system):
-        record, run = _load(system, workflow_id, progress, cancel)
-        if run.facts.get("abandoning"):
+    with _inside(system), _taken_up(system, workflow_id, progress, cancel) as (record, run):
+        if run.facts.get("abandoning") or run.facts.get("ending") == WorkflowState.ABANDONED:
             raise RefusedError(
                 f"cannot resume workflow {workflow_id}: abandoning it has begun",
                 hint=f"abandon(system, {workflow_id!r})",
@@ -370,6 +374,9 @@ def resume(
 def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = False) -> None:
     """Undo a stopped workflow: volumes and hosts as before it, leases free.
 
+    While it is undone it is running, as in `resume`; what can't be undone now leaves it stopped,
+    and may be asked for again.
+
     Args:
         system: the one that leads it; without its peer, any that holds something for it.
         workflow_id: its id in the journal.
@@ -387,16 +394,16 @@ def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = Fal
     with _inside(system):
         if without_peer and _is_led_elsewhere(system, WorkflowId(workflow_id)):
             return
-        record, run = _load(system, workflow_id, None, None)
-        if record.kind is WorkflowKind.BACKUP:
-            made = Backup(system, BackupRequest.from_json(record.request))
-            made.abandon(run, without_peer=without_peer)
-            return
-        back = Restore(system, RestoreRequest.from_json(record.request))
-        if without_peer:
-            back.abandon_alone(run)
-        else:
-            back.abandon(run)
+        with _taken_up(system, workflow_id) as (record, run):
+            if record.kind is WorkflowKind.BACKUP:
+                made = Backup(system, BackupRequest.from_json(record.request))
+                made.abandon(run, without_peer=without_peer)
+                return
+            back = Restore(system, RestoreRequest.from_json(record.request))
+            if without_peer:
+                back.abandon_alone(run)
+            else:
+                back.abandon(run)
 
 
 def _is_led_elsewhere(system: StorageSystem, workflow_id: WorkflowId) -> bool:

@@ -5,7 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pyrep.errors import BusyError, ExistsError, InvalidArgumentError, NotFoundError
+from pyrep.errors import (
+    BusyError,
+    ExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    RefusedError,
+)
 from pyrep.meta.database import Database
 from pyrep.meta.journal import WorkflowJournal
 from pyrep.model.ids import VolumeId, WorkflowId
@@ -74,6 +80,31 @@ def test_a_stopped_workflow_keeps_its_error_until_its_state_changes(
     assert journal.update(W1, error="path still lost").error == "path still lost"
     resumed = journal.update(W1, state=WorkflowState.RUNNING)
     assert (resumed.state, resumed.error) == (WorkflowState.RUNNING, None)
+
+
+@pytest.mark.parametrize("end", [WorkflowState.DONE, WorkflowState.ABANDONED])
+def test_what_has_ended_never_leaves_that_state(
+    journal: WorkflowJournal, end: WorkflowState
+) -> None:
+    journal.add(workflow())
+    journal.update(W1, state=end)
+    for state in set(WorkflowState) - {end}:
+        with pytest.raises(RefusedError, match=f"is {end}"):
+            journal.update(W1, state=state, progress={"lost": True})
+    assert journal.update(W1, state=end, progress={"x": 1}).progress == {"x": 1}
+    assert journal.get(W1).state is end
+
+
+def test_a_stopped_workflow_is_claimed_once(journal: WorkflowJournal) -> None:
+    journal.add(workflow())
+    with pytest.raises(RefusedError, match="it is running"):
+        journal.claim(W1)
+    journal.update(W1, state=WorkflowState.STOPPED, error="path lost")
+    claimed = journal.claim(W1)
+    assert (claimed.state, claimed.error) == (WorkflowState.STOPPED, "path lost")
+    assert journal.get(W1).state is WorkflowState.RUNNING
+    with pytest.raises(RefusedError, match="it is running"):
+        journal.claim(W1)
 
 
 def test_an_update_without_a_time_is_timed_now(journal: WorkflowJournal) -> None:
