@@ -16,7 +16,8 @@ class HostAgent(Protocol):
     """What the workflows ask of the host that uses a volume.
 
     Each call returns when its effect is there, and raises HostAgentError when it isn't. A workflow
-    that is resumed asks again: every call must be harmless when what it asks for is so already.
+    that is resumed or abandoned asks only for what is left; but a call that the system's end came
+    amid is made again, or undone: every call must succeed when what it asks for is so already.
     The system doesn't trust the agent to keep the host off a volume (INV-5); it fences by itself.
 
     Source: Fig. 1, hosts 110a and 110b; Fig. 5, steps 510 and 560; Fig. 6, step 620.

@@ -19,6 +19,7 @@ from pyrep.model import (
     WorkflowState,
 )
 from pyrep.workflows.backup_secondary import SecondaryBackup
+from pyrep.workflows.host_actions import is_down
 from pyrep.workflows.production import ProductionSide
 
 __all__ = ["abandon_backup_lease", "abandon_production", "check_is_gone"]
@@ -54,7 +55,7 @@ def abandon_production(system: StorageSystem, record: WorkflowRecord) -> None:
         if remote.row.status is PairStatus.COPY and remote.row.direction is Direction.REVERSE:
             system.remote_pairs.split([remote.row.pair_id], lease=record.workflow_id)
     side = ProductionSide(system)
-    if record.progress.get("fenced"):
+    if record.progress.get("fenced") or is_down(record):
         if remote is None or _is_whole(remote):
             side.start(record.workflow_id, volume_id)
         else:

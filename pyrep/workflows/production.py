@@ -25,8 +25,8 @@ from pyrep.model import (
     WorkflowRecord,
     WorkflowState,
 )
-from pyrep.seams import HostAgent
 from pyrep.workflows.browse import pending_files
+from pyrep.workflows.host_actions import HostActions
 from pyrep.workflows.run import token_of
 
 __all__ = ["ProductionSide", "production_verbs"]
@@ -44,8 +44,9 @@ class ProductionSide:
         self._system = system
         self._state = system.state
 
-    def _agent(self, volume: VolumeId) -> HostAgent:
-        return self._state.options.host_agents.get(volume, NoHostAgent())
+    def _host(self, workflow_id: WorkflowId, volume_id: VolumeId) -> HostActions:
+        agent = self._state.options.host_agents.get(volume_id, NoHostAgent())
+        return HostActions(self._state.journal, workflow_id, volume_id, agent)
 
     def facts(self, volume: str, pair: str) -> dict[str, Any]:
         """Tell the remote pair's status at its primary."""
@@ -103,6 +104,8 @@ class ProductionSide:
         with state.db.transaction():
             state.journal.acquire(workflow_id, [root])
             if leads:
+                progress = {"down": [], **state.journal.get(workflow_id).progress}
+                state.journal.update(workflow_id, progress=progress)
                 return
             try:
                 state.journal.get(workflow_id)
@@ -115,6 +118,7 @@ class ProductionSide:
                         state=WorkflowState.RUNNING,
                         step=0,
                         request={"led_elsewhere": True, "volume": volume},
+                        progress={"down": []},
                         started_at=now,
                         updated_at=now,
                     )
@@ -141,10 +145,9 @@ class ProductionSide:
 
     def stop(self, workflow: str, volume: str) -> None:
         """510, 620: the application stops, the volume is unmounted, then fenced by the system."""
-        agent, volume_id = self._agent(VolumeId(volume)), VolumeId(volume)
-        agent.stop(volume_id)
-        agent.unmount(volume_id)
-        self._fence(WorkflowId(workflow), volume_id)
+        workflow_id, volume_id = WorkflowId(workflow), VolumeId(volume)
+        self._host(workflow_id, volume_id).take_down()
+        self._fence(workflow_id, volume_id)
 
     def _fence(self, workflow_id: WorkflowId, volume_id: VolumeId) -> None:
         """Durable first: after a reopen the volume is fenced as it was (INV-2, INV-5)."""
@@ -210,16 +213,13 @@ class ProductionSide:
             job.wait()
 
     def start(self, workflow: str, volume: str) -> None:
-        """560: unfenced, mounted, the application's data recovered, the application started."""
+        """560: unfenced; mounted, recovered and started is what was taken down."""
         workflow_id, volume_id = WorkflowId(workflow), VolumeId(volume)
         self._state.volume(volume_id).core.lease(0)
         record = self._state.journal.get(workflow_id)
         facts = {key: value for key, value in record.progress.items() if key != "fenced"}
         self._state.journal.update(workflow_id, progress=facts)
-        agent = self._agent(volume_id)
-        agent.mount(volume_id)
-        agent.recover(volume_id)
-        agent.start(volume_id)
+        self._host(workflow_id, volume_id).bring_up()
 
     def end(self, workflow: str, state: str) -> None:
         """The workflow has ended: free the lease here."""

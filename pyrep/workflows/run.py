@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+_KEPT_BY_SITE = {"fenced", "down", "doing"}
+"""What the production site keeps in the same record, if it is in this system: never this run's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -63,7 +66,9 @@ class Run:
         self.workflow_id = record.workflow_id
         self.kind = record.kind
         self.step_number = record.step
-        self.facts: dict[str, Any] = dict(record.progress)
+        self.facts: dict[str, Any] = {
+            key: fact for key, fact in record.progress.items() if key not in _KEPT_BY_SITE
+        }
         self.cancel = cancel
         self._progress = progress
         self._text = "prepare"

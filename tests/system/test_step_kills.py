@@ -43,6 +43,14 @@ class Host:
         self._log = base / "host.log"
         self._fails = base / "host.fails"
         self._log.write_text("start\n")
+        self._mounted = base / "host.mounted"
+        self._mounted.mkdir()
+        self._effects = {  # they fail when it is so already, as mount and umount do: hence the look
+            "unmount": f"[ ! -e {self._mounted} ] || rmdir {self._mounted}",
+            "mount": f"[ -e {self._mounted} ] || mkdir {self._mounted}",
+            "recover": f"[ -e {self._mounted} ]",
+            "start": f"[ -e {self._mounted} ]",
+        }
 
     def config(self) -> str:
         """Return the commands as `pyrep.toml` has them."""
@@ -51,7 +59,7 @@ class Host:
             script = (
                 f"if [ -e {self._fails}.{verb} ]; then "
                 f"  how=$(cat {self._fails}.{verb}); rm {self._fails}.{verb}; eval $how; fi; "
-                f"echo {verb} >> {self._log}"
+                f"{{ {self._effects.get(verb, ':')}; }} && echo {verb} >> {self._log}"
             )
             lines.append(f'{verb} = ["sh", "-c", "{script}"]')
         return "\n".join(lines)
@@ -63,7 +71,7 @@ class Host:
     @property
     def is_up(self) -> bool:
         """Whether the application runs on a mounted volume."""
-        return self._log.read_text().splitlines()[-1] == "start"
+        return self._mounted.exists() and self._log.read_text().splitlines()[-1] == "start"
 
 
 class Sites:
