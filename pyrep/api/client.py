@@ -389,9 +389,10 @@ class Client:
         """Go on with a stopped workflow."""
         return Job.from_json(self._post("workflows", workflow_id, "resume"))
 
-    def abandon_workflow(self, workflow_id: str, *, without_peer: bool = False) -> None:
-        """Undo a stopped workflow."""
-        self._post("workflows", workflow_id, "abandon", body={"without_peer": without_peer})
+    def abandon_workflow(self, workflow_id: str, *, without_peer: bool = False) -> Job:
+        """Undo a stopped workflow; what can't be undone now leaves it stopped."""
+        body = {"without_peer": without_peer}
+        return Job.from_json(self._post("workflows", workflow_id, "abandon", body=body))
 
     # --- jobs -------------------------------------------------------------------------------------
 

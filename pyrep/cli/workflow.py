@@ -61,7 +61,16 @@ def resume(session: Session, *, workflow_id: str, no_wait: bool) -> None:
 @command(workflow, "abandon", example="workflow abandon 100a.w7")
 @_WORKFLOW
 @click.option("--without-peer", is_flag=True, help="Here alone: the other system is gone.")
-def abandon(session: Session, *, workflow_id: str, without_peer: bool) -> None:
-    """Undo a stopped workflow: volumes and hosts as before it."""
-    session.client.abandon_workflow(workflow_id, without_peer=without_peer)
-    session.say({"workflow_id": workflow_id}, f"workflow {workflow_id} is abandoned")
+@waiting
+def abandon(session: Session, *, workflow_id: str, without_peer: bool, no_wait: bool) -> None:
+    """Undo a stopped workflow: volumes and hosts as before it.
+
+    What a restore has written at the secondary is copied over, which may take long. Once begun,
+    only abandoning again is left.
+    """
+
+    def render(console: Console, _: Any) -> None:
+        console.print(f"workflow {workflow_id} is abandoned", markup=False)
+
+    job = session.client.abandon_workflow(workflow_id, without_peer=without_peer)
+    perform(session, job, render, no_wait=no_wait)

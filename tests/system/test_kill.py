@@ -162,7 +162,7 @@ def test_a_backup_whose_process_is_killed_is_listed_and_can_be_ended(
                 continue
             wait_until(lambda: a.workflows()[-1]["state"] == "stopped", timeout_s=LONG_S)
             if undo:
-                a.abandon_workflow(record["workflow_id"])
+                a.finish(a.abandon_workflow(record["workflow_id"]))
             else:
                 a.finish(a.resume_workflow(record["workflow_id"]))
         assert {one["state"] for one in a.workflows()} <= {"done", "abandoned"}

@@ -108,7 +108,15 @@ def resume_workflow(site: Site, workflow: str, _: Nothing) -> RunningJob:
     return site.jobs.start(f"resume workflow {workflow}", work)
 
 
-@route("POST", "/workflows/{workflow}/abandon", Abandon, answers=Answers.NOTHING)
-def abandon_workflow(site: Site, workflow: str, asked: Abandon) -> None:
-    """Undo a stopped workflow: volumes and hosts as before it."""
-    abandon(site.system, workflow, without_peer=asked.without_peer)
+@route("POST", "/workflows/{workflow}/abandon", Abandon, answers=Answers.JOB)
+def abandon_workflow(site: Site, workflow: str, asked: Abandon) -> RunningJob:
+    """Undo a stopped workflow: volumes and hosts as before it; a job, as a copy may be part of it.
+
+    It doesn't end early: cancelling the job has no effect.
+    """
+
+    def work(_progress: ProgressCallback, _cancel: Cancel) -> Json:
+        abandon(site.system, workflow, without_peer=asked.without_peer)
+        return {"workflow_id": workflow}
+
+    return site.jobs.start(f"abandon workflow {workflow}", work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from base64 import b64decode
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from pyrep.errors import (
 from pyrep.fs import Access, ExtFileSystem
 from pyrep.model import MIB
 from pyrep.workflows.backup import Backup
+from pyrep.workflows.run import Run
+
+WAIT_S = 30.0
 
 DATA = random.Random(1).randbytes(MIB + 100)
 
@@ -241,7 +245,37 @@ def test_a_stopped_workflow_is_abandoned(mirrored: Served, monkeypatch: pytest.M
     (stopped,) = mirrored.ask("a", "workflow", "list")
     assert stopped["state"] == "stopped"
     assert stopped["workflow_id"] in mirrored.run("a", "status").stdout
-    mirrored.run("a", "workflow", "abandon", stopped["workflow_id"])
+    done = mirrored.run("a", "workflow", "abandon", stopped["workflow_id"])
+    assert f"workflow {stopped['workflow_id']} is abandoned" in done.stdout
+    assert mirrored.ask("a", "workflow", "list") == []
+    refused = mirrored.run("a", "workflow", "abandon", stopped["workflow_id"], code=5)
+    assert "it is abandoned" in refused.stderr
+
+
+def test_abandoning_is_a_job_that_no_request_waits_for(
+    mirrored: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    end = Backup.abandon
+
+    def fails(*_: object, **__: object) -> None:
+        raise BusyError("no time")
+
+    def slow(self: Backup, run: Run, *, without_peer: bool = False) -> None:
+        assert go.wait(WAIT_S)
+        end(self, run, without_peer=without_peer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backup, "finish", fails)
+        mirrored.run("a", "backup", "105a", code=50)
+    monkeypatch.setattr(Backup, "abandon", slow)
+    (stopped,) = mirrored.ask("a", "workflow", "list")
+    workflow = stopped["workflow_id"]
+    job = mirrored.ask("a", "workflow", "abandon", workflow, "--no-wait")
+    assert (job["state"], job["what"]) == ("running", f"abandon workflow {workflow}")
+    go.set()
+    mirrored.run("a", "job", "wait", job["id"])
+    assert mirrored.ask("a", "job", "show", job["id"])["result"] == {"workflow_id": workflow}
     assert mirrored.ask("a", "workflow", "list") == []
 
 
