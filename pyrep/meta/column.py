@@ -25,6 +25,9 @@ __all__ = [
 _WRAP = 1 << 64
 _SIGN = 1 << 63
 
+_NAMED = 20
+"""So many ids a hint names."""
+
 
 def to_signed(number: int) -> int:
     """Return the signed 64-bit number with the bits of an unsigned one: SQLite has no other."""
@@ -71,8 +74,10 @@ def to_pairs(text: str) -> tuple[tuple[Any, str], ...]:
 
 
 def known_hint(kind: str, ids: Iterable[str]) -> str:
-    """Return a hint that names the ids there are: "known volumes: a, b"."""
-    return f"known {kind}s: {', '.join(sorted(ids)) or 'none'}"
+    """Return a hint that names the ids there are, the last ones if they are many."""
+    known = sorted(ids)
+    more = f" and {len(known) - _NAMED} before them" if len(known) > _NAMED else ""
+    return f"known {kind}s: {', '.join(known[-_NAMED:]) or 'none'}{more}"
 
 
 @contextmanager

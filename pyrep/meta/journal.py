@@ -21,7 +21,10 @@ from pyrep.meta.database import Database
 from pyrep.model.ids import VolumeId, WorkflowId
 from pyrep.model.workflow import WorkflowKind, WorkflowRecord, WorkflowState
 
-__all__ = ["WorkflowJournal"]
+__all__ = ["KEPT", "WorkflowJournal"]
+
+KEPT = 1000
+"""Workflows that have ended and are remembered, so many."""
 
 
 class WorkflowJournal:
@@ -115,7 +118,7 @@ class WorkflowJournal:
         """
         found = self._find(workflow_id)
         if not found:
-            ids = [one.workflow_id for one in self.all()]
+            ids = [row[0] for row in self._db.read("SELECT workflow_id FROM workflow")]
             raise NotFoundError(f"no workflow {workflow_id}", hint=known_hint("workflow", ids))
         return _decode(found[0])
 
@@ -123,6 +126,25 @@ class WorkflowJournal:
         """Return all workflows, in the order in which they were begun."""
         rows = self._db.read("SELECT * FROM workflow ORDER BY started_at, workflow_id")
         return tuple(_decode(row) for row in rows)
+
+    def untold(self) -> tuple[WorkflowRecord, ...]:
+        """Return those of whose end another system (`progress["untold"]`) hasn't heard."""
+        rows = self._db.read("SELECT * FROM workflow WHERE progress LIKE '%\"untold\":%'")
+        return tuple(one for one in map(_decode, rows) if one.progress.get("untold"))
+
+    def forget_ended(self, keep: int = KEPT) -> None:
+        """Forget those that have ended, but for the last so many; durable.
+
+        What another system leads is kept: it is asked whether it has ended. So is what another
+        system still has to hear of.
+        """
+        self._db.write(
+            "DELETE FROM workflow WHERE workflow_id IN ("
+            " SELECT workflow_id FROM workflow WHERE state IN ('done', 'abandoned')"
+            " AND request NOT LIKE '%\"led_elsewhere\":%' AND progress NOT LIKE '%\"untold\":%'"
+            " ORDER BY started_at DESC, workflow_id DESC LIMIT -1 OFFSET ?)",
+            (keep,),
+        )
 
     def acquire(self, workflow_id: WorkflowId, tree_roots: Iterable[VolumeId]) -> None:
         """Lease these trees to one workflow: all of them or none. What it has already it keeps.

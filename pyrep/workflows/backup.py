@@ -334,7 +334,7 @@ class Backup:
     def _tell_ended(self) -> None:
         """Tell the secondary of workflows that were abandoned while it was away."""
         journal = self._state.journal
-        for record in journal.all():
+        for record in journal.untold():
             if record.progress.get("untold") == self._secondary():
                 body = {"workflow": record.workflow_id, "state": WorkflowState.ABANDONED}
                 self._system.ask(self._secondary(), "backup.end", body)

@@ -293,6 +293,7 @@ class Run:
                 self.workflow_id, state=state, progress=self._merged(), error=error
             )
             self.system.state.journal.release(self.workflow_id)
+            self.system.state.journal.forget_ended()
         self._has_ended = True
         _log.info("workflow.end workflow=%s state=%s", self.workflow_id, state)
 

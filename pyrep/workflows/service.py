@@ -311,7 +311,7 @@ def _go_on_with_restore(made: Restore, run: Run, from_step: int | None) -> Resto
 
 
 def list_workflows(system: StorageSystem) -> tuple[WorkflowRecord, ...]:
-    """Return the workflows in a system's journal, oldest first."""
+    """Return the workflows in a system's journal, oldest first; of those ended the last 1000."""
     return system.state.journal.all()
 
 

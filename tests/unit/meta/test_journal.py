@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,43 @@ def test_a_stopped_workflow_keeps_its_error_until_its_state_changes(
     assert journal.update(W1, error="path still lost").error == "path still lost"
     resumed = journal.update(W1, state=WorkflowState.RUNNING)
     assert (resumed.state, resumed.error) == (WorkflowState.RUNNING, None)
+
+
+def test_of_those_that_have_ended_the_last_are_kept(journal: WorkflowJournal) -> None:
+    kinds: dict[str, dict[str, Any]] = {
+        "running": {},
+        "stopped": {"state": WorkflowState.STOPPED},
+        "elsewhere": {"state": WorkflowState.DONE, "request": {"led_elsewhere": True}},
+        "untold": {"state": WorkflowState.ABANDONED, "progress": {"untold": "100b"}},
+        "oldest": {"state": WorkflowState.DONE},
+        "older": {"state": WorkflowState.ABANDONED},
+        "old": {"state": WorkflowState.DONE},
+        "new": {"state": WorkflowState.ABANDONED},
+    }
+    for after_s, (name, facts) in enumerate(kinds.items()):
+        journal.add(replace(workflow(name, after_s=after_s), **facts))
+    journal.forget_ended(keep=2)
+    kept = [one.workflow_id for one in journal.all()]
+    assert kept == ["running", "stopped", "elsewhere", "untold", "old", "new"]
+
+
+def test_those_that_a_system_hasnt_heard_of_are_found_among_many(
+    journal: WorkflowJournal,
+) -> None:
+    journal.add(replace(workflow("w1"), progress={"untold": "100b"}))
+    journal.add(replace(workflow("w2"), request={"label": '"untold": yes'}))
+    journal.add(replace(workflow("w3"), progress={"label": '"untold":'}))
+    assert [one.workflow_id for one in journal.untold()] == ["w1"]
+
+
+def test_a_hint_names_no_more_than_the_last_workflows(journal: WorkflowJournal) -> None:
+    for number in range(100):
+        journal.add(workflow(f"w{number:03}"))
+    with pytest.raises(NotFoundError) as caught:
+        journal.get(WorkflowId("nix"))
+    hint = str(caught.value.hint)
+    assert hint.startswith("known workflows: w080, ")
+    assert hint.endswith("w099 and 80 before them")
 
 
 @pytest.mark.parametrize("end", [WorkflowState.DONE, WorkflowState.ABANDONED])
