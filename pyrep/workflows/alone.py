@@ -26,9 +26,16 @@ __all__ = ["abandon_backup_lease", "abandon_production", "check_is_gone"]
 
 
 def check_is_gone(system: StorageSystem, other: SystemId, workflow_id: str) -> None:
-    """Raise RefusedError while the other system can be asked."""
+    """Raise RefusedError while the other system can be asked, and has not ended it.
+
+    One that leads it no more, because its tables were damaged and rebuilt without it, has it as
+    little as one that is gone.
+    """
     peer = system.state.peers.get(other)
     if peer is not None and peer.is_connected:
+        told = system.ask(other, "workflow.state", {"workflow": workflow_id})["state"]
+        if not told or WorkflowState(told).has_ended:
+            return
         raise RefusedError(
             f"cannot abandon workflow {workflow_id} without system {other}: the path to it is up",
             hint=f"abandon it with both systems: abandon(system, {workflow_id!r})",

@@ -388,7 +388,7 @@ def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = Fal
 
     Raises:
         RefusedError: data is being copied back, only `resume` is left; or it isn't stopped; or
-            without the peer, although the path to it is up.
+            without the peer, although the path to it is up and it has the workflow, not ended.
         PathLostError: the other system couldn't be told.
     """
     with _inside(system):
@@ -522,6 +522,13 @@ def attach(system: StorageSystem) -> None:
     def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         return asked_restore(peer, body).subject.estimate(None).to_json()
 
+    def state_of(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"state": system.state.journal.get(WorkflowId(body["workflow"])).state.value}
+        except NotFoundError:
+            return {"state": ""}
+
+    calls["workflow.state"] = state_of
     calls["generations.read"] = read_verb(system)
     calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pyrep import Direction, Force, PairStatus, abandon, backup, list_workflows, restore, resume
+from pyrep import (
+    Direction,
+    Force,
+    PairStatus,
+    StorageSystem,
+    abandon,
+    backup,
+    list_workflows,
+    restore,
+    resume,
+)
 from pyrep.errors import FencedError, NotFoundError, PathLostError, RefusedError, WorkflowError
 from pyrep.model import VolumeId, WorkflowState
 from unit.workflows.conftest import Build
-from unit.workflows.sites import WAIT_S, Sites, at_step
+from unit.workflows.sites import WAIT_S, Sites, at_step, boom
 
 
 def _stopped_restore(sites: Sites, step: int) -> str:
@@ -127,3 +137,44 @@ def test_a_backup_whose_primary_is_gone_is_ended_at_the_secondary(build: Build) 
         abandon(raw.b, "w-unknown", without_peer=True)
     abandon(raw.b, workflow, without_peer=True)
     assert raw.b.state.journal.holder(raw.spvol.volume_id) is None
+
+
+def _lose_journal(system: StorageSystem, workflow: str) -> None:
+    """Make a system that was repaired without the workflow's record and leases."""
+    system.state.db.write("DELETE FROM workflow WHERE workflow_id = ?", (workflow,))
+    system.state.db.write("DELETE FROM lease WHERE workflow_id = ?", (workflow,))
+
+
+def test_a_backup_that_its_primary_has_lost_is_ended_at_the_secondary_though_the_path_is_up(
+    build: Build,
+) -> None:
+    raw = build()
+    with pytest.raises(WorkflowError):
+        backup(raw.a, ["105a"], progress=at_step(420, boom))
+    workflow = list_workflows(raw.a)[-1].workflow_id
+    with pytest.raises(RefusedError, match="path to it is up"):
+        abandon(raw.b, workflow, without_peer=True)
+    _lose_journal(raw.a, workflow)
+    abandon(raw.b, workflow, without_peer=True)
+    assert _is_free(raw)
+    backup(raw.a, ["105a"])
+    raw.check_at_rest()
+
+
+def test_a_restore_that_its_leader_has_lost_is_ended_at_the_primary_though_the_path_is_up(
+    build: Build,
+) -> None:
+    raw = build()
+    generation = raw.take().generation_id
+    raw.pvol.pwrite(b"now!", 0)
+    with pytest.raises(WorkflowError):
+        restore(raw.b, generation, "105a", whole=True, progress=at_step(640, boom))
+    workflow = list_workflows(raw.b)[-1].workflow_id
+    with pytest.raises(RefusedError, match="path to it is up"):
+        abandon(raw.a, workflow, without_peer=True)
+    assert raw.is_fenced()
+    _lose_journal(raw.b, workflow)
+    abandon(raw.a, workflow, without_peer=True)
+    assert raw.agent.asked == ["stop", "unmount", "mount", "recover", "start"]
+    assert not raw.is_fenced()
+    assert _is_free(raw)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pyrep import StorageSystem, abandon, restore, resume
+from pyrep import BackupSides, StorageSystem, abandon, backup, restore, resume
 from pyrep.errors import DeviceError, HostAgentError, WorkflowError
 from pyrep.model import VolumeId, WorkflowId, WorkflowState
 from pyrep.workflows.host_actions import HostActions
+from unit.workflows.conftest import Build
 from unit.workflows.sites import BoomError, RecordingAgent, Sites, boom
 
 UP = ["stop", "unmount", "mount", "recover", "start"]
@@ -174,6 +175,28 @@ def test_what_a_primary_ends_alone_behind_the_stop_is_started_again(
     abandon(sites.a, workflow, without_peer=True)
     assert host.asked == ["stop", "unmount", "start"]
     assert host.is_up
+
+
+def test_what_a_resumed_run_at_the_primary_itself_writes_down_keeps_what_the_site_has(
+    build: Build, image: bytes
+) -> None:
+    """One record holds both: a run that had read it before would fence again what is free."""
+    sites = build(content=image, own=1)
+    generation = backup(sites.a, ["105a"], sides=BackupSides.PRIMARY).generation
+    sites.agent.fails = "recover"
+    with pytest.raises(WorkflowError):
+        restore(sites.a, generation.generation_id, "105a", ["/docs/file3"])
+    sites.agent.fails = "start"
+    workflow = sites.workflow(sites.a).workflow_id
+    with pytest.raises(WorkflowError):
+        resume(sites.a, workflow)
+    progress = sites.workflow(sites.a).progress
+    assert (progress["down"], progress["doing"]) == (["stop"], "")
+    assert "fenced" not in progress
+    sites.agent.fails = ""
+    resume(sites.a, workflow)
+    assert sites.agent.asked == [*UP[:4], "recover", "start", "start"]
+    sites.check_at_rest()
 
 
 @pytest.mark.parametrize("is_fenced", [False, True])
