@@ -364,10 +364,12 @@ def resume(
             if not run.facts.get("split"):
                 run.attempt(lambda: made.prepare(run))  # another attempt
                 return _go_on_with_backup(made, run, None)
+            run.attempt(lambda: run.lease(map(VolumeId, made.request.volumes)))
             return _go_on_with_backup(made, run, record.step)
         back = Restore(system, RestoreRequest.from_json(record.request))
         if record.step in {500, 600}:
             run.attempt(lambda: back.prepare(run))
+        run.attempt(lambda: run.lease([back.subject.member.source]))
         return _go_on_with_restore(back, run, back.resume_step(record.step))
 
 

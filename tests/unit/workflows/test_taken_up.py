@@ -11,7 +11,7 @@ import pytest
 from pyrep import BackupSides, StorageSystem, abandon, backup, restore, resume
 from pyrep.errors import PyrepError, RefusedError, WorkflowError
 from pyrep.meta.journal import WorkflowJournal
-from pyrep.model import WorkflowState
+from pyrep.model import VolumeId, WorkflowId, WorkflowState
 from pyrep.workflows.backup import Backup
 from pyrep.workflows.production import ProductionSide
 from pyrep.workflows.restore import Restore
@@ -213,3 +213,17 @@ def test_a_step_doesnt_begin_behind_the_back_of_who_has_the_volumes(build: Build
         backup(raw.a, ["105a"], progress=at_step(420, free))
     abandon(raw.a, raw.workflow(raw.a).workflow_id)
     raw.check_at_rest()
+
+
+def test_one_whose_lease_was_lost_takes_it_again_unless_another_has_it(sites: Sites) -> None:
+    """Tables that were damaged and rebuilt may lack it; at 550 only going on is left."""
+    workflow = _stopped_restore(sites, 550)
+    journal = sites.b.state.journal
+    journal.release(sites.workflow().workflow_id)
+    journal.acquire(WorkflowId("another"), [VolumeId("105b")])
+    with pytest.raises(WorkflowError, match="in use by workflow another"):
+        resume(sites.b, workflow)
+    assert sites.workflow().state is WorkflowState.STOPPED
+    journal.release(WorkflowId("another"))
+    resume(sites.b, workflow)
+    sites.check_at_rest()
