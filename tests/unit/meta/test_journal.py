@@ -106,7 +106,7 @@ def test_those_that_a_system_hasnt_heard_of_are_found_among_many(
 ) -> None:
     journal.add(replace(workflow("w1"), progress={"untold": "100b"}))
     journal.add(replace(workflow("w2"), request={"label": '"untold": yes'}))
-    journal.add(replace(workflow("w3"), progress={"label": '"untold":'}))
+    journal.add(replace(workflow("w3"), progress={"x": {"untold": "100b"}}))
     assert [one.workflow_id for one in journal.untold()] == ["w1"]
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from pyrep import BackupSides, HoldAck, PairStatus, abandon, backup, list_workflows, resume
 from pyrep._core import CutItem, CutVerb, Stream, group_cut
 from pyrep.errors import BusyError, NotFoundError, PathLostError, RefusedError, WorkflowError
-from pyrep.model import GenerationState, WorkflowState
+from pyrep.meta.journal import KEPT
+from pyrep.model import GenerationState, WorkflowId, WorkflowState
 from pyrep.testing import Content, check_frozen
 from pyrep.workflows import backup_secondary
 from pyrep.workflows.pool import Pool
@@ -547,3 +550,19 @@ def test_a_generation_stays_as_it_was_split(raw: Sites) -> None:
     assert raw.held(generation) == before
     frozen = {str(generation.generation_id): {("100b", "106b"): Content.of(before)}}
     check_frozen(frozen, raw.b)
+
+
+def test_a_backup_that_ends_lets_the_journal_forget_all_but_the_last_1000(raw: Sites) -> None:
+    raw.take("first")
+    journal = raw.a.state.journal
+    first = raw.workflow(raw.a)
+    with raw.a.state.db.transaction():
+        for number in range(KEPT + 10):
+            began = first.started_at + timedelta(microseconds=number + 1)
+            name = WorkflowId(f"w{number}")
+            journal.add(replace(first, workflow_id=name, started_at=began))
+    assert len(journal.all()) == KEPT + 11
+    raw.take("second")
+    kept = [one.workflow_id for one in journal.all()]
+    assert len(kept) == KEPT
+    assert (kept[0], kept[-2]) == ("w11", f"w{KEPT + 9}")
