@@ -23,6 +23,7 @@ __all__ = [
     "Backing",
     "create_file",
     "identity_of",
+    "if_lost",
     "open_backing",
     "recognise",
     "refused",
@@ -32,6 +33,14 @@ __all__ = [
 
 Backing = FileIo | DeviceIo
 """What a volume stands on."""
+
+
+def if_lost(path: Path, size_bytes: int) -> str:
+    """Return the hint for a volume whose file isn't there."""
+    return (
+        f"put the file back; if it is lost, make an empty one (truncate -s {size_bytes} {path}): "
+        f'then "pyrep system repair" splits its pairs with everything pending, and the rest goes on'
+    )
 
 
 def create_file(path: Path, size_bytes: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyrep._core import Bitmap, LinkCore, VolumeCore
 from pyrep.engine.activity import keep_row, try_begin
-from pyrep.engine.backing import open_backing, recognise, refused
+from pyrep.engine.backing import if_lost, open_backing, recognise, refused
 from pyrep.engine.found import Found, Logs, RowKey, find_epochs, find_rows, lost_marks
 from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.lastend import note_end
@@ -71,7 +71,7 @@ def open_volume(state: SystemState, record: VolumeRecord) -> LiveVolume:
     except NotFoundError as error:
         raise BackingChangedError(
             f"cannot open volume {record.volume_id}: {path} is missing",
-            hint="put the file back",
+            hint=if_lost(path, record.size_bytes),
         ) from error
     with contextlib.ExitStack() as undo:
         undo.callback(file.close)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyrep._core import Bitmap, BitmapFile
 from pyrep.engine.activity import close_log
 from pyrep.engine.alogstore import LogStore, is_newer
-from pyrep.engine.backing import open_backing, recognise
+from pyrep.engine.backing import if_lost, open_backing, recognise
 from pyrep.engine.checkup.finding import Finding, Remedy, failed, fine, warning
 from pyrep.engine.checkup.rules import name_of
 from pyrep.engine.checkup.stored import Stored
@@ -51,7 +51,7 @@ def _volume(directory: Path, record: VolumeRecord, *, is_clean: bool) -> Finding
     try:
         io = open_backing(path, record.size_bytes)
     except NotFoundError:
-        return failed(thing, f"{path} is missing", hint="put the file back")
+        return failed(thing, f"{path} is missing", hint=if_lost(path, record.size_bytes))
     except PyrepError as error:
         return failed(thing, str(error), hint=error.hint or _PUT_BACK)
     try:

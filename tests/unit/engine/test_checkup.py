@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -188,6 +191,22 @@ def test_a_volume_that_is_gone_is_named_and_no_repair_hides_it(closed: Site) -> 
     report = repair_system(_path(closed))
     assert report.done == ()
     assert report.after.severity is Severity.FAILED
+
+
+def test_a_volume_that_is_lost_holds_nobody_up_once_there_is_an_empty_one_as_the_hint_says(
+    closed: Site,
+) -> None:
+    (_path(closed) / "volumes" / "107b.img").unlink()
+    (wrong,) = _check(closed).wrong
+    with pytest.raises(BackingChangedError) as told:
+        closed.open("100b")
+    assert (told.value.hint or "") in str(wrong)
+    command = re.search(r"\((truncate [^)]*)\)", told.value.hint or "")
+    assert command
+    subprocess.run(shlex.split(command[1]), check=True)
+    system = _repaired(closed)
+    _waits_for_a_command(system, "100b.2")
+    assert system.list_generations()[0].is_complete  # of the other pair
 
 
 @pytest.mark.parametrize(
