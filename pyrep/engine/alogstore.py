@@ -37,6 +37,11 @@ class LogStore:
         """Return the file's path."""
         return self.directory / f"{volume_key.hex()}.log"
 
+    def strays(self, known: set[bytes]) -> list[Path]:
+        """Return the files of volumes, by their keys, that there aren't (any more)."""
+        names = {self.path_of(key).name for key in known}
+        return [path for path in self.directory.glob("*.log") if path.name not in names]
+
     def shape(self, record: VolumeRecord) -> AlogShape:
         """Return the shape that a volume's log has."""
         return AlogShape(

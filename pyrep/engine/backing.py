@@ -38,8 +38,9 @@ Backing = FileIo | DeviceIo
 def if_lost(path: Path, size_bytes: int) -> str:
     """Return the hint for a volume whose file isn't there."""
     return (
-        f"put the file back; if it is lost, make an empty one (truncate -s {size_bytes} {path}): "
-        f'then "pyrep system repair" splits its pairs with everything pending, and the rest goes on'
+        f"put the file back; if it is lost, make an empty one (truncate -s {size_bytes} {path}) "
+        f'for "pyrep system repair", which splits its pairs with everything pending; the rest goes '
+        f"on. What it held is in its mirrors: copy back from one (--direction reverse), not to them"
     )
 
 

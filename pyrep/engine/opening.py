@@ -115,11 +115,12 @@ def open_rows(state: SystemState) -> None:
         kept = {row.row_key for row in state.table.rows()}
         # Closed intervals stay: they say what two generations differ in after an unclean end, too.
         strays = state.store.strays(kept | {one.row_key for one in state.epochs.all()})
+        strays += state.logs.strays({one.record.key for one in state.live.values()})
         state.refence(list(state.live))
         undo.pop_all()
     # Of a large volume one is scattered over 256 MiB: deleting it takes longer than opening.
     if strays:
-        state.background("remove marks", lambda: remove_files(strays))
+        state.background("remove strays", lambda: remove_files(strays))
 
 
 def _save_found(loaded: dict[RowKey, Found]) -> None:

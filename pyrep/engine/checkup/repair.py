@@ -139,7 +139,8 @@ def _do(
 
 def _keep(path: Path) -> Path:
     """Copy the tables aside, as they are; durable, since a stopped repair begins with them."""
-    number = 1 + max((int(one.name[len(_KEPT) :]) for one in path.glob(f"{_KEPT}*")), default=0)
+    there = (one.name.removeprefix(_KEPT) for one in path.glob(f"{_KEPT}*"))
+    number = 1 + max((int(one) for one in there if one.isdecimal()), default=0)
     kept = path / f"{_KEPT}{number}"
     try:
         kept.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pyrep.engine.backing import refused
 from pyrep.errors import FormatError
 from pyrep.meta import (
     Catalogue,
@@ -54,13 +56,21 @@ class Stored:
 
 @contextmanager
 def copied_tables(path: Path) -> Iterator[Path]:
-    """Give a copy of a database with its log: looking at it may fold the log in, or migrate it."""
-    with TemporaryDirectory(prefix="pyrep-check-") as name:
-        copy = Path(name) / path.name
-        shutil.copyfile(path, copy)
-        log = path.with_name(f"{path.name}-wal")
-        if log.exists():
-            shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
+    """Give a copy of a database with its log: looking at it may fold the log in, or migrate it.
+
+    Raises:
+        DeviceError: it can't be read, or there is no room for temporary files.
+    """
+    with contextlib.ExitStack() as until:
+        try:
+            name = until.enter_context(TemporaryDirectory(prefix="pyrep-check-"))
+            copy = Path(name) / path.name
+            shutil.copyfile(path, copy)
+            log = path.with_name(f"{path.name}-wal")
+            if log.exists():
+                shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
+        except OSError as error:
+            raise refused(f"copy {path} to look at it", error) from error
         yield copy
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import CheckReport, Pair, Severity, StorageSystem, check_system, repair_system
+from pyrep.engine.checkup.finding import Remedy
 from pyrep.engine.copies_back import CopiesBack
 from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.errors import (
@@ -191,6 +193,23 @@ def test_a_volume_that_is_gone_is_named_and_no_repair_hides_it(closed: Site) -> 
     report = repair_system(_path(closed))
     assert report.done == ()
     assert report.after.severity is Severity.FAILED
+
+
+def test_what_an_operator_has_put_beside_the_kept_tables_disturbs_no_repair(closed: Site) -> None:
+    (_path(closed) / "before-repair-1.tgz").write_bytes(b"packed")
+    _tear(_bitmap(closed, "100b.1", "105b"))
+    _repaired(closed)
+    assert (_path(closed) / "before-repair-1" / "pyrep.db").exists()
+
+
+def test_a_check_without_room_for_temporary_files_says_so(
+    closed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(closed.root / "nowhere"))
+    (wrong,) = check_system(_path(closed)).wrong
+    assert wrong.severity is Severity.FAILED
+    assert "to look at it" in wrong.what
+    assert wrong.remedy is Remedy.NONE  # the tables may be well
 
 
 def test_a_volume_that_is_lost_holds_nobody_up_once_there_is_an_empty_one_as_the_hint_says(

@@ -1,14 +1,16 @@
-"""When a row's pages are written beside its commands: after a copy back, and never in a repair."""
+"""What rows, intervals and generations have on the disk when their system ends unasked."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pyrep.engine import Options, StorageSystem
 from pyrep.engine.pairrepair import PairRepairs
-from pyrep.model import Direction, PairStatus
+from pyrep.model import Direction, GenerationState, PairStatus
+from pyrep.testing import wait_until
 from rig import LONG_S
 
 MIB = 1 << 20
@@ -100,3 +102,57 @@ def test_marks_of_intervals_that_nobody_asks_for_any_more_leave_no_file(
     assert max(counts) == counts[0]
     assert len(system.state.live[system.volume("105b").volume_id].intervals) <= 2
     system.close()
+
+
+def test_what_was_written_behind_the_last_split_before_a_crash_is_among_the_changes(
+    system: StorageSystem, tmp_path: Path
+) -> None:
+    pairs = [system.create_local_pair("105b", name) for name in ("106b", "107b")]
+    for pair in pairs:
+        pair.wait(timeout_s=LONG_S)
+    first = pairs[0].split()
+    assert first is not None
+    system.volume("105b").pwrite(b"X" * 8192, 3 * MIB)
+    for n in range(20):  # 3 is in no hot region any more
+        system.volume("105b").pwrite(b"y", (30 + n) * MIB)
+    system.abort()
+    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+        other = again.pair(pairs[1].pair_id)
+        other.wait(timeout_s=LONG_S)
+        second = other.split()
+        assert second is not None
+        changed = again.kept(second.generation_id).changes_since(first.generation_id)
+        assert 3 * CHUNKS in changed
+
+
+def test_a_generation_that_was_being_taken_has_failed(
+    system: StorageSystem, tmp_path: Path
+) -> None:
+    pair = system.create_local_pair("105b", "106b")
+    pair.wait(timeout_s=LONG_S)
+    made = pair.split()
+    assert made is not None
+    system.state.catalogue.replace(replace(made, state=GenerationState.TAKING))
+    system.abort()
+    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+        (found,) = again.list_generations()
+        assert found.state is GenerationState.FAILED
+
+
+def test_files_of_rows_and_volumes_that_there_are_not_are_removed_at_open(
+    system: StorageSystem, tmp_path: Path
+) -> None:
+    """As a crash amid a deletion leaves them."""
+    system.create_local_pair("105b", "106b").wait(timeout_s=LONG_S)
+    system.close()
+    there = {path for name in ("alog", "bitmaps") for path in (tmp_path / "s" / name).iterdir()}
+    (tmp_path / "s/alog" / f"{bytes(16).hex()}.log").write_bytes(b"left")
+    (tmp_path / "s/bitmaps" / f"{bytes(16).hex()}.bitmap").write_bytes(b"left")
+    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+        wait_until(
+            lambda: (
+                {path for name in ("alog", "bitmaps") for path in (tmp_path / "s" / name).iterdir()}
+                == there
+            )
+        )
+        assert again.pair("100b.1").status().status is PairStatus.DUPLEX
