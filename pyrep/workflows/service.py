@@ -446,6 +446,13 @@ def _check_own_pair(
     )
 
 
+def _check_is_paired(system: StorageSystem, peer: Peer) -> None:
+    """Raise NotFoundError unless the peer has a pair with this system."""
+    rows = [one.row for one in list(system.state.mirrors.values())]
+    if not any(one.is_remote and one.pair_system_id == peer.system_id for one in rows):
+        raise NotFoundError(f"system {peer.system_id} has no pair with {system.system_id}")
+
+
 def _check_own_workflow(system: StorageSystem, peer: Peer, workflow: str) -> None:
     """Let a peer act only for workflows that it leads, on volumes that are paired with it.
 
@@ -524,7 +531,8 @@ def attach(system: StorageSystem) -> None:
     def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         return asked_restore(peer, body).subject.estimate(None).to_json()
 
-    def state_of(_peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+    def state_of(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        _check_is_paired(system, peer)
         try:
             return {"state": system.state.journal.get(WorkflowId(body["workflow"])).state.value}
         except NotFoundError:
