@@ -10,7 +10,7 @@ import pytest
 from pyrep.engine import Options, StorageSystem
 from pyrep.engine.pairrepair import PairRepairs
 from pyrep.model import Direction, GenerationState, PairStatus
-from pyrep.testing import wait_until
+from pyrep.testing import wait_quiet, wait_until
 from rig import LONG_S
 
 MIB = 1 << 20
@@ -94,6 +94,7 @@ def test_marks_of_intervals_that_nobody_asks_for_any_more_leave_no_file(
         pair = pairs[n % 2]
         pair.split()
         system.volume("105b").pwrite(b"x", n * MIB)
+        wait_quiet(system)
         if n > 2:
             counts.append(len(list((tmp_path / "s/bitmaps").iterdir())))
         job = pairs[(n + 1) % 2].resync()
