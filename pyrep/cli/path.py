@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from pyrep.api import Json
@@ -26,15 +28,29 @@ PATH_COLUMNS: tuple[Column, ...] = (
     ("address", "address"),
     ("frames sent", "frame_bytes"),
     ("protocol", "version"),
+    ("certificate until", "until"),
     ("dialled in vain", "vain"),
     ("last error", "last_error"),
     ("what to do", "hint"),
 )
 
+_LONG_DAYS = 30
+
 
 def path_row(told: Json) -> Json:
     """Return a path for a table; nothing where there is nothing to tell."""
-    return {**told, "vain": told.get("attempts") or None}
+    return {**told, "vain": told.get("attempts") or None, "until": _until(told)}
+
+
+def _until(told: Json) -> str | None:
+    """Return until when this system's certificate is valid; how long still, if it isn't long."""
+    text = told.get("certificate_not_after")
+    if text is None:
+        return None
+    until = datetime.fromisoformat(text)
+    days = (until - datetime.now(UTC)).days
+    left = "" if days >= _LONG_DAYS else f": {days} days left" if days >= 0 else ": ended"
+    return f"{until:%Y-%m-%d}{left}"
 
 
 @click.group()
@@ -46,7 +62,7 @@ def path() -> None:
 def list_paths(session: Session) -> None:
     """List the paths: to which system, whether they are up, the frames sent since the start.
 
-    One without an address is dialled by the other system.
+    One without an address is dialled by the other system. The certificate is this system's own.
     """
     paths = session.client.paths()
     rows = [path_row(one) for one in paths]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pyrep.daemon.certificates import check_own
 from pyrep.daemon.findings import Findings, table_of
 from pyrep.daemon.settings import (
     PLAIN_WORDS,
@@ -25,6 +26,7 @@ from pyrep.daemon.settings import (
 )
 from pyrep.daemon.tomllines import Lines
 from pyrep.engine import Options
+from pyrep.engine.directory import system_id_in
 from pyrep.errors import InvalidArgumentError, NotFoundError
 from pyrep.host import CommandHostAgent
 from pyrep.interconnect import PathTiming, Plain, Security, Tls
@@ -86,12 +88,13 @@ def read_config(directory: Path, file: Path | None = None, *, is_protected: bool
         NotFoundError: the file that was named isn't there.
     """
     path = file or directory / CONFIG_NAME
+    own = system_id_in(directory)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         if file is not None:
             raise NotFoundError(f"there is no configuration {file}") from error
-        return _Reader(directory, {}, Findings(path, Lines("")), is_protected).config(None)
+        return _Reader(directory, {}, Findings(path, Lines("")), is_protected, own).config(None)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(f"cannot read the configuration {path}: {error}") from error
     try:
@@ -104,7 +107,7 @@ def read_config(directory: Path, file: Path | None = None, *, is_protected: bool
             hint="key = value, with text in quotes, below [table]",
         ) from error
     findings = Findings(path, Lines(text))
-    return _Reader(path.absolute().parent, tables, findings, is_protected).config(path)
+    return _Reader(path.absolute().parent, tables, findings, is_protected, own).config(path)
 
 
 class _Reader:
@@ -116,7 +119,9 @@ class _Reader:
         tables: dict[str, Any],
         findings: Findings,
         is_protected: bool,  # noqa: FBT001
+        own: SystemId | None,
     ) -> None:
+        self._own = own
         self._is_protected = is_protected
         self._base = base
         self._tables = tables
@@ -175,6 +180,10 @@ class _Reader:
         for system_id, value in table_of(self._tables.get("peers")).items():
             with self._findings.at("peers", system_id):
                 check_id("system", system_id)
+            if system_id == self._own:
+                self._findings.add(
+                    ("peers", system_id), "this is the system itself, which can't dial itself"
+                )
             peer = self._optional(value, PeerSettings, ("peers", system_id))
             with self._findings.at("peers", system_id, "address"):
                 dial[system_id] = str(Address.parse(peer.address)) if peer else ""
@@ -188,12 +197,16 @@ class _Reader:
                 denied = [check_id("system", one) for one in tls.denied]
                 if self._is_protected:
                     return None
-                return Tls(
+                made = Tls(
                     certificate=self._base / tls.certificate,
                     key=self._base / tls.key,
                     authority=self._base / tls.authority,
                     denied=denied,
                 )
+                if self._own is not None:
+                    with self._findings.at("path", "tls", "certificate"):
+                        check_own(made.certificate, self._own)
+                return made
         return Plain() if is_plain and not self._is_protected else None
 
     def _check_protected(self, listen: str | None, dial: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from pyrep.api import SOCKET_NAME, ApiServer, JobTable, Site
+from pyrep.daemon.certificates import Certificates
 from pyrep.engine import Options, StorageSystem
 from pyrep.errors import PyrepError, format_error
 from pyrep.interconnect import PathTiming, Security, Tls
@@ -59,8 +60,8 @@ class Serving:
 def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> None:
     """Serve a system until SIGTERM or SIGINT; then close it cleanly. From the main thread only.
 
-    SIGHUP reads the certificates anew, for paths that come up from then on. systemd is told when
-    it is ready and when it ends (`Type=notify`).
+    SIGHUP reads the certificates anew, for paths that come up from then on. Once a day it is logged
+    which of them end soon. systemd is told when it is ready and when it ends (`Type=notify`).
 
     Args:
         serving: what and how.
@@ -75,6 +76,9 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
         jobs = JobTable()
         path = serving.socket_path or serving.directory.absolute() / SOCKET_NAME
         with StorageSystem.open(serving.directory, options=serving.options) as system:
+            watched = None
+            if isinstance(serving.security, Tls):
+                watched = Certificates(serving.security, system.system_id)
             address = _connect(system, serving)
             facts: dict[str, object] = {
                 "system_id": system.system_id,
@@ -82,7 +86,8 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                 "address": address,
                 "pid": os.getpid(),
             }
-            site = Site(system=system, jobs=jobs, facts=lambda: dict(facts))
+            lasting = watched.facts if watched is not None else dict[str, str]
+            site = Site(system=system, jobs=jobs, facts=lambda: {**facts, **lasting()})
             with ApiServer(path, site, group=serving.group) as api:
                 ready(facts)
                 _tell_systemd("READY=1")
@@ -90,7 +95,9 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                 while not end.wait(_LOOK_S):
                     if reload.is_set():
                         reload.clear()
-                        _reload(serving)
+                        _reload(serving, watched)
+                    if watched is not None:
+                        watched.look()
                 _log.info("serve.end system=%s", system.system_id)
                 _tell_systemd("STOPPING=1")
                 api.hush()
@@ -131,12 +138,12 @@ def _signals(end: threading.Event, reload: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reload(serving: Serving) -> None:
+def _reload(serving: Serving, watched: Certificates | None) -> None:
     try:
         if serving.reload is not None:
             serving.reload()
-        if isinstance(serving.security, Tls):
-            serving.security.reload()
+        if watched is not None:
+            watched.reload()
     except PyrepError as error:
         _log.error("serve.reload failed, what was read before stays: %s", format_error(error))
     else:

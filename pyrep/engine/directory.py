@@ -30,6 +30,7 @@ from pyrep.meta import (
     SystemTable,
     VolumeTable,
     WorkflowJournal,
+    peek_system_id,
 )
 from pyrep.model import SystemId, new_key
 
@@ -42,6 +43,7 @@ __all__ = [
     "fill_directory",
     "open_database",
     "state_of",
+    "system_id_in",
 ]
 
 FORMAT = 1
@@ -109,6 +111,11 @@ def check_directory(path: Path) -> None:
         raise NotFoundError(
             f"{path} holds no storage system", hint="make one with StorageSystem.create"
         )
+
+
+def system_id_in(path: Path) -> SystemId | None:
+    """Return the id of the system in a directory, open or not; None: it can't be told."""
+    return peek_system_id(path / DATABASE)
 
 
 def check_repaired(path: Path) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "issue_certificate",
     "make_authority",
     "read_certificate",
+    "read_certificates",
 ]
 
 AUTHORITY_CERTIFICATE = "authority.pem"
@@ -159,7 +160,21 @@ def read_certificate(path: Path) -> CertificateFacts:
         NotFoundError: there is no such file.
         InvalidArgumentError: it holds no certificate.
     """
-    certificate = _load_certificate(path)
+    return _facts_of(_load_certificate(path))
+
+
+def read_certificates(path: Path) -> tuple[CertificateFacts, ...]:
+    """Return what each certificate in a PEM file says, in their order: an authority's may be two.
+
+    Raises as `read_certificate`.
+    """
+    try:
+        return tuple(map(_facts_of, x509.load_pem_x509_certificates(_read(path))))
+    except ValueError as error:
+        raise InvalidArgumentError(f"{path} holds no certificate") from error
+
+
+def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)

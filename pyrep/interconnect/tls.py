@@ -41,9 +41,9 @@ class Tls:
         authority: Path | str,
         denied: Iterable[str] = (),
     ) -> None:
-        self._certificate = Path(certificate)
-        self._key = Path(key)
-        self._authority = Path(authority)
+        self.certificate = Path(certificate)
+        self.key = Path(key)
+        self.authority = Path(authority)
         self.denied = frozenset(denied)
         self._contexts = self._load()
 
@@ -62,10 +62,10 @@ class Tls:
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             context.check_hostname = False  # systems have ids; addresses come and go
             context.verify_mode = ssl.CERT_REQUIRED
-            with _reading(self._authority, "the authority's certificate"):
-                context.load_verify_locations(self._authority)
-            with _reading(self._certificate, f"the certificate with the key {self._key}"):
-                context.load_cert_chain(self._certificate, self._key, _no_password)
+            with _reading(self.authority, "the authority's certificate"):
+                context.load_verify_locations(self.authority)
+            with _reading(self.certificate, f"the certificate with the key {self.key}"):
+                context.load_cert_chain(self.certificate, self.key, _no_password)
             contexts.append(context)
         contexts[1].num_tickets = 0  # nobody resumes a session: each has its certificates checked
         return contexts[0], contexts[1]

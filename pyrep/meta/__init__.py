@@ -7,7 +7,13 @@ from pyrep.meta.digests import DigestRecord, DigestTable
 from pyrep.meta.epochs import EpochRecord, EpochTable
 from pyrep.meta.journal import WorkflowJournal
 from pyrep.meta.policies import PolicyRecord, PolicyTable
-from pyrep.meta.system import PeerRecord, PeerTable, SystemRecord, SystemTable
+from pyrep.meta.system import (
+    PeerRecord,
+    PeerTable,
+    SystemRecord,
+    SystemTable,
+    peek_system_id,
+)
 from pyrep.meta.volumes import BackingIdentity, VolumeRecord, VolumeTable
 
 __all__ = [
@@ -28,4 +34,5 @@ __all__ = [
     "VolumeRecord",
     "VolumeTable",
     "WorkflowJournal",
+    "peek_system_id",
 ]

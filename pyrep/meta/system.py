@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from pyrep.errors import InvalidArgumentError, NotFoundError
 from pyrep.meta.column import decoding, from_text_time, to_text_time
 from pyrep.meta.database import Database
 from pyrep.model.ids import SystemId, check_key
 
-__all__ = ["PeerRecord", "PeerTable", "SystemRecord", "SystemTable"]
+__all__ = ["PeerRecord", "PeerTable", "SystemRecord", "SystemTable", "peek_system_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,21 @@ class SystemRecord:
             raise InvalidArgumentError(
                 f"system {self.system_id}: created_at has no time zone", hint="pass a time in UTC"
             )
+
+
+def peek_system_id(path: Path) -> SystemId | None:
+    """Return whose a database is, without opening it: it stays as it is, whoever has it open.
+
+    None if that can't be told; opening it says why.
+    """
+    # A reader would leave an empty log beside a database that nobody has open.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+            found = connection.execute("SELECT system_id FROM system").fetchone()
+            return None if found is None else SystemId(str(found[0]))
+    except sqlite3.Error:
+        return None
 
 
 class SystemTable:

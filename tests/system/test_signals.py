@@ -179,6 +179,28 @@ def test_sighup_with_a_bad_certificate_keeps_the_one_that_was_read_before(sites:
     a.api.wait_for_path("100b", timeout_s=LONG_S)  # b shows the one that it had
 
 
+def test_another_systems_certificate_is_refused_at_sighup_and_at_the_start(sites: Sites) -> None:
+    a, b = sites.a, sites.b
+    a.api.wait_for_path("100b", timeout_s=LONG_S)
+    (path,) = a.api.paths()
+    assert path["certificate_not_after"] == a.api.system()["certificate_not_after"]
+    for suffix in ("pem", "key"):
+        shutil.copy(sites.root / f"100a.{suffix}", sites.root / f"100b.{suffix}")
+    b.signal(signal.SIGHUP)
+    _logged(b, "serve.reload failed, what was read before stays: ")
+    assert "it is system 100a's" in b.log()
+    _restart(a)
+    a.api.wait_for_path("100b", timeout_s=LONG_S)  # b shows the one that it had
+    assert b.end(signal.SIGTERM) == 0
+    before = len(b.log())
+    with pytest.raises(AssertionError):
+        b.start()
+    said = " ".join(b.log()[before:].split())
+    assert "cannot serve system 100b with the certificate" in said
+    assert "it is system 100a's" in said
+    assert is_clean(b)
+
+
 def test_sighup_takes_over_new_certificates_for_connections_to_come(sites: Sites) -> None:
     a, b = sites.a, sites.b
     a.api.wait_for_path("100b", timeout_s=LONG_S)

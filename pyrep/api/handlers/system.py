@@ -79,6 +79,7 @@ def list_paths(site: Site, _: Nothing) -> list[Json]:
     """Return the paths: those dialled here, and of systems that dial this one; frames sent.
 
     `version` is the protocol's that was agreed on; null while a path is down.
+    `certificate_not_after` is until when this system's own certificate is valid; null without TLS.
     """
     peers = dict(site.system.state.peers)
     more = {
@@ -89,6 +90,7 @@ def list_paths(site: Site, _: Nothing) -> list[Json]:
         for name, peer in peers.items()
     }
     none = {"frame_bytes": 0, "version": None}
+    until = {"certificate_not_after": site.facts().get("certificate_not_after")}
     dialled = [plain(one) for one in site.system.paths()]
     known = {one["peer_id"] for one in dialled}
     others = [
@@ -96,7 +98,7 @@ def list_paths(site: Site, _: Nothing) -> list[Json]:
         for name, peer in sorted(peers.items())
         if name not in known
     ]
-    return [{**one, **more.get(one["peer_id"], none)} for one in (*dialled, *others)]
+    return [{**one, **more.get(one["peer_id"], none), **until} for one in (*dialled, *others)]
 
 
 @route("GET", "/paths/{peer}/estimate")
