@@ -19,6 +19,7 @@ from pyrep.model import (
     GenerationId,
     GenerationMember,
     GenerationState,
+    SystemId,
     VolumeId,
     check_id,
 )
@@ -32,10 +33,16 @@ _PIN_WORKFLOW = "workflow-"
 
 
 class Generations:
-    """The generations whose SVOLs this system holds, and its copies of others' rows."""
+    """The generations whose SVOLs this system holds, and its copies of others' rows.
+
+    Attributes:
+        asked_up_to: of each other system, up to which of its generations that have ended it was
+            asked last whether it has forgotten them.
+    """
 
     def __init__(self, state: SystemState) -> None:
         self._state = state
+        self.asked_up_to: dict[SystemId, GenerationId] = {}
 
     def new_id(self) -> GenerationId:
         """Return an id that isn't used: the time and some random letters."""

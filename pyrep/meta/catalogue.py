@@ -140,6 +140,26 @@ class Catalogue:
                 )
             )
 
+    def homes(self) -> tuple[SystemId, ...]:
+        """Return the systems that hold generations of the catalogue, by id."""
+        found = self._db.read("SELECT DISTINCT home FROM generation ORDER BY home")
+        return tuple(SystemId(row[0]) for row in found)
+
+    def ended(self, home: SystemId, *, after: GenerationId, most: int) -> list[GenerationId]:
+        """Return the next ids of the generations of one home that were given up or have failed.
+
+        Args:
+            home: who held them.
+            after: the ids above this one, ascending.
+            most: how many at most.
+        """
+        rows = self._db.read(
+            "SELECT generation_id FROM generation WHERE home = ? AND state IN (?, ?) "
+            "AND generation_id > ? ORDER BY generation_id LIMIT ?",
+            (home, GenerationState.GIVEN_UP.value, GenerationState.FAILED.value, after, most),
+        )
+        return [GenerationId(row[0]) for row in rows]
+
     def of_source(
         self, volume_id: VolumeId, *, home: SystemId | None = None
     ) -> tuple[Generation, ...]:

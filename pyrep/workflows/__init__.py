@@ -11,7 +11,7 @@ from pyrep.workflows.browse import (
     history,
     pending_files,
 )
-from pyrep.workflows.copies import refresh_generations
+from pyrep.workflows.copies import find_generation, refresh_generations
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (
@@ -41,6 +41,7 @@ __all__ = [
     "diff",
     "differing_files",
     "dry_run_restore",
+    "find_generation",
     "history",
     "list_workflows",
     "pending_files",

@@ -7,6 +7,7 @@ only where it has applied exactly these. Nothing is flushed inside the hold.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pyrep._core import Ack, CutItem, CutVerb, Stream, group_cut
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
-from pyrep.errors import PathLostError, RefusedError, TimedOutError
+from pyrep.errors import ExistsError, PathLostError, RefusedError, TimedOutError
 from pyrep.model import (
     Generation,
     GenerationId,
@@ -284,10 +285,8 @@ class Backup:
                 run.note(split=False)  # it isn't there any more: resuming takes another
                 raise
             generation = generation_from(answer["generation"])
-            if not any(
-                one.generation_id == generation.generation_id for one in self._state.catalogue.all()
-            ):
-                self._state.catalogue.add(generation)
+            with self._state.control, contextlib.suppress(ExistsError):
+                self._state.catalogue.add(generation)  # unless a listing has learned of it
             self._generations.append(generation)
         if facts.get("own_generation"):
             own = GenerationId(facts["own_generation"])

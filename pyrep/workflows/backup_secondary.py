@@ -25,6 +25,8 @@ __all__ = ["SecondaryBackup"]
 
 _log = logging.getLogger(__name__)
 
+_NOT_ENDED = {*UNDECIDED, GenerationState.COMPLETE}
+
 
 class SecondaryBackup:
     """What the primary's commands do at the secondary (430 to 450)."""
@@ -33,7 +35,8 @@ class SecondaryBackup:
         self._system = system
         self._state = system.state
         self._pool = Pool(system)
-        self._prepared: dict[str, GenerationId] = {}
+        self._prepared: dict[str, tuple[GenerationId, str]] = {}
+        """By attempt: what was begun, and for which workflow."""
         self._split: dict[str, threading.Event] = {}
 
     def prepare(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +49,7 @@ class SecondaryBackup:
             reuse_last=body["reuse_last"],
             lease=True,
         )
-        self._prepared[generation.attempt_id] = generation.generation_id
+        self._prepared[generation.attempt_id] = (generation.generation_id, body["workflow"])
         return {"attempt": generation.attempt_id, "generation": generation.generation_id}
 
     def _spvol(self, peer: str, pair_id: PairId) -> VolumeId:
@@ -59,8 +62,8 @@ class SecondaryBackup:
         """Return the attempt, which must be of this peer's volumes."""
         # The hold waits for this: not for a walk through the whole catalogue.
         prepared = self._prepared.get(attempt_id)
-        known = [self._system.generations.get(prepared)] if prepared else None
-        for one in known or self._state.catalogue.all():
+        known = [self._system.generations.get(prepared[0])] if prepared else None
+        for one in known or self._state.catalogue.held(self._system.system_id, _NOT_ENDED):
             origins = {member.origin_system for member in one.members}
             if (
                 one.attempt_id == attempt_id
@@ -131,10 +134,10 @@ class SecondaryBackup:
         Raises:
             TimedOutError: what was split isn't flushed yet; the workflow may be ended again.
         """
-        for one in self._state.catalogue.all():
-            self._prepared.pop(one.attempt_id, None)
-            if one.home != self._system.system_id or one.state not in UNDECIDED:
-                continue
+        for attempt, (_, workflow) in list(self._prepared.items()):
+            if workflow == body["workflow"]:
+                self._prepared.pop(attempt, None)
+        for one in self._state.catalogue.held(self._system.system_id, UNDECIDED):
             holder = self._state.journal.holder(self._state.root_of(one.members[0].source))
             if holder == body["workflow"]:
                 self._await_flushed(one)

@@ -1,36 +1,44 @@
 """Copies of other systems' catalogue rows, brought up to date by asking who holds them.
 
 A backup leaves a copy of its generation's row at the primary. What becomes of the generation is the
-holding system's: it may give the generation up, protect, rename or forget it.
+holding system's: it may give the generation up, protect, rename or forget it. A primary that was
+made anew, since its site was lost, has none of these copies, and learns them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pyrep.engine import StorageSystem
 from pyrep.engine.peer import Peer
-from pyrep.errors import InvalidArgumentError, NotFoundError, PyrepError
-from pyrep.model import Generation, GenerationId, SystemId
+from pyrep.errors import InvalidArgumentError, NotFoundError, PyrepError, WireError
+from pyrep.model import Generation, GenerationId, GenerationState, SystemId
 from pyrep.workflows.codec import generation_from, generation_to
 
-__all__ = ["read_verb", "refresh_generations"]
+__all__ = ["find_generation", "generation_verbs", "refresh_generations"]
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 200
 """Rows in one question: its answer stays far below the bound of a command."""
 
+_MAY_CHANGE = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
+
+Verb = Callable[[Peer, dict[str, Any]], dict[str, Any]]
+
 
 def refresh_generations(
     system: StorageSystem, *, home: SystemId | None = None
 ) -> tuple[SystemId, ...]:
-    """Ask the systems that hold generations of this one's volumes what became of them.
+    """Ask the systems that hold generations of this one's volumes which, and what became of others.
 
-    Rows that a holder has forgotten are forgotten here, too.
+    Complete ones that this system doesn't know yet, since it was made anew or they were split
+    there, are known from then on. Rows that a holder has forgotten are forgotten here, too; of
+    those that have ended up to 200 are asked about at a time, in turn: the cost doesn't go by how
+    many there ever were.
 
     Args:
         system: the one whose copies are brought up to date.
@@ -40,22 +48,89 @@ def refresh_generations(
         The holders that couldn't be asked, since the path to them is down or they refused: of
         theirs, what was last heard stays.
     """
-    by_home: dict[SystemId, list[GenerationId]] = {}
-    for one in system.list_generations():
-        if one.home != system.system_id and home in {None, one.home}:
-            by_home.setdefault(one.home, []).append(one.generation_id)
+    connected = {peer.system_id for peer in list(system.state.peers.values()) if peer.is_connected}
+    holders = connected.union(system.state.catalogue.homes()) - {system.system_id}
     unheard = []
-    for holder, ids in by_home.items():
+    for holder in sorted(holders if home is None else holders & {home}):
         try:
-            for at in range(0, len(ids), _AT_ONCE):
-                _refresh(system, holder, ids[at : at + _AT_ONCE])
+            _refresh(system, holder)
         except PyrepError as error:
             _log.info("generation.copies home=%s not asked: %s", holder, error)
             unheard.append(holder)
     return tuple(unheard)
 
 
-def _refresh(system: StorageSystem, home: SystemId, ids: Sequence[GenerationId]) -> None:
+def find_generation(system: StorageSystem, generation_id: str) -> Generation:
+    """Return a generation; one that isn't known here is asked for where it may be held.
+
+    Raises:
+        NotFoundError: nobody who can be asked has it; the hint names those there are.
+    """
+    try:
+        return system.generation(generation_id)
+    except NotFoundError:
+        refresh_generations(system)
+        return system.generation(generation_id)
+
+
+def _refresh(system: StorageSystem, holder: SystemId) -> None:
+    catalogue = system.state.catalogue
+    held: set[GenerationId] = set()
+    for page in _pages(system, holder):
+        with system.state.control:
+            for told in page:
+                held.add(told.generation_id)
+                _learn(system, holder, told)
+    doubtful = [
+        one.generation_id
+        for one in catalogue.held(holder, _MAY_CHANGE)
+        if one.generation_id not in held
+    ]
+    room = _AT_ONCE - len(doubtful) % _AT_ONCE  # what is left of the last question
+    doubtful += _ended_in_turn(system, holder, room)
+    for at in range(0, len(doubtful), _AT_ONCE):
+        _ask_about(system, holder, doubtful[at : at + _AT_ONCE])
+
+
+def _pages(system: StorageSystem, holder: SystemId) -> Iterator[list[Generation]]:
+    """Yield what a holder has of this system's volumes, complete, by ascending ids."""
+    after = ""
+    while True:
+        answer = system.ask(holder, "generations.list", {"after": after})
+        page = list(map(generation_from, answer["generations"]))
+        yield page
+        if len(page) < _AT_ONCE:
+            return
+        last = page[-1].generation_id
+        if last <= after:
+            raise WireError(f"system {holder} lists its generations without an end")
+        after = last
+
+
+def _learn(system: StorageSystem, holder: SystemId, told: Generation) -> None:
+    """Take a row that the holder listed; it can tell only of what it holds of this system's."""
+    if not _is_of(told, holder, system.system_id) or not told.is_complete:
+        return
+    try:
+        known = system.state.catalogue.get(told.generation_id)
+    except NotFoundError:
+        _log.info("generation.learned generation=%s home=%s", told.generation_id, holder)
+        system.state.catalogue.add(told)
+    else:
+        if known.home == holder:
+            _take(system, known, told)
+
+
+def _ended_in_turn(system: StorageSystem, holder: SystemId, most: int) -> list[GenerationId]:
+    """Return the next of the copies that have ended: only the holder's forgetting is left."""
+    asked = system.generations.asked_up_to
+    after = asked.get(holder, GenerationId(""))
+    found = system.state.catalogue.ended(holder, after=after, most=most)
+    asked[holder] = found[-1] if len(found) == most else GenerationId("")
+    return found
+
+
+def _ask_about(system: StorageSystem, home: SystemId, ids: Sequence[GenerationId]) -> None:
     answer = system.ask(home, "generations.read", {"ids": list(ids)})
     told = {one.generation_id: one for one in map(generation_from, answer["generations"])}
     state = system.state
@@ -79,10 +154,11 @@ def _take(system: StorageSystem, known: Generation, told: Generation | None) -> 
         catalogue.replace(now)
 
 
-def read_verb(
-    system: StorageSystem,
-) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
-    """Return the command's holder's side: rows of generations of the asking system's volumes."""
+# --- the holder's side ----------------------------------------------------------------------------
+
+
+def generation_verbs(system: StorageSystem) -> dict[str, Verb]:
+    """Return the holder's commands: what it has of the asking system's volumes, no other's."""
 
     def read(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
         ids = body["ids"]
@@ -91,7 +167,22 @@ def read_verb(
         found = _of_origin(system, peer.system_id, map(str, ids))
         return {"generations": [generation_to(one) for one in found]}
 
-    return read
+    def listed(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
+        after = body["after"]
+        if not isinstance(after, str):
+            raise InvalidArgumentError("generations are listed after an id, or after nothing: ''")
+        held = system.state.catalogue.held(system.system_id, {GenerationState.COMPLETE})
+        found = sorted(
+            (
+                one
+                for one in held
+                if one.generation_id > after and _is_of(one, system.system_id, peer.system_id)
+            ),
+            key=lambda one: one.generation_id,
+        )
+        return {"generations": [generation_to(one) for one in found[:_AT_ONCE]]}
+
+    return {"generations.read": read, "generations.list": listed}
 
 
 def _of_origin(system: StorageSystem, origin: SystemId, ids: Iterable[str]) -> Iterable[Generation]:
@@ -101,6 +192,11 @@ def _of_origin(system: StorageSystem, origin: SystemId, ids: Iterable[str]) -> I
             one = system.generation(generation_id)
         except NotFoundError:
             continue
-        origins = {member.origin_system for member in one.members}
-        if one.home == system.system_id and origins == {origin}:
+        if _is_of(one, system.system_id, origin):
             yield one
+
+
+def _is_of(generation: Generation, home: SystemId, origin: SystemId) -> bool:
+    """Whether a system holds it, and all of its volumes are the origin's."""
+    origins = {member.origin_system for member in generation.members}
+    return generation.home == home and origins == {origin}

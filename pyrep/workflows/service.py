@@ -13,7 +13,6 @@ from pyrep.engine.arguments import several
 from pyrep.engine.peer import Peer
 from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import (
-    GenerationId,
     PairStatus,
     SystemId,
     VolumeId,
@@ -27,7 +26,7 @@ from pyrep.workflows.backup import Backup, begin_backup
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.codec import generation_from, generation_to
-from pyrep.workflows.copies import read_verb
+from pyrep.workflows.copies import find_generation, generation_verbs
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.production import ProductionSide, production_verbs
 from pyrep.workflows.restore import Restore, begin_restore
@@ -201,7 +200,7 @@ def _generation_of(system: StorageSystem, name: str) -> str:
 
 
 def _home(system: StorageSystem, generation: str) -> SystemId:
-    return system.generations.get(GenerationId(generation)).home
+    return find_generation(system, generation).home
 
 
 def dry_run_restore(
@@ -539,7 +538,7 @@ def attach(system: StorageSystem) -> None:
             return {"state": ""}
 
     calls["workflow.state"] = state_of
-    calls["generations.read"] = read_verb(system)
+    calls.update(generation_verbs(system))
     calls["restore.estimate"] = estimate
     calls["backup.run"] = run_backup
     calls["restore.run"] = run_restore

@@ -30,7 +30,7 @@ from pyrep.engine import Cancel, ProgressCallback
 from pyrep.engine.arguments import one_of
 from pyrep.errors import InvalidArgumentError
 from pyrep.model import MIB, NextSvol, RetentionPolicy, VolumeId, format_bytes
-from pyrep.workflows import browse, changed_files, diff, refresh_generations
+from pyrep.workflows import browse, changed_files, diff, find_generation, refresh_generations
 
 __all__ = [
     "annotate",
@@ -57,7 +57,7 @@ _CAT_MAX = 64 * MIB
 
 @route("GET", "/generations")
 def list_generations(site: Site, _: Nothing) -> list[Json]:
-    """Return the catalogue, oldest first; who holds copied rows is asked, if the path is up."""
+    """Return the catalogue, oldest first; who holds generations of volumes here is asked."""
     refresh_generations(site.system)
     return [generation_json(one) for one in site.system.list_generations()]
 
@@ -65,8 +65,9 @@ def list_generations(site: Site, _: Nothing) -> list[Json]:
 @route("GET", "/generations/{generation}")
 def get_generation(site: Site, generation: str, _: Nothing) -> Json:
     """Return a generation; who holds it is asked, if the path is up."""
-    if site.system.generation(generation).home != site.system.system_id:
-        refresh_generations(site.system)
+    home = find_generation(site.system, generation).home
+    if home != site.system.system_id:
+        refresh_generations(site.system, home=home)
     return generation_json(site.system.generation(generation))
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from pyrep import NextSvol, RetentionPolicy, refresh_generations
+from pyrep import NextSvol, RetentionPolicy, StorageSystem, connect, refresh_generations, restore
 from pyrep.errors import InvalidArgumentError, NotFoundError
-from pyrep.model import GenerationState, SystemId
-from unit.workflows.sites import Sites
+from pyrep.model import GenerationId, GenerationState, SystemId
+from pyrep.workflows.codec import generation_to
+from unit.workflows.sites import SIZE, WAIT_S, Sites
 
 Build = Callable[..., Sites]
 
@@ -101,3 +104,121 @@ def test_one_holder_alone_can_be_asked(raw: Sites) -> None:
     assert not raw.a.generation(taken).protected
     assert refresh_generations(raw.a, home=SystemId("100b")) == ()
     assert raw.a.generation(taken).protected
+
+
+# --- a system that was made anew ------------------------------------------------------------------
+
+
+def _anew(raw: Sites) -> StorageSystem:
+    """Lose 100a; make another one of its id, which 100b lets in, as it has no pair with the old."""
+    raw.a.close()
+    for one in raw.b.pairs():
+        if one.row.is_remote:
+            one.dissolve(without_peer=True)
+    raw.a = StorageSystem.create(raw.base / "new", "100a", options=raw.options_a())
+    raw.path = connect(raw.a, raw.b)
+    return raw.a
+
+
+def test_a_system_made_anew_learns_what_is_held_of_its_volumes_and_of_no_others(raw: Sites) -> None:
+    first, second, third = (raw.take(label).generation_id for label in ("one", "two", "three"))
+    assert raw.b.generation(first).state is GenerationState.GIVEN_UP
+    raw.b.kept(second).pin("auditor")
+    raw.b.create_volume("205b", 1 << 20)
+    raw.b.create_volume("206b", 1 << 20)
+    own = raw.b.create_local_pair("205b", "206b")
+    own.wait()
+    own.split()
+    new = _anew(raw)
+    assert new.list_generations() == ()
+
+    assert refresh_generations(new) == ()
+    assert [one.generation_id for one in new.list_generations()] == [second, third]
+    learned = new.generation(third)
+    assert learned == raw.b.generation(third)
+    assert new.generation(second).pins == ()  # the holder's own business
+
+
+def test_a_system_made_anew_restores_from_a_generation_before_its_first_backup(
+    raw: Sites,
+) -> None:
+    data = b"before the loss" * 1000
+    raw.pvol.pwrite(data, 4096)
+    raw.pvol.flush()
+    taken = raw.take("one").generation_id
+    new = _anew(raw)
+    new.create_volume("105a", SIZE)
+    pair = new.create_remote_pair("105a", "100b", "105b")
+    pair.wait(timeout_s=WAIT_S)
+    assert new.list_generations() == ()
+
+    report = restore(new, taken, "105a", whole=True)
+    assert report.figure == 6
+    assert new.volume("105a").pread(len(data), 4096) == data
+
+
+def test_a_generation_that_nobody_has_is_still_refused_as_unknown(raw: Sites) -> None:
+    with pytest.raises(NotFoundError, match="no generation g-none"):
+        restore(raw.a, "g-none", "105a", whole=True)
+
+
+def test_what_was_split_at_the_secondary_is_known_at_the_primary_too(raw: Sites) -> None:
+    made = raw.local("106b").split(label="by hand")
+    assert made is not None
+    assert refresh_generations(raw.a) == ()
+    assert raw.a.generation(made.generation_id).label == "by hand"
+
+
+def test_a_peer_tells_only_of_what_it_holds_of_the_asking_systems_volumes(
+    raw: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could have others restored from, or another holder's row replaced."""
+    taken = raw.take("one")
+    model = raw.a.generation(taken.generation_id)
+    (member,) = model.members
+    strange = [
+        replace(model, generation_id=GenerationId("g-other-home"), home=SystemId("100c")),
+        replace(
+            model,
+            generation_id=GenerationId("g-other-origin"),
+            members=(replace(member, origin_system=SystemId("100c")),),
+        ),
+        replace(model, generation_id=GenerationId("g-taking"), state=GenerationState.TAKING),
+    ]
+    ask = StorageSystem.ask
+
+    def lie(system: StorageSystem, peer: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = ask(system, peer, verb, body)
+        if verb == "generations.list":
+            answer["generations"] = [*answer["generations"], *map(generation_to, strange)]
+        return answer
+
+    monkeypatch.setattr(StorageSystem, "ask", lie)
+    refresh_generations(raw.a)
+    assert raw.a.list_generations() == (model,)
+
+
+def test_many_are_listed_by_pages_and_a_list_without_an_end_is_cut_off(
+    raw: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrep.workflows.copies._AT_ONCE", 2)
+    model = raw.take("one")
+    names = [f"g{number}" for number in range(5)]
+    for name in names:
+        raw.b.state.catalogue.add(replace(model, generation_id=GenerationId(name), pins=()))
+    assert refresh_generations(raw.a) == ()
+    assert {one.generation_id for one in raw.a.list_generations()} == {*names, model.generation_id}
+
+    ask = StorageSystem.ask
+
+    def again(system: StorageSystem, peer: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        return ask(system, peer, verb, {**body, "after": ""} if "after" in body else body)
+
+    monkeypatch.setattr(StorageSystem, "ask", again)
+    assert refresh_generations(raw.a) == ("100b",)
+
+
+@pytest.mark.parametrize("after", [5, None, ["g"]])
+def test_a_list_after_no_id_is_refused(raw: Sites, after: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="after an id"):
+        raw.a.ask("100b", "generations.list", {"after": after})
