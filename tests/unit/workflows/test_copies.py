@@ -87,8 +87,9 @@ def test_a_peer_is_told_only_of_generations_of_its_own_volumes(raw: Sites) -> No
     taken = raw.take("one").generation_id
 
     asked = {"ids": [generation.generation_id, taken, "g-none"]}
-    told = raw.a.ask("100b", "generations.read", asked)["generations"]
-    assert [one["generation_id"] for one in told] == [taken]
+    for verb, body in (("generations.read", asked), ("generations.list", {"after": ""})):
+        told = raw.a.ask("100b", verb, body)["generations"]
+        assert [one["generation_id"] for one in told] == [taken], verb
 
 
 @pytest.mark.parametrize("ids", ["g1", None, ["g"] * 201])
