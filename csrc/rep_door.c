@@ -108,6 +108,13 @@ int rep_door_pwrite(rep_door *door, const void *buffer, uint64_t length, uint64_
     return rc;
 }
 
+static void ticket_empty(rep_ticket *ticket)
+{
+    ticket->count = 0;
+    ticket->unmirrored = 0;
+    ticket->awaited = 0;
+}
+
 static int await_answers(rep_ticket *ticket, uint64_t deadline_ns, rep_wake *wake)
 {
     for (int i = 0; i < ticket->count; i++)
@@ -137,9 +144,7 @@ int rep_door_pwrite_begin(rep_door *door, const void *buffer, uint64_t length, u
                           uint64_t token, uint64_t patience_ns, rep_wake *wake, rep_ticket *ticket,
                           uint64_t *done)
 {
-    ticket->count = 0;
-    ticket->unmirrored = 0;
-    ticket->awaited = 0;
+    ticket_empty(ticket);
     int rc = rep_door_pwrite_on(door, buffer, length, offset, token, rep_now_ns() + patience_ns,
                                 wake, ticket, done);
     if (rc)
@@ -147,4 +152,15 @@ int rep_door_pwrite_begin(rep_door *door, const void *buffer, uint64_t length, u
     if (ticket->count)
         return -EINPROGRESS;
     return ticket->awaited ? 0 : REP_DOOR_AT_ONCE;
+}
+
+int rep_door_flush(rep_door *door, rep_ticket *ticket)
+{
+    ticket_empty(ticket);
+    int rc = rep_door_enter(door);
+    if (rc)
+        return rc;
+    rc = rep_volume_flush(door->volume, ticket);
+    rep_door_leave(door);
+    return !rc && ticket->count ? -EINPROGRESS : rc;
 }

@@ -55,6 +55,10 @@ int rep_door_pwrite_on(rep_door *door, const void *buffer, uint64_t length, uint
 int rep_door_pwrite_begin(rep_door *door, const void *buffer, uint64_t length, uint64_t offset,
                           uint64_t token, uint64_t patience_ns, rep_wake *wake, rep_ticket *ticket,
                           uint64_t *done);
+/* In, rep_volume_flush with a ticket that it empties, out. 0: durable, at mirrors in mode durable, too.
+ * -EINPROGRESS: durable here; who waits for the ticket is the caller. -ECANCELED: shut. Else as
+ * rep_volume_flush. */
+int rep_door_flush(rep_door *door, rep_ticket *ticket);
 /* cdef:end */
 
 REP_API_END

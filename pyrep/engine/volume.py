@@ -140,7 +140,8 @@ class Volume:
         Raises:
             DeviceError: the storage failed.
         """
-        live = self._state.volume(self._volume_id)
+        # Past the lock of the system's tables, as a write.
+        live = self._live.get(self._volume_id) or self._state.volume(self._volume_id)
         live.core.flush(ack_timeout_s=self._state.options.ack_timeout_s)
 
     def io(self, *, token: int = 0) -> Io:

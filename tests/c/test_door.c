@@ -207,6 +207,39 @@ static void a_devices_own_time_out_is_an_error_and_no_wait(void)
     room_free(&r);
 }
 
+static void a_flush_names_the_mirrors_that_have_to_be_waited_for(void)
+{
+    room r = room_new();
+    rep_ticket ticket = {.count = 3, .unmirrored = 1, .awaited = 1};
+    CHECK_OK(put_at_once(&r, 1, 1, 7));
+    CHECK_OK(rep_door_flush(r.door, &ticket));
+    CHECK_EQ(ticket.count, 0);
+    rep_stream *stream = stream_new();
+    rep_link *row = link_new(r.v105, 0);
+    CHECK_OK(rep_link_ship(row, stream, 1, REP_ACK_DURABLE));
+    CHECK_OK(rep_door_flush(r.door, &ticket));
+    CHECK_EQ(ticket.count, 0);
+    CHECK_OK(put_chunk(r.v105, 1, 7));
+    CHECK_ERRNO(rep_door_flush(r.door, &ticket), EINPROGRESS);
+    CHECK_EQ(ticket.count, 1);
+    CHECK_OK(rep_door_shut(r.door, REP_NO_DEADLINE));
+    CHECK_ERRNO(rep_door_flush(r.door, &ticket), ECANCELED);
+    CHECK_EQ(ticket.count, 0);
+    rep_link_free(row);
+    rep_stream_free(stream);
+    room_free(&r);
+}
+
+static void a_failed_flush_is_told_through_the_door_and_all_is_pending(void)
+{
+    room r = room_new();
+    rep_ticket ticket;
+    rep_volatile_fail_after(r.v105.disk->faulty, 0, -EIO);
+    CHECK_ERRNO(rep_door_flush(r.door, &ticket), EIO);
+    CHECK_EQ(cover_count(r.row), SIZE / CHUNK);
+    room_free(&r);
+}
+
 int main(void)
 {
     RUN(a_write_through_the_door_is_marked_and_read_back);
@@ -219,5 +252,7 @@ int main(void)
     RUN(a_write_that_would_wait_at_the_gate_or_for_a_range_is_left_to_the_caller);
     RUN(a_write_that_a_peer_has_to_acknowledge_is_left_to_the_caller);
     RUN(a_devices_own_time_out_is_an_error_and_no_wait);
+    RUN(a_flush_names_the_mirrors_that_have_to_be_waited_for);
+    RUN(a_failed_flush_is_told_through_the_door_and_all_is_pending);
     return 0;
 }

@@ -511,6 +511,22 @@ def _until_refused(rig: Rig) -> None:
         return
 
 
+def test_a_flush_waits_for_no_command_that_makes_a_row_durable(rig: Rig) -> None:
+    rig.pvol.pwrite(b"written", 0)
+    flusher = threading.Thread(target=rig.pvol.flush)
+    with rig.a.state.control:  # as such a command holds it
+        flusher.start()
+        flusher.join(LONG_S)
+        assert not flusher.is_alive()
+
+
+def test_a_flush_of_a_system_that_is_closed_is_refused(rig: Rig) -> None:
+    volume = rig.pvol
+    rig.a.close()
+    with pytest.raises(_ENDS, match="clos"):
+        volume.flush()
+
+
 def test_a_file_system_left_open_keeps_its_memory_when_the_system_closes(site: Site) -> None:
     site.options["100a"] = Options(ack_timeout_s=0.1)
     system = site.make("100a", "105a")
