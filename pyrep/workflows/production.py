@@ -17,6 +17,7 @@ from pyrep.errors import FileSystemError, MissingLibraryError, NotFoundError, Re
 from pyrep.host import NoHostAgent
 from pyrep.model import (
     Direction,
+    Force,
     PairId,
     PairStatus,
     VolumeId,
@@ -190,9 +191,12 @@ class ProductionSide:
             self.forward(workflow, pair)
             return {"copied_bytes": 0}
         # 630 may have found something pending here: the union reverts it, as the workflow says.
+        # Whether the SPVOL is whole its own system knows, and was asked: this one's row may have
+        # missed the end of a forward copy that broke off in its last moment.
         job = here.resync(
             direction=Direction.REVERSE,
             discard=self._state.system_id,
+            force=Force.INCONSISTENT_SOURCE,
             lease=WorkflowId(workflow),
         )
         if job is None:

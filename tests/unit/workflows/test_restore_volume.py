@@ -16,7 +16,13 @@ from pyrep import (
 )
 from pyrep.engine.state import ANY_LEASE
 from pyrep.errors import FencedError, RefusedError, WorkflowError
-from pyrep.model import CopyPace, CopyRate, GenerationCause, WorkflowKind, WorkflowState
+from pyrep.model import (
+    CopyPace,
+    CopyRate,
+    GenerationCause,
+    WorkflowKind,
+    WorkflowState,
+)
 from unit.workflows.sites import MIB, SIZE, Sites, at_step
 
 Build = Callable[..., Sites]
@@ -242,6 +248,27 @@ def test_files_that_cant_be_read_behind_630_stop_it_too(sites: Sites) -> None:
     abandon(sites.b, sites.workflow().workflow_id)
     restore(sites.b, generation.generation_id, "105a", whole=True)
     assert sites.differences(generation) == []
+
+
+# --- a remote copy that was broken off -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [["/docs"], []])
+def test_a_primary_that_missed_the_end_of_a_copy_is_copied_back_to(
+    sites: Sites, files: list[str | bytes]
+) -> None:
+    """105b is whole, as its own system knows; 670 was refused for ever, with hosts stopped."""
+    generation = sites.take()
+    with sites.edit() as fs:
+        fs.unlink(b"/docs/file0")
+    sites.quiet()
+    pair = sites.remote()
+    pair.split()
+    sites.a.state.change(sites.a.state.mirror(pair.pair_id), target_consistent=False)
+    restore(sites.b, generation.generation_id, "105a", files, whole=not files)
+    assert pair.status().status is PairStatus.DUPLEX
+    assert sites.differences(generation) == []
+    sites.check_at_rest()
 
 
 # --- refusals before anything is stopped ---------------------------------------------------------
