@@ -161,8 +161,8 @@ class Client:
         group: str | None = None,
         ack: str | None = None,
         **more: str | float | None,
-    ) -> Json:
-        """Mirror a volume; the initial copy begins.
+    ) -> Job:
+        """Mirror a volume; the job ends with the pair when its initial copy has begun.
 
         Args:
             pvol: a volume of this system.
@@ -173,15 +173,16 @@ class Client:
             more: what the API takes beside: congestion, fence_level, protect, chunk_bytes.
         """
         body = {"pvol": pvol, "svol": svol, "system_id": system_id, "group": group, "ack": ack}
-        return self._post("pairs", body=_given({**body, **more}))
+        return Job.from_json(self._post("pairs", body=_given({**body, **more})))
 
-    def split_pair(self, pair_id: str, *, label: str = "") -> Json:
-        """Split a pair; of a local one in DUPLEX the answer has the generation."""
-        return self._post("pairs", pair_id, "split", body={"label": label})
+    def split_pair(self, pair_id: str, *, label: str = "") -> Job:
+        """Split a pair; of a local one in DUPLEX the result has the generation."""
+        return Job.from_json(self._post("pairs", pair_id, "split", body={"label": label}))
 
-    def split_pairs(self, pair_ids: Sequence[str], *, label: str = "") -> Json:
+    def split_pairs(self, pair_ids: Sequence[str], *, label: str = "") -> Job:
         """Split several pairs at one point (INV-6)."""
-        return self._post("pairs", "split", body={"pair_ids": list(pair_ids), "label": label})
+        body = {"pair_ids": list(pair_ids), "label": label}
+        return Job.from_json(self._post("pairs", "split", body=body))
 
     def resync_pair(self, pair_id: str, **options: str | float | bool | None) -> Job | None:
         """Begin to copy what is pending; None: nothing is to be done.
@@ -222,9 +223,9 @@ class Client:
         """Go on with a copy that rests."""
         self._post("pairs", pair_id, "resume")
 
-    def dissolve_pair(self, pair_id: str, **options: str | bool | None) -> None:
+    def dissolve_pair(self, pair_id: str, **options: str | bool | None) -> Job:
         """End a pair; `options`: force, without_peer."""
-        self._post("pairs", pair_id, "dissolve", body=_given(options))
+        return Job.from_json(self._post("pairs", pair_id, "dissolve", body=_given(options)))
 
     def wait_for_pair(self, pair_id: str, *statuses: str, timeout_s: float | None = None) -> Json:
         """Wait until a pair has one of these statuses (DUPLEX if none is named).
@@ -406,9 +407,9 @@ class Client:
         told = self._connections.ask("GET", ("jobs", job_id), query=query, wait_s=wait_s)
         return Job.from_json(told)
 
-    def cancel_job(self, job_id: str) -> None:
-        """Ask a job to end."""
-        self._post("jobs", job_id, "cancel")
+    def cancel_job(self, job_id: str) -> Job:
+        """Ask a job to end; `progress.final` of the answer says why it has no effect any more."""
+        return Job.from_json(self._post("jobs", job_id, "cancel"))
 
     def finish(
         self,

@@ -90,4 +90,5 @@ def _progress_from(told: dict[str, Any] | None) -> Progress | None:
         eta_s=told.get("eta_s"),
         compared_bytes=told.get("compared_bytes") or 0,
         sent_bytes=told.get("sent_bytes") or 0,
+        final=told.get("final") or "",
     )

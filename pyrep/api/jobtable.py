@@ -60,6 +60,11 @@ class RunningJob:
         """Wait for its end, at most so long."""
         self._over.wait(timeout_s)
 
+    def check(self) -> None:
+        """Raise what it raised, if it has failed already."""
+        if self.is_over and self._error is not None:
+            raise self._error
+
     def close(self) -> None:
         """Cancel it and wait for its end."""
         self.cancel()
@@ -121,6 +126,7 @@ def _progress_json(progress: Progress) -> dict[str, Any]:
         "eta_s": progress.eta_s,
         "compared_bytes": progress.compared_bytes,
         "sent_bytes": progress.sent_bytes,
+        "final": progress.final,
     }
 
 

@@ -24,7 +24,7 @@ from pyrep.cli.session import Session, print_json
 from pyrep.engine import Progress, ProgressCallback
 from pyrep.model import format_bytes
 
-__all__ = ["INTERRUPTED", "follow", "perform", "waiting"]
+__all__ = ["INTERRUPTED", "follow", "perform", "say_begun", "waiting"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as of a shell."""
@@ -119,11 +119,16 @@ def perform(
     if job is None:
         session.say({"job": None, "result": None}, "nothing to do")
     elif no_wait:
-        session.say(job.told, f"job {job.job_id}: {job.what}")
+        say_begun(session, job)
     else:
         result = follow(session, job)
         told = {"job": job.job_id, "result": result}
         session.show(told, lambda console: render(console, result))
+
+
+def say_begun(session: Session, job: Job) -> None:
+    """Show that a job was begun, and its id."""
+    session.say(job.told, f"job {job.job_id}: {job.what}")
 
 
 def waiting(function: Callable[..., None]) -> Callable[..., None]:

@@ -68,9 +68,14 @@ def show(session: Session, *, job_id: str) -> None:
 @command(job, "cancel", example="job cancel 12")
 @_JOB
 def cancel(session: Session, *, job_id: str) -> None:
-    """Ask a job to end at its next good point; of one that is over nothing changes."""
-    session.client.cancel_job(job_id)
-    session.say({"job": job_id}, f"job {job_id} was asked to end")
+    """Ask a job to end at its next good point; of one that is over nothing changes.
+
+    From some point on a job goes to its end all the same: it says why.
+    """
+    found = session.client.cancel_job(job_id)
+    final = (found.progress.final if found.progress else "") if not found.is_over else ""
+    but = f", but goes on: {final}" if final else ""
+    session.say({"job": job_id, "final": final}, f"job {job_id} was asked to end{but}")
 
 
 @command(job, "wait", example="job wait 12 --timeout 1h")

@@ -9,12 +9,19 @@ import click
 from rich.console import Console
 
 from pyrep.api import Json
-from pyrep.cli.following import follow, perform, waiting
+from pyrep.cli.following import follow, perform, say_begun, waiting
 from pyrep.cli.names import text_of_name
 from pyrep.cli.quantities import age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
-from pyrep.errors import PairDiffersError, PathLostError, PyrepError, RefusedError, TimedOutError
+from pyrep.errors import (
+    InvalidArgumentError,
+    PairDiffersError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+    TimedOutError,
+)
 from pyrep.model import format_bytes
 
 __all__ = ["PAIR_COLUMNS", "pair", "pair_row"]
@@ -99,7 +106,8 @@ def pair() -> None:
     "[default: require]",
 )
 @click.option("--chunk-size", "chunk_bytes", type=size, help="Of one pending bit.  [default: 8K]")
-@click.option("--wait/--no-wait", default=False, help="Wait until it is DUPLEX.")
+@click.option("--wait", is_flag=True, help="Wait until it is DUPLEX, too.")
+@waiting
 def create(
     session: Session,
     *,
@@ -112,14 +120,17 @@ def create(
     protect: str | None,
     chunk_bytes: int | None,
     wait: bool,
+    no_wait: bool,
 ) -> None:
     """Mirror a volume to another; the initial copy begins.
 
     PVOL is a volume of this system, SVOL one of the same size whose content is overwritten: of this
     system for a local pair, as SYSTEM:VOLUME for a remote one.
     """
+    if wait and no_wait:
+        raise InvalidArgumentError("--wait and --no-wait contradict each other")
     system_id, colon, volume_id = svol.rpartition(":")
-    told = session.client.create_pair(
+    job = session.client.create_pair(
         pvol,
         volume_id,
         system_id=system_id if colon else None,
@@ -130,6 +141,10 @@ def create(
         protect=protect,
         chunk_bytes=chunk_bytes,
     )
+    if no_wait:
+        say_begun(session, job)
+        return
+    told = follow(session, job)
     if wait:
         told = session.client.wait_for_pair(told["pair_id"]) | {"pair_id": told["pair_id"]}
     _say_pair(session, told)
@@ -161,16 +176,21 @@ def show(session: Session, *, pair_id: str) -> None:
 @command(pair, "split", example="pair split 100b.1 --label friday")
 @click.argument("pair_ids", metavar="PAIR...", nargs=-1, required=True)
 @click.option("--label", default="", help="Of the generation that local pairs become.")
-def split(session: Session, *, pair_ids: Sequence[str], label: str) -> None:
+@waiting
+def split(session: Session, *, pair_ids: Sequence[str], label: str, no_wait: bool) -> None:
     """Split pairs, several at one point. Local ones in DUPLEX become a generation.
 
-    Of a pair that is SPLIT already nothing changes.
+    What is queued for a remote one arrives first. Of a pair that is SPLIT already nothing changes.
     """
     client = session.client
     if len(pair_ids) == 1:
-        told = client.split_pair(pair_ids[0], label=label)
+        job = client.split_pair(pair_ids[0], label=label)
     else:
-        told = client.split_pairs(pair_ids, label=label)
+        job = client.split_pairs(pair_ids, label=label)
+    if no_wait:
+        say_begun(session, job)
+        return
+    told = follow(session, job)
     generation = told.get("generation") or {}
     made = f": generation {generation['generation_id']}" if generation else ""
     session.say(told, f"pair {', '.join(pair_ids)} is SPLIT{made}")
@@ -267,7 +287,7 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
     client = session.client
     job = client.verify_pair(pair_id, repair=repair or None, **options)
     if no_wait:
-        session.say(job.told, f"job {job.job_id}: {job.what}")
+        say_begun(session, job)
         return
     result = follow(session, job)
     told = {"job": job.job_id, "result": result}
@@ -332,10 +352,20 @@ def resume(session: Session, *, pair_id: str) -> None:
 @_PAIR
 @click.option("--force", type=click.Choice(_FORCES), help="Although a volume is left half-way.")
 @click.option("--without-peer", is_flag=True, help="This side alone: the other system is gone.")
-def dissolve(session: Session, *, pair_id: str, force: str | None, without_peer: bool) -> None:
-    """End a pair; both volumes keep what they hold and are SIMPLEX."""
-    session.client.dissolve_pair(pair_id, force=force, without_peer=without_peer or None)
-    session.say({"pair_id": pair_id, "status": "SIMPLEX"}, f"pair {pair_id} is dissolved")
+@waiting
+def dissolve(
+    session: Session, *, pair_id: str, force: str | None, without_peer: bool, no_wait: bool
+) -> None:
+    """End a pair; both volumes keep what they hold and are SIMPLEX.
+
+    What is queued for a remote one arrives first.
+    """
+    job = session.client.dissolve_pair(pair_id, force=force, without_peer=without_peer or None)
+    if no_wait:
+        say_begun(session, job)
+        return
+    told = follow(session, job)
+    session.say(told, f"pair {pair_id} is dissolved")
 
 
 @command(pair, "sync", example="pair sync 100a.1 --timeout 30")

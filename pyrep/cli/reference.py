@@ -25,7 +25,7 @@ Which one is meant is said by `--system DIR` or `--socket PATH`, or by the envir
 names goes before the environment, and in the environment the socket before the directory.
 
 - **`--json`**: one line of JSON on standard output, on every command. Of commands that begin a job, lines `{"job": …, "progress": …}` come
-  first, `{"job": …, "result": …}` last. An error is a line of JSON on standard error. A file's name that isn't UTF-8 is escaped in
+  first, `{"job": …, "result": …}` last (of `pair create`, `split`, `dissolve` and `sync` the result alone). An error is a line of JSON on standard error. A file's name that isn't UTF-8 is escaped in
   `path`, and its bytes stand in `path_b64`.
 - **Again**: what is so already is done: exit status 0, so that scripts can be run again.
 - **Ctrl-C** ends the command, not the job that it waits for; the message says how to wait on and how to cancel (exit status 130).

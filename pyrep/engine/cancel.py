@@ -24,6 +24,7 @@ class Progress:
         eta_s: seconds left at this rate; None: nobody can tell.
         compared_bytes: of a copy, or a verification: bytes whose digests were compared.
         sent_bytes: of a copy: bytes sent as data so far: what is zero or equal isn't.
+        final: why a cancel has no effect any more; empty: it has.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Progress:
     eta_s: float | None = None
     compared_bytes: int = 0
     sent_bytes: int = 0
+    final: str = ""
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pyrep._core import CutItem, CutVerb, group_cut
+from pyrep.engine.caller import Caller
 from pyrep.engine.cancel import Cancel
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
@@ -68,6 +69,7 @@ class LocalSplits:
         label: str = "",
         lease: WorkflowId | None = None,
         extra: Sequence[CutItem] = (),
+        caller: Caller | None = None,
     ) -> Generation | None:
         """Split local pairs at one point (INV-6) into one generation.
 
@@ -77,6 +79,7 @@ class LocalSplits:
             label: free text.
             lease: the workflow on whose behalf.
             extra: further items of the same cut.
+            caller: who waits for it.
 
         Returns:
             The generation, complete; None when all pairs were SPLIT already.
@@ -85,15 +88,18 @@ class LocalSplits:
             RefusedError: one of them can't be split; none was.
         """
         state = self._state
+        caller = caller or Caller()
         self._breaks.refresh()
         with state.operation("split", list(pair_ids), lease=lease):
             sides = [state.sides(pair_id) for pair_id in dict.fromkeys(pair_ids)]
             split = [one for one in sides if self._judge.local(Command.SPLIT, *one)]
+            caller.past("the split has begun")
             for one in [one for one in split if not self._is_duplex(*one)]:
                 self._stop(*one)
                 split.remove(one)
             if not split:
                 return None
+            caller.tell("making what was split durable")
             if not all(self._judge.local_makes_generation(*one) for one in split):
                 self.cut(split, extra)
                 self._commit_split(split, SplitCause.REQUESTED, consistent=False)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import xxhash
 
-from pyrep._core import Ack, LinkCore, Pump, Stream, VolumeCore, Wake, new_frame_buffer
+from pyrep._core import (
+    Ack,
+    LinkCore,
+    Pump,
+    Stream,
+    StreamInfo,
+    VolumeCore,
+    Wake,
+    new_frame_buffer,
+)
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutError
 from pyrep.interconnect.frames import seal
@@ -21,6 +31,9 @@ __all__ = ["Outlet", "ack_of", "stream_id_of"]
 _log = logging.getLogger(__name__)
 
 _IDLE_S = 0.5
+
+_LOOK_S = 0.2
+"""How often who waits for an answer is told how far it is."""
 
 _SMALL_BYTES = 16 << 10
 """What a writer sends itself: it goes into a socket that takes anything at all."""
@@ -195,8 +208,23 @@ class Outlet:
         self.stream.ack(ack.attempt, ack.received, ack.durable)
         return failed
 
-    def await_answer(self, number: int, ack: Ack, *, timeout_s: float, wake: Wake) -> None:
+    def await_answer(
+        self,
+        number: int,
+        ack: Ack,
+        *,
+        timeout_s: float,
+        wake: Wake,
+        look: Callable[[StreamInfo], None] | None = None,
+    ) -> None:
         """Wait for a record, as long as the peer goes on answering: a backlog may be long.
+
+        Args:
+            number: the record's.
+            ack: where it has to be.
+            timeout_s: longest time without an answer.
+            wake: ends the wait.
+            look: called now and then; what it raises ends the wait, too.
 
         Raises:
             TimedOutError: no answer for `timeout_s`. PathLostError, CancelledError.
@@ -211,11 +239,19 @@ class Outlet:
                     f"{timeout_s:g} s"
                 )
             before = now
-            try:
-                self.stream.wait(number, ack, timeout_s=timeout_s, wake=wake)
-            except TimedOutError:
-                continue
-            return
+            end_s = time.monotonic() + timeout_s
+            while True:
+                left_s = max(end_s - time.monotonic(), 0.0)
+                if look is not None:
+                    look(self.stream.info())
+                slice_s = left_s if look is None else min(left_s, _LOOK_S)
+                try:
+                    self.stream.wait(number, ack, timeout_s=slice_s, wake=wake)
+                except TimedOutError:
+                    if slice_s == left_s:
+                        break
+                else:
+                    return
 
     def drain(self, *, timeout_s: float, wake: Wake, links: list[LinkCore]) -> None:
         """Wait until everything sent so far is durable at the peer, and settled here.

@@ -11,6 +11,7 @@ from pyroaring import BitMap
 
 from pyrep.engine.arguments import check_timeout, one_of
 from pyrep.engine.bitcodec import to_pyroaring
+from pyrep.engine.caller import Caller
 from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
@@ -235,20 +236,36 @@ class Pair:
             chunks = mirror.link.pending_chunks()
         return list(chunks.extents(chunk_bytes=mirror.row.chunk_bytes, size_bytes=size))
 
-    def split(self, *, label: str = "", lease: WorkflowId | None = None) -> Generation | None:
+    def split(
+        self,
+        *,
+        label: str = "",
+        lease: WorkflowId | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> Generation | None:
         """Split the pair.
 
         A local pair in DUPLEX becomes a generation of the catalogue (INV-4), which is returned. A
-        remote pair is split at both sides. A running copy stops where it is. Already SPLIT: no-op.
+        remote pair is split at both sides, behind what is queued for it, which may take long on a
+        slow path. A running copy stops where it is. Already SPLIT: no-op.
+
+        Args:
+            label: of the generation.
+            lease: the workflow on whose behalf.
+            progress: told what it waits for.
+            cancel: ends the wait for what is queued; later it has no effect, and progress says so.
 
         Raises:
-            RefusedError, BusyError: nothing has changed.
+            RefusedError, BusyError, TimedOutError: nothing has changed.
+            CancelledError: nothing has, but that a copy that ran is stopped.
         """
+        caller = Caller(f"split of {self.name}", progress=progress, cancel=cancel)
         if self.row.is_remote:
             self._check_primary("split")
-            self._remote.split([self._pair_id], lease=lease)
+            self._remote.split([self._pair_id], lease=lease, caller=caller)
             return None
-        return self._local.splits.split([self._pair_id], label=label, lease=lease)
+        return self._local.splits.split([self._pair_id], label=label, lease=lease, caller=caller)
 
     def resync(
         self,
@@ -498,8 +515,10 @@ class Pair:
         force: Force | None = None,
         without_peer: bool = False,
         lease: WorkflowId | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
-        """End the pair; both volumes keep what they hold.
+        """End the pair; both volumes keep what they hold. A remote one in DUPLEX is split first.
 
         Args:
             force: INCONSISTENT_LEFT also if a copy has left its volume half-way: that volume is
@@ -508,16 +527,24 @@ class Pair:
                 Should it come back, it forgets its side if it was the secondary; if it was the
                 primary it shows the pair as unknown here.
             lease: the workflow on whose behalf.
+            progress, cancel: as in `split`.
 
         Raises:
-            RefusedError, BusyError, PathLostError: nothing has changed.
+            RefusedError, BusyError, TimedOutError, CancelledError: nothing has changed.
+            PathLostError: nothing has, but that a pair that was DUPLEX is SPLIT.
         """
         if not self.row.is_remote:
             self._local.dissolve(self._pair_id, lease=lease, force=force)
             return
         if not without_peer:
             self._check_primary("dissolve")
-        self._remote.dissolve(self._pair_id, lease=lease, force=force, without_peer=without_peer)
+        self._remote.dissolve(
+            self._pair_id,
+            lease=lease,
+            force=force,
+            without_peer=without_peer,
+            caller=Caller(f"dissolving {self.name}", progress=progress, cancel=cancel),
+        )
 
     def _check_primary(self, command: str) -> None:
         if not self.row.is_primary:

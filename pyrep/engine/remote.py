@@ -11,6 +11,7 @@ from typing import Any
 from pyrep._core import CutItem, CutVerb, LinkCore, group_cut
 from pyrep.engine.activity import keep_row
 from pyrep.engine.ageing import Ageing
+from pyrep.engine.caller import Caller
 from pyrep.engine.decide import Judge
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import Markers
@@ -22,7 +23,13 @@ from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
 from pyrep.engine.state import SystemState
-from pyrep.errors import CancelledError, NotFoundError, PathLostError, PyrepError, RefusedError
+from pyrep.errors import (
+    CancelledError,
+    NotFoundError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+)
 from pyrep.interconnect.messages import (
     AbandonPair,
     Call,
@@ -99,12 +106,14 @@ class RemotePairs:
         fence_level: FenceLevel,
         protect: Protect,
         chunk_bytes: int,
+        caller: Caller | None = None,
     ) -> PairId:
         """Make a remote pair and begin its initial copy.
 
         Raises:
             RefusedError, InvalidArgumentError, NotFoundError, PathLostError: nothing has changed.
         """
+        caller = caller or Caller()
         state = self._state
         peer = state.peer(system_id)
         name = f"cannot create a remote pair {pvol} → {system_id}:{svol}"
@@ -152,7 +161,10 @@ class RemotePairs:
             protect=protect,
         )
         with state.operation("create", [pair_id]):
+            caller.past("the pair is being made; it can be dissolved then")
+            caller.tell(f"waiting for system {system_id}, which keeps a consistent copy first")
             mirror, is_blank = self._create_both(peer, asked, row, check)
+            caller.tell("beginning the initial copy")
             try:
                 self.copies.start_new(mirror, onto_blank=is_blank)
             except PathLostError as error:
@@ -229,33 +241,43 @@ class RemotePairs:
 
     # --- split -----------------------------------------------------------------------------------
 
-    def split(self, pair_ids: Sequence[PairId], *, lease: WorkflowId | None = None) -> None:
+    def split(
+        self,
+        pair_ids: Sequence[PairId],
+        *,
+        lease: WorkflowId | None = None,
+        caller: Caller | None = None,
+    ) -> None:
         """Split remote pairs at one point (520, 630): SPLIT, requested; both sides mark.
 
         What was written before the split is at the secondary when this returns, unless the path is
         down: then those chunks are pending.
 
         Raises:
-            RefusedError, BusyError: nothing has changed.
+            RefusedError, BusyError, TimedOutError: nothing has changed.
+            CancelledError: nothing has, but that copies that ran are stopped.
         """
         state = self._state
         self.failures.refresh()
         with state.operation("split", list(pair_ids), lease=lease):
             mirrors = [state.mirror(pair_id) for pair_id in dict.fromkeys(pair_ids)]
             todo = [one for one in mirrors if self._judge.remote(Command.SPLIT, one)]
-            self._split(todo)
+            self._split(todo, caller or Caller())
 
-    def _split(self, mirrors: Sequence[Mirror]) -> None:
-        duplex = []
+    def _split(self, mirrors: Sequence[Mirror], caller: Caller) -> None:
         for one in mirrors:
             if one.job:
+                caller.tell(f"ending the copy of pair {one.row.pair_id}")
                 one.job.close()  # it may come to its end meanwhile
-            if one.row.status is PairStatus.DUPLEX:
-                duplex.append(one)
-            else:
-                self._stop(one)
+        duplex = [one for one in mirrors if one.row.status is PairStatus.DUPLEX]
+        for one in duplex:  # the backlog, as long as a caller may still give up
+            self.line.drain(one, caller)
+        caller.past("the split has begun")
+        for one in mirrors:
+            if one not in duplex:
+                self._stop(one, caller)
         if duplex:
-            self._split_duplex(duplex)
+            self._split_duplex(duplex, caller)
 
     def set_aside(self, mirror: Mirror) -> None:
         """Split a pair in DUPLEX whose SVOL turned out not to be equal; the operation is held.
@@ -263,14 +285,18 @@ class RemotePairs:
         SPLIT, repair: its hosts stay off, and a forward resync brings it back, by command or when
         the path is back. What it copies into isn't what its PVOL ever held: the cause says so.
         """
-        self._split_duplex([mirror], cause=SplitCause.REPAIR)
+        self._split_duplex([mirror], Caller(), cause=SplitCause.REPAIR)
 
     def _split_duplex(
-        self, mirrors: Sequence[Mirror], *, cause: SplitCause = SplitCause.REQUESTED
+        self,
+        mirrors: Sequence[Mirror],
+        caller: Caller,
+        *,
+        cause: SplitCause = SplitCause.REQUESTED,
     ) -> None:
         state = self._state
         for one in mirrors:
-            self.line.drain(one)
+            self.line.drain(one, caller)
         before = [one.row for one in mirrors]
         state.commit(*(replace(one, status=PairStatus.SPLIT, cause=cause) for one in before))
         try:
@@ -287,13 +313,15 @@ class RemotePairs:
             _log.info("pair.split pairs=%s path lost: %s", [one.pair_id for one in before], error)
         for one in mirrors:
             one.link.mark()
-            self.line.drain_or_break(one)
+            self.line.drain_or_break(one, caller)
+            caller.tell(f"telling system {one.row.pair_system_id} of the split")
             self.line.tell_split(one)
 
-    def _stop(self, mirror: Mirror) -> None:
+    def _stop(self, mirror: Mirror, caller: Caller) -> None:
         """Split a pair that isn't DUPLEX: a copy stops where it is; an automatic resume is off."""
         row = mirror.row
         if row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
+            caller.tell(f"waiting until system {row.pair_system_id} has stopped to copy")
             try:
                 self.line.peer(mirror).ask(AbandonPair(pair_id=row.pair_id))
                 self.line.peer(mirror).unbind_link(mirror.link)
@@ -301,10 +329,11 @@ class RemotePairs:
                 _log.info("pair.stop pair=%s the secondary isn't told yet: %s", row.pair_id, error)
         mirror.link.mark()
         # A record that comes when its pair is unbound would cost the whole connection.
-        self.line.drain_or_break(mirror)
+        self.line.drain_or_break(mirror, caller)
         self._state.change(
             mirror, status=PairStatus.SPLIT, cause=SplitCause.REQUESTED, pending_union=False
         )
+        caller.tell(f"telling system {row.pair_system_id} of the split")
         self.line.tell_split(mirror)
 
     # --- dissolve --------------------------------------------------------------------------------
@@ -316,16 +345,18 @@ class RemotePairs:
         lease: WorkflowId | None = None,
         force: Force | None = None,
         without_peer: bool = False,
+        caller: Caller | None = None,
     ) -> None:
         """End the pair on both sides; the SVOL keeps what was written so far.
 
         Raises:
-            RefusedError, BusyError: nothing has changed.
+            RefusedError, BusyError, TimedOutError, CancelledError: nothing has changed.
             PathLostError: the secondary wasn't reached; the pair is SPLIT.
 
         `without_peer`: this side alone, because the other system is gone.
         """
         state = self._state
+        caller = caller or Caller()
         self.failures.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             mirror = state.mirror(pair_id)
@@ -336,7 +367,10 @@ class RemotePairs:
                 return
             if mirror.row.status is PairStatus.DUPLEX:
                 self.line.peer(mirror).connection()  # before anything changes
-                self._split([mirror])
+                self._split([mirror], caller)
+            else:
+                caller.past("the pair is being dissolved")
+            caller.tell(f"telling system {mirror.row.pair_system_id} that the pair is no more")
             self.line.peer(mirror).ask(RemovePair(pair_id=pair_id))
             self.forget(mirror)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TypeVar
 
-from pyrep._core import Ack, Bitmap, LinkMode
+from pyrep._core import Ack, Bitmap, LinkMode, StreamInfo
+from pyrep.engine.caller import Caller
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.mirror import Mirror
@@ -29,7 +31,7 @@ from pyrep.interconnect.messages import (
     ReadPair,
     SplitPair,
 )
-from pyrep.model import Direction, GroupId, PairStatus, SplitCause
+from pyrep.model import Direction, GroupId, PairStatus, SplitCause, SystemId
 
 __all__ = ["RemoteLine", "expect"]
 
@@ -138,27 +140,36 @@ class RemoteLine:
         info = mirror.link.info()
         return info.mode is LinkMode.SHIP and not info.broken
 
-    def drain_or_break(self, mirror: Mirror) -> None:
+    def drain_or_break(self, mirror: Mirror, caller: Caller | None = None) -> None:
         """Drain; a peer that doesn't answer in time is lost."""
         try:
-            self.drain(mirror)
+            self.drain(mirror, caller)
         except TimedOutError:
             outlet = self.peer(mirror).known_outlet(mirror.row.group_id or GroupId(""))
             if outlet is not None:
                 outlet.stream.break_off()
 
-    def drain(self, mirror: Mirror) -> None:
-        """Wait until what was queued for a pair is durable at the peer; a lost path is none."""
+    def drain(self, mirror: Mirror, caller: Caller | None = None) -> None:
+        """Wait until what was queued for a pair is durable at the peer; a lost path is none.
+
+        Raises:
+            TimedOutError: the peer doesn't answer. CancelledError: the caller gave up.
+        """
         try:
             peer = self.peer(mirror)
             outlet = peer.known_outlet(mirror.row.group_id) if mirror.row.group_id else None
             if outlet is None:
                 return
             outlet.require_open()
-            last = outlet.stream.info().last
+            before = outlet.stream.info()
             outlet.stream.barrier()
-            timeout_s = self._state.options.ack_timeout_s
-            outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=self._state.wake)
+            outlet.await_answer(
+                before.last,
+                Ack.DURABLE,
+                timeout_s=self._state.options.ack_timeout_s,
+                wake=self._state.wake,
+                look=_look_for(caller, before, peer.system_id) if caller else None,
+            )
         except PathLostError as error:
             _log.info("pair.drain pair=%s path lost: %s", mirror.row.pair_id, error)
 
@@ -177,6 +188,25 @@ class RemoteLine:
             self.peer(mirror).ask(SplitPair(pair_id=row.pair_id, cause=str(row.cause)))
         except (PathLostError, NotFoundError) as error:
             _log.info("pair.split pair=%s the secondary isn't told yet: %s", row.pair_id, error)
+
+
+def _look_for(
+    caller: Caller, before: StreamInfo, system_id: SystemId
+) -> Callable[[StreamInfo], None]:
+    """Return what tells a caller how far a queue has arrived, by the numbers of its records."""
+    what = f"waiting until what was written is at system {system_id}"
+    count = max(before.last - before.received, 1)
+
+    def look(now: StreamInfo) -> None:
+        caller.check()
+        arrived = min(max(now.received - before.received, 0), count)
+        caller.tell(
+            what,
+            done_bytes=before.queued_bytes * arrived // count,
+            total_bytes=before.queued_bytes,
+        )
+
+    return look
 
 
 def expect(answer: object, kind: type[T]) -> T:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 
 from pyrep.engine.activity import Activity
 from pyrep.engine.arguments import several
-from pyrep.engine.cancel import Cancel
+from pyrep.engine.caller import Caller
+from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.changes import Changes
 from pyrep.engine.decide import Judge
 from pyrep.engine.digester import Digester
@@ -323,6 +324,7 @@ class StorageSystem:
         fence_level: FenceLevel = FenceLevel.NEVER,
         protect: Protect = Protect.REQUIRE,
         chunk_bytes: int = CHUNK_BYTES_DEFAULT,
+        progress: ProgressCallback | None = None,
     ) -> Pair:
         """Mirror a volume to one of a connected system; the initial copy begins.
 
@@ -339,6 +341,7 @@ class StorageSystem:
             protect: what a copy into one of the volumes does first with its DUPLEX local mirrors;
                 `Pair.set_protect` changes it.
             chunk_bytes: as in `create_local_pair`.
+            progress: told what it waits for.
 
         Raises:
             RefusedError, InvalidArgumentError, NotFoundError, PathLostError: nothing has changed.
@@ -353,6 +356,7 @@ class StorageSystem:
             fence_level=fence_level,
             protect=protect,
             chunk_bytes=chunk_bytes,
+            caller=Caller(progress=progress),
         )
         return self.pair(pair_id)
 
@@ -411,23 +415,35 @@ class StorageSystem:
         """Return the status of a consistency group: that of its worst member."""
         return group_status(row for row in self.table() if row.group_id == group)
 
-    def split_pairs(self, pair_ids: Sequence[str], *, label: str = "") -> Generation | None:
+    def split_pairs(
+        self,
+        pair_ids: Sequence[str],
+        *,
+        label: str = "",
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> Generation | None:
         """Split several pairs, all local or all remote with their PVOLs here, at one point (INV-6).
+
+        Args:
+            pair_ids: which.
+            label, progress, cancel: as in `Pair.split`.
 
         Returns:
             Of local pairs, the generation that they became together.
 
         Raises:
-            RefusedError, BusyError: none was split.
+            RefusedError, BusyError, TimedOutError, CancelledError: none was split.
         """
         ids = [PairId(check_text("pair", one)) for one in several("pairs", pair_ids)]
         remote = {self._state.mirror(one).row.is_remote for one in ids}
         if remote == {True, False}:
             raise InvalidArgumentError("cannot split local and remote pairs with one command")
+        caller = Caller(f"split of pairs {', '.join(ids)}", progress=progress, cancel=cancel)
         if remote == {True}:
-            self._remote.split(ids)
+            self._remote.split(ids, caller=caller)
             return None
-        return self._local.splits.split(ids, label=label)
+        return self._local.splits.split(ids, label=label, caller=caller)
 
     # --- paths -----------------------------------------------------------------------------------
 

@@ -59,12 +59,14 @@ class Sites:
         with self.served.client("100a") as a, self.served.client("100b") as b:
             a.wait_for_path("100b", timeout_s=LONG_S)
             made = [
-                a.create_pair(
-                    pvol, svol, system_id="100b", group=pvol, fence_level=fence, protect="off"
+                a.finish(
+                    a.create_pair(
+                        pvol, svol, system_id="100b", group=pvol, fence_level=fence, protect="off"
+                    )
                 )
                 for pvol, svol in (("105a", "105b"), OTHERS)
             ]
-            made.append(b.create_pair("105b", "106b"))
+            made.append(b.finish(b.create_pair("105b", "106b")))
             self.remote, self.other, self.local = (str(one["pair_id"]) for one in made)
             for client, pair_id in ((a, self.remote), (a, self.other), (b, self.local)):
                 client.wait_for_pair(pair_id, timeout_s=LONG_S)
@@ -282,7 +284,7 @@ def test_what_a_split_pair_cannot_note_is_not_acknowledged(
 ) -> None:
     """A crash while the log, the bitmaps or both fail: every acknowledged write is pending."""
     with sites.served.client("100a") as a:
-        a.split_pair(sites.remote)
+        a.finish(a.split_pair(sites.remote))
     with sites.disks["100a"].fail(*files, error=errno.ENOSPC):
         for _ in range(2 * REGIONS):
             sites.write()
@@ -299,7 +301,7 @@ def test_writes_that_take_less_than_was_asked_are_gone_on_with(
     with sites.disks[side].write_less(files, length=1000):
         assert sites.write() is None
         with sites.served.client("100b") as b:
-            b.split_pair(sites.local)
+            b.finish(b.split_pair(sites.local))
         assert sites.write() is None
         assert sites.state("100a", sites.remote) == ("DUPLEX", None)
         sites.kill(side)
@@ -313,7 +315,7 @@ def test_a_command_that_the_tables_cannot_take_is_refused_and_changes_nothing(
 ) -> None:
     with sites.disks[side].fail("*/pyrep.db*", error=errno.ENOSPC):
         with sites.served.client("100a") as a, pytest.raises(PyrepError):
-            a.split_pair(sites.remote)
+            a.finish(a.split_pair(sites.remote))
         assert sites.write() is None
         sites.kill(side)
     sites.bring_home()

@@ -59,10 +59,12 @@ def _mirror(served: Served, ack: str = "received") -> str:
     """Make the remote mirror and a local one."""
     with served.client("100a") as a, served.client("100b") as b:
         a.wait_for_path("100b", timeout_s=LONG_S)
-        pair_id = str(a.create_pair("105a", "105b", system_id="100b", ack=ack)["pair_id"])
+        made = a.finish(a.create_pair("105a", "105b", system_id="100b", ack=ack))
+        pair_id = str(made["pair_id"])
         a.wait_for_pair(pair_id, timeout_s=LONG_S)
         for svol in ("106b", "107b"):  # one is split to protect what a resync would overwrite
-            b.wait_for_pair(b.create_pair("105b", svol)["pair_id"], timeout_s=LONG_S)
+            local = b.finish(b.create_pair("105b", svol))
+            b.wait_for_pair(local["pair_id"], timeout_s=LONG_S)
     return pair_id
 
 

@@ -69,9 +69,10 @@ def test_two_processes_mirror_and_back_up_over_tls(tmp_path: Path, pki: Path) ->
             for name in ("105b", "106b"):
                 b.create_volume(name, 4 * MIB)
             a.wait_for_path("100b", timeout_s=30)
-            pair = a.create_pair("105a", "105b", system_id="100b")
+            pair = a.finish(a.create_pair("105a", "105b", system_id="100b"))
             a.wait_for_pair(pair["pair_id"], timeout_s=30)
-            b.wait_for_pair(b.create_pair("105b", "106b")["pair_id"], timeout_s=30)
+            local = b.finish(b.create_pair("105b", "106b"))
+            b.wait_for_pair(local["pair_id"], timeout_s=30)
             report = a.finish(a.backup(["105a"]))
             assert report["generations"][0]["home"] == "100b"
             assert b.read("106b", len(data), 0) == data

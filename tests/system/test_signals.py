@@ -47,8 +47,10 @@ class Sites:
         self.b.api.create_volume("105b", SIZE)
         self.a.api.write("105a", os.urandom(SIZE), 0)
         self.a.api.wait_for_path("100b", timeout_s=LONG_S)
-        pair_id = str(self.a.api.create_pair("105a", "105b", system_id="100b")["pair_id"])
-        self.a.api.wait_for_pair(pair_id, timeout_s=LONG_S)
+        a = self.a.api
+        made = a.finish(a.create_pair("105a", "105b", system_id="100b"))
+        pair_id = str(made["pair_id"])
+        a.wait_for_pair(pair_id, timeout_s=LONG_S)
         return pair_id
 
 
@@ -74,7 +76,7 @@ def test_sigterm_cancels_a_copys_job_closes_cleanly_and_the_copy_goes_on_where_i
     sites: Sites,
 ) -> None:
     pair_id, a = sites.mirror(), sites.a
-    a.api.split_pair(pair_id)
+    a.api.finish(a.api.split_pair(pair_id))
     a.api.write("105a", os.urandom(SIZE), 0)
     job = a.api.resync_pair(pair_id, ceiling_bytes_s=256 * KIB)
     assert job is not None
@@ -95,9 +97,9 @@ def test_sigterm_stops_a_workflow_that_can_be_resumed(sites: Sites) -> None:
     sites.mirror()
     a, b = sites.a, sites.b
     b.api.create_volume("106b", SIZE)
-    local = b.api.create_pair("105b", "106b")["pair_id"]
+    local = b.api.finish(b.api.create_pair("105b", "106b"))["pair_id"]
     b.api.wait_for_pair(local, timeout_s=LONG_S)
-    b.api.split_pair(local)
+    b.api.finish(b.api.split_pair(local))
     a.api.write("105a", os.urandom(SIZE), 0)
     # The backup waits for the mirror that it takes, and that is copied slowly.
     b.api.resync_pair(local, ceiling_bytes_s=KIB)  # for more than an hour
@@ -124,11 +126,11 @@ def test_sigterm_ends_a_resync_that_still_waits_for_another_copy_and_begins_none
     pair_id = sites.mirror()
     a, b = sites.a, sites.b
     b.api.create_volume("106b", SIZE)
-    local = b.api.create_pair("105b", "106b")["pair_id"]
+    local = b.api.finish(b.api.create_pair("105b", "106b"))["pair_id"]
     b.api.wait_for_pair(local, timeout_s=LONG_S)
-    b.api.split_pair(local)
+    b.api.finish(b.api.split_pair(local))
     a.api.write("105a", os.urandom(SIZE), 0)
-    a.api.split_pair(pair_id)
+    a.api.finish(a.api.split_pair(pair_id))
     b.api.resync_pair(local, ceiling_bytes_s=KIB)  # for more than an hour
     a.api.write("105a", os.urandom(SIZE), 0)
     job = a.api.resync_pair(pair_id)

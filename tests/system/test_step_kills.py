@@ -116,11 +116,12 @@ class Sites:
         with self.client("100a") as a, self.client("100b") as b:
             a.write("105a", self.images[0], 0)
             a.wait_for_path("100b", timeout_s=LONG_S)
-            pair = a.create_pair("105a", "105b", system_id="100b")
+            pair = a.finish(a.create_pair("105a", "105b", system_id="100b"))
             self.remote = str(pair["pair_id"])
             a.wait_for_pair(self.remote, timeout_s=LONG_S)
             for svol in ("106b", "107b"):
-                b.wait_for_pair(b.create_pair("105b", svol)["pair_id"], timeout_s=LONG_S)
+                local = b.finish(b.create_pair("105b", svol))
+                b.wait_for_pair(local["pair_id"], timeout_s=LONG_S)
             report = a.finish(a.backup(["105a"], label="wanted"), timeout_s=LONG_S)
             self.wanted = str(report["generations"][0]["generation_id"])
             b.protect(self.wanted)

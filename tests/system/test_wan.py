@@ -40,11 +40,12 @@ class Sites:
             self.b.api.create_volume(volume, SIZE)
         self.a.api.write("105a", random.Random(1).randbytes(SIZE), 0)
         self.a.api.wait_for_path("100b", timeout_s=LONG_S)
-        made = self.a.api.create_pair("105a", "105b", system_id="100b", **options)
+        a, b = self.a.api, self.b.api
+        made = a.finish(a.create_pair("105a", "105b", system_id="100b", **options))
         pair_id = str(made["pair_id"])
         self.duplex(pair_id)
-        local = self.b.api.create_pair("105b", "106b")
-        self.b.api.wait_for_pair(local["pair_id"], timeout_s=LONG_S)
+        local = b.finish(b.create_pair("105b", "106b"))
+        b.wait_for_pair(local["pair_id"], timeout_s=LONG_S)
         return pair_id
 
     def duplex(self, pair_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _BEGIN_S = 2.0
-"""How long a request waits for a copy to begin, or to be refused."""
+"""How long a request waits for a copy to begin, a command to end, or either to be refused."""
 
 Json = dict[str, Any]
 
@@ -73,33 +74,63 @@ def list_pairs(site: Site, _: Nothing) -> list[Json]:
     return [pair_json(site.system, one) for one in site.system.pairs()]
 
 
-@route("POST", "/pairs", CreatePair)
-def create_pair(site: Site, asked: CreatePair) -> Json:
-    """Mirror a volume; the initial copy begins."""
+def _begun(site: Site, what: str, do: Callable[[ProgressCallback, Cancel], Json]) -> RunningJob:
+    """Begin a command on pairs; what is refused at once is the answer to the request."""
+    job = site.jobs.start(what, do)
+    job.wait(_BEGIN_S)
+    job.check()
+    return job
+
+
+@route("POST", "/pairs", CreatePair, answers=Answers.JOB)
+def create_pair(site: Site, asked: CreatePair) -> RunningJob:
+    """Mirror a volume; a job with the pair, whose initial copy has begun.
+
+    It isn't cancelled: the other system may have made its side.
+    """
     chunk_bytes = CHUNK_BYTES_DEFAULT if asked.chunk_bytes is None else asked.chunk_bytes
+    protect = _or(Protect.REQUIRE, asked.protect)
     if asked.system_id is not None:
-        pair = site.system.create_remote_pair(
-            asked.pvol,
-            asked.system_id,
-            asked.svol,
-            group=asked.group,
-            ack=_or(AckPoint.RECEIVED, asked.ack),
-            congestion=_or(Congestion.BLOCK, asked.congestion),
-            fence_level=_or(FenceLevel.NEVER, asked.fence_level),
-            protect=_or(Protect.REQUIRE, asked.protect),
-            chunk_bytes=chunk_bytes,
-        )
-    elif any((asked.group, asked.ack, asked.congestion, asked.fence_level)):
+        return _begun_remote(site, asked, asked.system_id, chunk_bytes, protect)
+    if any((asked.group, asked.ack, asked.congestion, asked.fence_level)):
         raise InvalidArgumentError(
             f"cannot mirror {asked.pvol} to {asked.svol}: a local pair has no group, no "
             "acknowledgement point, no congestion policy and no fence level",
             hint="name the secondary's system for a remote pair",
         )
-    else:
+
+    def create(_progress: ProgressCallback, _cancel: Cancel) -> Json:
         pair = site.system.create_local_pair(asked.pvol, asked.svol, chunk_bytes=chunk_bytes)
         if asked.protect is not None:
-            pair.set_protect(one_of(Protect, asked.protect))
-    return pair_json(site.system, pair)
+            pair.set_protect(protect)
+        return pair_json(site.system, pair)
+
+    return _begun(site, f"create a pair {asked.pvol} → {asked.svol}", create)
+
+
+def _begun_remote(
+    site: Site, asked: CreatePair, system_id: str, chunk_bytes: int, protect: Protect
+) -> RunningJob:
+    ack = _or(AckPoint.RECEIVED, asked.ack)
+    congestion = _or(Congestion.BLOCK, asked.congestion)
+    fence_level = _or(FenceLevel.NEVER, asked.fence_level)
+
+    def create(progress: ProgressCallback, _cancel: Cancel) -> Json:
+        pair = site.system.create_remote_pair(
+            asked.pvol,
+            system_id,
+            asked.svol,
+            group=asked.group,
+            ack=ack,
+            congestion=congestion,
+            fence_level=fence_level,
+            protect=protect,
+            chunk_bytes=chunk_bytes,
+            progress=progress,
+        )
+        return pair_json(site.system, pair)
+
+    return _begun(site, f"create a pair {asked.pvol} → {system_id}:{asked.svol}", create)
 
 
 def _or(default: E, asked: str | None) -> E:
@@ -112,10 +143,17 @@ def get_pair(site: Site, pair: str, _: Nothing) -> Json:
     return pair_json(site.system, site.system.pair(pair))
 
 
-@route("POST", "/pairs/split", SplitSeveral)
-def split_pairs(site: Site, asked: SplitSeveral) -> Json:
-    """Split several pairs at one point."""
-    return _generation(site.system.split_pairs(asked.pair_ids, label=asked.label))
+@route("POST", "/pairs/split", SplitSeveral, answers=Answers.JOB)
+def split_pairs(site: Site, asked: SplitSeveral) -> RunningJob:
+    """Split several pairs at one point; a job with the generation."""
+
+    def split(progress: ProgressCallback, cancel: Cancel) -> Json:
+        made = site.system.split_pairs(
+            asked.pair_ids, label=asked.label, progress=progress, cancel=cancel
+        )
+        return _generation(made)
+
+    return _begun(site, f"split pairs {', '.join(asked.pair_ids)}", split)
 
 
 @route("POST", "/pairs/sync", WaitForMarker, answers=Answers.JOB)
@@ -138,10 +176,18 @@ def sync_pairs(site: Site, asked: WaitForMarker) -> RunningJob:
     return site.jobs.start(what, work)
 
 
-@route("POST", "/pairs/{pair}/split", SplitOne)
-def split_pair(site: Site, pair: str, asked: SplitOne) -> Json:
-    """Split a pair; a local one in DUPLEX becomes a generation."""
-    return _generation(site.system.pair(pair).split(label=asked.label))
+@route("POST", "/pairs/{pair}/split", SplitOne, answers=Answers.JOB)
+def split_pair(site: Site, pair: str, asked: SplitOne) -> RunningJob:
+    """Split a pair; a job with the generation that a local one in DUPLEX becomes.
+
+    What is queued for a remote one is waited for.
+    """
+    found = site.system.pair(pair)
+
+    def split(progress: ProgressCallback, cancel: Cancel) -> Json:
+        return _generation(found.split(label=asked.label, progress=progress, cancel=cancel))
+
+    return _begun(site, f"split of {found.name}", split)
 
 
 def _generation(made: Generation | None) -> Json:
@@ -259,11 +305,22 @@ def resume_pair(site: Site, pair: str, _: Nothing) -> None:
     site.system.pair(pair).resume_copy()
 
 
-@route("POST", "/pairs/{pair}/dissolve", Dissolve, answers=Answers.NOTHING)
-def dissolve_pair(site: Site, pair: str, asked: Dissolve) -> None:
-    """End a pair; both volumes keep what they hold."""
+@route("POST", "/pairs/{pair}/dissolve", Dissolve, answers=Answers.JOB)
+def dissolve_pair(site: Site, pair: str, asked: Dissolve) -> RunningJob:
+    """End a pair, as a job; both volumes keep what they hold.
+
+    A remote one in DUPLEX is split first.
+    """
     force = None if asked.force is None else one_of(Force, asked.force)
-    site.system.pair(pair).dissolve(force=force, without_peer=asked.without_peer)
+    found = site.system.pair(pair)
+
+    def dissolve(progress: ProgressCallback, cancel: Cancel) -> Json:
+        found.dissolve(
+            force=force, without_peer=asked.without_peer, progress=progress, cancel=cancel
+        )
+        return {"pair_id": pair, "status": PairStatus.SIMPLEX.value}
+
+    return _begun(site, f"dissolve {found.name}", dissolve)
 
 
 @route("POST", "/pairs/{pair}/wait", WaitFor)

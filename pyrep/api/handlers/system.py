@@ -127,7 +127,12 @@ def get_job(site: Site, job: str, asked: WaitForJob) -> Json:
     return found.to_json()
 
 
-@route("POST", "/jobs/{job}/cancel", answers=Answers.NOTHING)
-def cancel_job(site: Site, job: str, _: Nothing) -> None:
-    """Ask a job to end at its next good point; of one that is over nothing changes."""
-    site.jobs.get(job).cancel()
+@route("POST", "/jobs/{job}/cancel", answers=Answers.JSON)
+def cancel_job(site: Site, job: str, _: Nothing) -> Json:
+    """Ask a job to end at its next good point; of one that is over nothing changes.
+
+    The answer is the job: its `progress.final` says why a cancel has no effect any more.
+    """
+    found = site.jobs.get(job)
+    found.cancel()
+    return found.to_json()

@@ -70,14 +70,14 @@ class Sites:
     def mirror(self) -> None:
         """Create the remote pairs, and when these are DUPLEX the local ones."""
         for pvol, svol in _SECONDARY.items():
-            made = self.a.create_pair(pvol, svol, system_id="100b", group=_GROUP)
+            made = self.a.finish(self.a.create_pair(pvol, svol, system_id="100b", group=_GROUP))
             self._pairs[f"{pvol}→{svol}"] = made
         for one in self._pairs.values():
             self.a.wait_for_pair(one["pair_id"], timeout_s=_PATIENCE_S)
         local = []
         for pvol, svols in _POOL.items():
             for svol in svols:
-                made = self.b.create_pair(pvol, svol)
+                made = self.b.finish(self.b.create_pair(pvol, svol))
                 self._pairs[f"{pvol}→{svol}"] = made
                 local.append(made["pair_id"])
         for pair_id in local:

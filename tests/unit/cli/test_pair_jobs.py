@@ -1,0 +1,154 @@
+"""Commands on pairs that wait for another system, or for a copy, are jobs: no request hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from cli_served import SIZE, Served, serve
+from pyrep import AckPoint, PairStatus, StorageSystem
+from pyrep.api import Client, Job
+from pyrep.errors import (
+    BusyError,
+    CancelledError,
+    InvalidArgumentError,
+    NotFoundError,
+    RefusedError,
+)
+from pyrep.interconnect import PathTiming, Plain
+from pyrep.model import MIB
+from pyrep.testing import FaultProxy, Way, wait_until
+
+PAIR = "100a.1"
+LONG_S = 60.0
+PATIENT = PathTiming(ping_s=1000.0)
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    with FaultProxy("127.0.0.1:1") as made:
+        yield made
+
+
+@pytest.fixture
+def held(tmp_path: Path, proxy: FaultProxy) -> Iterator[Served]:
+    """Return systems with 105a mirrored to 105b over a proxy that may hold what is sent."""
+    with ExitStack() as stack:
+        a = stack.enter_context(StorageSystem.create(tmp_path / "100a", "100a"))
+        b = stack.enter_context(StorageSystem.create(tmp_path / "100b", "100b"))
+        stack.callback(proxy.calm)
+        proxy.target = str(b.listen("127.0.0.1:0", security=Plain(), timing=PATIENT).address)
+        a.dial("100b", proxy.address, security=Plain(), timing=PATIENT)
+        wait_until(lambda: a.paths()[0].is_up)
+        a.create_volume("105a", SIZE)
+        b.create_volume("105b", SIZE)
+        a.create_remote_pair("105a", "100b", "105b", ack=AckPoint.QUEUED).wait(timeout_s=LONG_S)
+        serve(stack, a)
+        serve(stack, b)
+        yield Served(a, b)
+
+
+def waits_for(client: Client, job: Job, text: str) -> Job:
+    """Wait until a job tells this."""
+    found: list[Job] = []
+
+    def tells() -> bool:
+        now = client.job(job.job_id)
+        assert not now.is_over, now.told
+        found[:] = [now]
+        return now.progress is not None and text in now.progress.what
+
+    wait_until(tells)
+    return found[0]
+
+
+def hold(held: Served, proxy: FaultProxy) -> None:
+    """Let a backlog be under way that doesn't arrive."""
+    proxy.stall(Way.THERE)
+    held.a.volume("105a").pwrite(b"7" * MIB, 0)
+
+
+@pytest.mark.parametrize("command", ["split", "dissolve"])
+def test_a_backlog_that_does_not_arrive_is_told_and_the_job_may_be_cancelled(
+    held: Served, proxy: FaultProxy, command: str
+) -> None:
+    hold(held, proxy)
+    with Client.of_system(held.a.directory) as client:
+        job = getattr(client, f"{command}_pair")(PAIR)
+        now = waits_for(client, job, "waiting until what was written is at system 100b")
+        assert now.progress is not None
+        assert now.progress.total_bytes > MIB
+        assert now.progress.final == ""
+        busy = held.run("a", "pair", "split", PAIR, code=BusyError.exit_code)
+        assert "is running" in busy.stderr
+        client.cancel_job(job.job_id)
+        with pytest.raises(CancelledError):
+            client.finish(job, timeout_s=LONG_S)
+        assert client.job(job.job_id).state == "cancelled"
+        assert client.pair(PAIR)["status"] == "DUPLEX"  # nothing has changed
+        proxy.go_on()
+        client.finish(getattr(client, f"{command}_pair")(PAIR), timeout_s=LONG_S)
+    if command == "split":
+        assert held.b.pair(PAIR).row.status is PairStatus.SPLIT
+        assert held.b.volume("105b").pread(MIB, 0) == b"7" * MIB
+    else:
+        assert held.a.pairs() == held.b.pairs() == ()
+
+
+def test_a_split_that_has_begun_says_why_it_is_not_cancelled(
+    held: Served, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = held.a.remote_pairs.line.tell_split
+
+    def held_up(*args: object, **more: object) -> None:
+        proxy.stall(Way.THERE)
+        tell(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(held.a.remote_pairs.line, "tell_split", held_up)
+    told = held.ask("a", "pair", "split", PAIR, "--no-wait")
+    with Client.of_system(held.a.directory) as client:
+        job = waits_for(client, client.job(told["id"]), "telling system 100b of the split")
+        done = held.run("a", "job", "cancel", job.job_id)
+        assert "but goes on: the split has begun" in done.stdout
+        assert client.pair(PAIR)["status"] == "SPLIT"
+        proxy.go_on()
+        assert client.finish(job, timeout_s=LONG_S) == {"generation": None}
+    assert held.b.pair(PAIR).row.status is PairStatus.SPLIT
+
+
+def test_a_pair_whose_secondary_does_not_answer_is_a_job_that_says_what_it_waits_for(
+    held: Served, proxy: FaultProxy
+) -> None:
+    held.a.create_volume("205a", SIZE)
+    held.b.create_volume("205b", SIZE)
+    proxy.stall(Way.THERE)
+    with Client.of_system(held.a.directory) as client:
+        job = client.create_pair("205a", "205b", system_id="100b")
+        waits_for(client, job, "waiting for system 100b")
+        done = held.run("a", "job", "cancel", job.job_id)
+        assert "but goes on: the pair is being made" in done.stdout
+        assert held.ask("a", "job", "cancel", job.job_id)["final"]
+        proxy.go_on()
+        made = client.finish(job, timeout_s=LONG_S)
+    held.a.pair(made["pair_id"]).wait(timeout_s=LONG_S)
+
+
+def test_what_is_refused_is_refused_before_the_command_ends(mirrored: Served) -> None:
+    """With the exit code that it had as long as these weren't jobs."""
+    for words, code in (
+        (("split", "nothing"), NotFoundError),
+        (("split", "100a.1", "nothing"), NotFoundError),
+        (("dissolve", "nothing"), NotFoundError),
+        (("create", "105a", "100b:105b"), RefusedError),
+        (("create", "nothing", "100b:105b"), NotFoundError),
+        (("create", "105a", "100c:105b"), NotFoundError),
+        (("create", "1", "2", "--ack", "durable"), InvalidArgumentError),
+        (("create", "1", "2", "--wait", "--no-wait"), InvalidArgumentError),
+    ):
+        for more in ((), ("--no-wait",)):
+            mirrored.run("a", "pair", *words, *more, code=code.exit_code)
+    with Client.of_system(mirrored.a.directory) as client, pytest.raises(InvalidArgumentError):
+        client.create_pair("105a", "105b", system_id="100b", protect="always")
