@@ -42,6 +42,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     ("ack", "ack"),
 )
 _PAIR = click.argument("pair_id", metavar="PAIR")
+_STOPPED = "by command; pyrep pair resync goes on"
 _STATUSES = ("SIMPLEX", "COPY", "DUPLEX", "SPLIT")
 _SYNC_ERRORS: dict[str, type[PyrepError]] = {
     "timed out": TimedOutError,
@@ -56,6 +57,7 @@ def pair_row(told: Json) -> dict[str, Any]:
     reverse = str(told.get("direction", "")).lower() == "reverse"
     return {
         **told,
+        "cause": "stopped" if told.get("stopped") else told.get("cause"),
         "direction": "reverse" if reverse else None,
         "target_consistent": None if told.get("target_consistent") else False,
         "pending_bytes": told.get("pending_bytes") or None,
@@ -170,7 +172,8 @@ def list_pairs(session: Session) -> None:
 def show(session: Session, *, pair_id: str) -> None:
     """Show a pair: status, cause, what is pending, which way it copies."""
     told = session.client.pair(pair_id)
-    session.show(told, lambda console: print_facts(console, told))
+    shown = {**told, "stopped": _STOPPED} if told.get("stopped") else told
+    session.show(told, lambda console: print_facts(console, shown))
 
 
 @command(pair, "split", example="pair split 100b.1 --label friday")

@@ -18,7 +18,14 @@ from pyrep.engine.local_breaks import LocalBreaks
 from pyrep.engine.local_splits import LocalSplits
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import ANY_LEASE, SystemState
-from pyrep.errors import BusyError, DeviceError, NotFoundError, PyrepError, RefusedError
+from pyrep.errors import (
+    BusyError,
+    CancelledError,
+    DeviceError,
+    NotFoundError,
+    PyrepError,
+    RefusedError,
+)
 from pyrep.model import (
     CopyPace,
     Direction,
@@ -240,6 +247,7 @@ class LocalCopies:
             with state.control:
                 source.job = None
                 source.failed = isinstance(error, DeviceError)
+                source.stopped = isinstance(error, CancelledError) and not state.closing
             if error is not None and not state.closing:
                 self._breaks.refresh()
 
@@ -252,7 +260,7 @@ class LocalCopies:
             workers=asked.workers or options.copy_workers,
         )
         with state.control:
-            source.job, source.failed = job, False
+            source.job, source.failed, source.stopped = job, False, False
         job.start()
         return job
 

@@ -36,7 +36,8 @@ class MarkerOutcome(StrEnum):
     """What became of a marker, ordered from good to bad.
 
     DONE: everything written before it is there. TIMED_OUT: not yet. CHANGED: somebody has split,
-    dissolved or turned the pair meanwhile. BROKEN: the path or a volume has failed, or had.
+    dissolved or turned the pair meanwhile, or stopped its copy. BROKEN: the path or a volume has
+    failed, or had.
     """
 
     DONE = "done"
@@ -105,7 +106,7 @@ class Markers:
         row = mirror.row
         if self._is_gone(mirror) or row.status is PairStatus.SPLIT:
             return self._ended(mirror)
-        if row.direction is Direction.REVERSE:
+        if row.direction is Direction.REVERSE or (row.status is PairStatus.COPY and mirror.stopped):
             return MarkerOutcome.CHANGED
         if row.status is not PairStatus.DUPLEX:
             return None

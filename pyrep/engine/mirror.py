@@ -30,6 +30,7 @@ class Mirror:
         failed: whether the copy or the link ended because storage failed, and the row doesn't say
             so yet: the watch writes it down when the tables can be written.
         spared: whether the target is whole all the same, if it `failed`.
+        stopped: whether the copy that ran last was ended by command before its end.
         convergence: of the copy that runs to a remote volume.
         savers: held by who saves the row beside commands, and by a command that needs the open
             mark to stay: a save takes it away.
@@ -41,6 +42,7 @@ class Mirror:
     job: CopyJob | None = None
     failed: bool = False
     spared: bool = False
+    stopped: bool = False
     convergence: Convergence | None = None
     savers: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +66,16 @@ class Mirror:
         self.failed, self.spared = True, spared
         yield
         self.failed = self.spared = False
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Begin a copy in the block: it isn't stopped meanwhile, and is again if that fails."""
+        before, self.stopped = self.stopped, False
+        try:
+            yield
+        except BaseException:
+            self.stopped = before
+            raise
 
     def pending(self) -> Bitmap:
         """Return a new bitmap of all of the cover."""

@@ -82,6 +82,8 @@ class PairState:
         unsettled_bytes: bytes of the chunks concerned: after a crash these are copied again, too.
         lag: how far the secondary is behind, of a remote pair whose PVOL is here; None while its
             stream isn't open. What is pending comes on top.
+        stopped: whether its copy was stopped by command before its end: it is in COPY, and goes on
+            by another resync alone, or when the system is opened or its path comes back.
         converges: False while a copy to the secondary runs that may not end, because hosts write
             as fast as the path takes it (`Options.converge_share`).
     """
@@ -95,6 +97,7 @@ class PairState:
     unsettled: bool = False
     unsettled_bytes: int = 0
     lag: Lag | None = None
+    stopped: bool = False
     converges: bool = True
 
 
@@ -180,6 +183,7 @@ class Pair:
                 unsettled=unsettled > 0,
                 unsettled_bytes=unsettled * row.chunk_bytes,
                 lag=self._lag(row),
+                stopped=row.status is PairStatus.COPY and any(one.stopped for one in mine),
                 converges=mirror.convergence is None or mirror.convergence.converges,
             )
 
@@ -556,7 +560,8 @@ class Pair:
     def wait(self, *statuses: PairStatus, timeout_s: float | None = None) -> PairState:
         """Wait until the pair has one of these statuses (DUPLEX if none is named).
 
-        Fails at once when it can't come any more by itself: split by an error or on request.
+        Fails at once when it can't come any more by itself: split by an error or on request, or its
+        copy was stopped.
 
         Raises:
             TimedOutError: it hasn't yet.
@@ -576,6 +581,13 @@ class Pair:
                     f"pair {self._pair_id} won't be {'/'.join(wanted)}: it is {now.status}"
                     f" ({now.cause})",
                     hint="resync it" if now.cause else None,
+                )
+            if now.stopped:
+                back = now.direction is Direction.REVERSE
+                call = "pair.resync(direction=Direction.REVERSE)" if back else "pair.resync()"
+                raise RefusedError(
+                    f"pair {self._pair_id} won't be {'/'.join(wanted)}: its copy was stopped",
+                    hint=f"go on with it: {call}",
                 )
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:

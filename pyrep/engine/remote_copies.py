@@ -105,11 +105,14 @@ class RemoteCopies:
             mirror = state.mirror(pair_id)
             if will.by_itself and not resumes_forward(mirror.row):
                 return None
-            if self._judge.remote(Command.RESYNC_FORWARD, mirror, force=force):
+            if not self._judge.remote(Command.RESYNC_FORWARD, mirror, force=force):
+                if mirror.row.status is not PairStatus.COPY:
+                    return None
+                running = _running(mirror)
+                if running:
+                    return running
+            with mirror.going_on():
                 return self._begin_forward(mirror, will, pace)
-            if mirror.row.status is not PairStatus.COPY:
-                return None
-            return _running(mirror) or self._begin_forward(mirror, will, pace)
 
     def _begin_forward(self, mirror: Mirror, will: Will, pace: CopyPace | None) -> CopyJob:
         state = self._state
@@ -258,6 +261,7 @@ class RemoteCopies:
             with state.control:
                 mirror.job = None
                 mirror.failed = isinstance(error, DeviceError)
+                mirror.stopped = isinstance(error, CancelledError) and not state.closing
             if error is not None and not state.closing:
                 self._failures.refresh()
 
@@ -270,7 +274,7 @@ class RemoteCopies:
             workers=asked.workers or 1,
         )
         with state.control:
-            mirror.job, mirror.failed = job, False
+            mirror.job, mirror.failed, mirror.stopped = job, False, False
         job.start()
         return job
 
@@ -317,14 +321,15 @@ class RemoteCopies:
                 running = _running(mirror)
                 if running:
                     return running
-            return self._begin_reverse(
-                mirror,
-                lease=lease,
-                force=force,
-                will=will or Will(),
-                cancel=cancel,
-                pace=pace,
-            )
+            with mirror.going_on():
+                return self._begin_reverse(
+                    mirror,
+                    lease=lease,
+                    force=force,
+                    will=will or Will(),
+                    cancel=cancel,
+                    pace=pace,
+                )
 
     def _begin_reverse(
         self,

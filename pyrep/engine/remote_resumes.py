@@ -51,6 +51,7 @@ class RemoteResumes:
             with state.control:
                 if mirror.job:
                     mirror.job.cancel(PathLostError("the path was lost", hint="restore the path"))
+                mirror.stopped = False  # its return resumes every copy
             if row.direction is Direction.REVERSE and row.status is PairStatus.COPY:
                 continue
             with state.control:

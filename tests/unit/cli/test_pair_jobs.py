@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli_served import SIZE, Served, serve
-from pyrep import AckPoint, PairStatus, StorageSystem
+from pyrep import AckPoint, CopyRate, PairStatus, StorageSystem
 from pyrep.api import Client, Job
 from pyrep.errors import (
     BusyError,
@@ -17,6 +17,7 @@ from pyrep.errors import (
     InvalidArgumentError,
     NotFoundError,
     RefusedError,
+    TimedOutError,
 )
 from pyrep.interconnect import PathTiming, Plain
 from pyrep.model import MIB
@@ -152,3 +153,48 @@ def test_what_is_refused_is_refused_before_the_command_ends(mirrored: Served) ->
             mirrored.run("a", "pair", *words, *more, code=code.exit_code)
     with Client.of_system(mirrored.a.directory) as client, pytest.raises(InvalidArgumentError):
         client.create_pair("105a", "105b", system_id="100b", protect="always")
+
+
+def test_a_copy_that_was_stopped_is_told_and_not_waited_for(served: Served) -> None:
+    for name in ("1", "2"):
+        served.a.create_volume(name, SIZE)
+    pair = served.a.create_local_pair("1", "2")
+    pair.wait(timeout_s=LONG_S)
+    pair.split()
+    served.a.volume("1").pwrite(b"3" * SIZE, 0)
+    job = served.ask("a", "pair", "resync", pair.pair_id, "--rate", "1K", "--no-wait")
+    assert served.ask("a", "pair", "show", pair.pair_id)["stopped"] is False
+    served.run("a", "pair", "wait", pair.pair_id, "--timeout", "0.05", code=TimedOutError.exit_code)
+    served.run("a", "job", "cancel", job["id"])
+    served.run("a", "job", "wait", job["id"], code=CancelledError.exit_code)
+    told = served.ask("a", "pair", "show", pair.pair_id)
+    assert (told["status"], told["stopped"], told["copy"]) == ("COPY", True, None)
+    assert "stopped" in served.run("a", "pair", "list").stdout
+    assert "pyrep pair resync goes on" in served.run("a", "pair", "show", pair.pair_id).stdout
+    done = served.run("a", "pair", "wait", pair.pair_id, code=RefusedError.exit_code)
+    assert "its copy was stopped" in done.stderr
+    assert "pyrep pair resync" in done.stderr
+    served.run("a", "pair", "resync", pair.pair_id)
+    told = served.ask("a", "pair", "show", pair.pair_id)
+    assert (told["status"], told["stopped"]) == ("DUPLEX", False)
+
+
+def test_a_remote_copy_that_was_stopped_is_told_until_the_path_comes_back(
+    held: Served, proxy: FaultProxy
+) -> None:
+    pair = held.a.pair(PAIR)
+    pair.split()
+    held.a.volume("105a").pwrite(b"4" * SIZE, 0)
+    copy = pair.resync(rate=CopyRate(ceiling_bytes_s=1024))
+    assert copy is not None
+    copy.cancel()
+    with pytest.raises(CancelledError):
+        copy.wait(LONG_S)
+    assert pair.status().stopped
+    done = held.run("a", "pair", "sync", PAIR, code=RefusedError.exit_code)
+    assert "changed" in done.stderr
+    taken = proxy.taken_count
+    proxy.cut()
+    wait_until(lambda: proxy.taken_count >= taken + 2)
+    held.run("a", "pair", "wait", PAIR, "--timeout", "60")
+    assert not pair.status().stopped
