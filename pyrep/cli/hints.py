@@ -13,6 +13,10 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
     (r"pair\.resume_copy\(\)", "pyrep pair resume"),
     (r"pair\.split\(\)", "pyrep pair split"),
     (r"pair\.dissolve\(without_peer=True\)", "pyrep pair dissolve --without-peer"),
+    (
+        r"pair\.dissolve\(without_peer=True, force=Force\.INCONSISTENT_LEFT\)",
+        "pyrep pair dissolve --without-peer --force inconsistent_left",
+    ),
     (r"pair\.dissolve\(\)", "pyrep pair dissolve"),
     (r"pair\.estimate\(\)", "pyrep pair resync --dry-run"),
     (r"pair\.repair\(result\)", "pyrep pair verify --repair"),

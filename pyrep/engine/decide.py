@@ -69,6 +69,27 @@ class Judge:
         """Decide a command on a remote pair, by this system's row and its neighbours."""
         return self._rule(command, mirror.row, self._remote_situation(mirror.row), force)
 
+    def abandoned_copy(self, mirror: Mirror, *, force: Force | None = None) -> None:
+        """Decide the end of a copy, seen from the SVOL, whose primary is gone for good.
+
+        Of a copy forward the SVOL here stays half-way; a PVOL that was copied back to is gone.
+
+        Raises:
+            RefusedError: `force` doesn't accept that.
+        """
+        row = mirror.row
+        situation = replace(self._remote_situation(row), status=PairStatus.SPLIT)
+        if row.direction is Direction.REVERSE:
+            situation = replace(situation, target_consistent=True)
+        elif force is None:
+            raise RefusedError(
+                f"cannot dissolve {name_of(row, self._state.system_id)} without its primary: its "
+                f"copy has left volume {row.volume_id} half-way",
+                hint="accept that by pair.dissolve(without_peer=True, "
+                "force=Force.INCONSISTENT_LEFT), and copy a local mirror's generation back to it",
+            )
+        self._rule(Command.DISSOLVE, row, situation, force)
+
     def local_situation(self, pvol: Row, svol: Row) -> Situation:
         """Return all that the matrix wants to know of a local pair."""
         others = self._others(pvol)

@@ -528,6 +528,7 @@ class Pair:
             force: INCONSISTENT_LEFT also if a copy has left its volume half-way: that volume is
                 served again, with what is in it.
             without_peer: of a remote pair, end this side alone: the other system is gone for good.
+                At the secondary a copy is ended by it, too, since only the primary could split it.
                 Should it come back, it forgets its side if it was the secondary; if it was the
                 primary it shows the pair as unknown here.
             lease: the workflow on whose behalf.
@@ -540,8 +541,12 @@ class Pair:
         if not self.row.is_remote:
             self._local.dissolve(self._pair_id, lease=lease, force=force)
             return
-        if not without_peer:
-            self._check_primary("dissolve")
+        if not without_peer and not self.row.is_primary:
+            raise RefusedError(
+                f"cannot dissolve {self.name} here: a remote pair's primary orders its commands",
+                hint=f"ask system {self.row.pair_system_id}; if it is gone for good, "
+                "pair.dissolve(without_peer=True)",
+            )
         self._remote.dissolve(
             self._pair_id,
             lease=lease,

@@ -360,11 +360,10 @@ class RemotePairs:
         self.failures.refresh()
         with state.operation("dissolve", [pair_id], lease=lease):
             mirror = state.mirror(pair_id)
-            self._judge.remote(Command.DISSOLVE, mirror, force=force)
-            if without_peer:  # which forgets its side when it hears of this one's pairs again
-                self._check_is_gone(mirror)
-                self.forget(mirror)
+            if without_peer:
+                self._dissolve_alone(mirror, force)
                 return
+            self._judge.remote(Command.DISSOLVE, mirror, force=force)
             if mirror.row.status is PairStatus.DUPLEX:
                 self.line.peer(mirror).connection()  # before anything changes
                 self._split([mirror], caller)
@@ -373,6 +372,17 @@ class RemotePairs:
             caller.tell(f"telling system {mirror.row.pair_system_id} that the pair is no more")
             self.line.peer(mirror).ask(RemovePair(pair_id=pair_id))
             self.forget(mirror)
+
+    def _dissolve_alone(self, mirror: Mirror, force: Force | None) -> None:
+        """End this side; the other one forgets its own when it hears of this one's pairs again."""
+        self._check_is_gone(mirror)
+        if mirror.row.is_primary or mirror.row.status is not PairStatus.COPY:
+            self._judge.remote(Command.DISSOLVE, mirror, force=force)
+        else:  # the primary is gone that could split it: nobody else goes on with this copy
+            self._judge.abandoned_copy(mirror, force=force)
+            if mirror.job:
+                mirror.job.close()
+        self.forget(mirror)
 
     def _check_is_gone(self, mirror: Mirror) -> None:
         peer = self._state.peers.get(mirror.row.pair_system_id)
