@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -211,6 +211,26 @@ class Client:
         """
         return Job.from_json(self._post("pairs", pair_id, "verify", body=_given(options)))
 
+    def pending_extents(self, pair_id: str) -> Iterator[tuple[int, int]]:
+        """Yield what is pending on this side as byte ranges (offset, length), ascending.
+
+        Asked for by pieces: what hosts write meanwhile may be among them or not.
+        """
+        at: int | None = 0
+        while at is not None:
+            parts = ("pairs", pair_id, "pending")
+            found: Json = self._connections.ask("GET", parts, query={"offset": at})
+            yield from ((one["offset"], one["length"]) for one in found["extents"])
+            at = found["next"]
+
+    def pending_files(self, pair_id: str, *, partition: int | None = None) -> Json:
+        """Return the files that what is pending on this side belongs to: an estimate."""
+        query = _given({"partition": partition})
+        found: Json = self._connections.ask(
+            "GET", ("pairs", pair_id, "pending", "files"), query=query
+        )
+        return found
+
     def set_protect(self, pair_id: str, protect: str) -> Json:
         """Say what copies do first with the target's local mirrors: require, try or off."""
         return self._post("pairs", pair_id, "protect", body={"protect": protect})
@@ -278,6 +298,14 @@ class Client:
     def unprotect(self, generation_id: str) -> Json:
         """Let it be given up again."""
         return self._post("generations", generation_id, "unprotect")
+
+    def pin(self, generation_id: str, holder: str) -> Json:
+        """Keep a generation while a holder uses it, also over a restart; once for each holder."""
+        return self._post("generations", generation_id, "pin", body={"holder": holder})
+
+    def unpin(self, generation_id: str, holder: str) -> Json:
+        """End a holder's pin. NotFoundError: it has none."""
+        return self._post("generations", generation_id, "unpin", body={"holder": holder})
 
     def annotate(
         self,

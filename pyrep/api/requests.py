@@ -18,6 +18,9 @@ __all__ = [
     "History",
     "Look",
     "Nothing",
+    "Pending",
+    "PendingFiles",
+    "Pin",
     "Range",
     "RestoreAsked",
     "Resync",
@@ -120,6 +123,18 @@ class VerifyPair(Asked, frozen=True, kw_only=True):
     repair: bool = False
 
 
+class Pending(Asked, frozen=True, kw_only=True):
+    """`offset`: byte of the volume from which on ranges are told."""
+
+    offset: int = 0
+
+
+class PendingFiles(Asked, frozen=True, kw_only=True):
+    """`partition`: the one that holds the files."""
+
+    partition: int | None = None
+
+
 class SetProtect(Asked, frozen=True, kw_only=True):
     """See `Pair.set_protect`."""
 
@@ -154,6 +169,12 @@ class Annotate(Asked, frozen=True, kw_only=True):
 
     values: dict[str, str | None] = {}
     label: str | None = None
+
+
+class Pin(Asked, frozen=True, kw_only=True):
+    """`holder`: who uses the generation, by any name but the system's own."""
+
+    holder: str
 
 
 class VerifyGeneration(Asked, frozen=True, kw_only=True):

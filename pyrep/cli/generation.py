@@ -103,6 +103,28 @@ def unprotect(session: Session, *, generation_id: str) -> None:
     session.say(told, f"generation {generation_id} isn't protected")
 
 
+@command(generation, "pin", example="generation pin 100b.g1 auditor")
+@_GENERATION
+@click.argument("holder")
+def pin(session: Session, *, generation_id: str, holder: str) -> None:
+    """Keep it while HOLDER uses it, also over a restart: it can't be given up meanwhile.
+
+    Several may; the same one counts once.
+    """
+    told = session.client.pin(generation_id, holder)
+    session.say(told, f"generation {generation_id} is used by {', '.join(told['pins'])}")
+
+
+@command(generation, "unpin", example="generation unpin 100b.g1 auditor")
+@_GENERATION
+@click.argument("holder")
+def unpin(session: Session, *, generation_id: str, holder: str) -> None:
+    """Say that HOLDER uses it no more."""
+    told = session.client.unpin(generation_id, holder)
+    left = ", ".join(told["pins"]) or "nobody"
+    session.say(told, f"generation {generation_id} is used by {left}")
+
+
 @command(generation, "annotate", example="generation annotate 100b.g1 ticket=4711 owner=")
 @_GENERATION
 @click.argument("values", metavar="KEY=VALUE...", nargs=-1, required=True)

@@ -313,13 +313,42 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
 def _named(result: Json) -> Json:
     """Return a verification for people: what no terminal should get in names is escaped."""
     files = result["files"]
-    if files is None:
-        return result
-    names = {
-        kind: [{"path": text_of_name(one)} for one in files[kind]]
-        for kind in ("files", "directories")
+    return result if files is None else {**result, "files": _shown(files)}
+
+
+def _shown(files: Json) -> Json:
+    """Return names of files for people."""
+    kinds = ("files", "directories")
+    return {
+        **files,
+        **{kind: [{"path": text_of_name(one)} for one in files[kind]] for kind in kinds},
     }
-    return {**result, "files": {**files, **names}}
+
+
+@command(pair, "pending", example="pair pending 100a.1 --files")
+@_PAIR
+@click.option("--files", is_flag=True, help="Whose bytes they are, in an ext file system.")
+@click.option("--partition", type=int, help="The one that holds the files.")
+def pending(session: Session, *, pair_id: str, files: bool, partition: int | None) -> None:
+    """List what is pending on this side of a pair: ranges of bytes, or files.
+
+    What was sent and isn't known to be durable there (unsettled) isn't among them. Files are an
+    estimate: the volume is looked at while it may be written. With --json, a range a line.
+    """
+    client = session.client
+    if files:
+        told = client.pending_files(pair_id, partition=partition)
+        session.show(told, lambda console: print_facts(console, _shown(told)))
+        return
+    if partition is not None:
+        raise InvalidArgumentError("--partition says where files are: with --files")
+    count = total_bytes = 0
+    for offset, length in client.pending_extents(pair_id):
+        count, total_bytes = count + 1, total_bytes + length
+        session.say({"offset": offset, "length": length}, f"{offset} +{length}")
+    if not session.as_json:
+        what = f"{format_bytes(total_bytes)} in {count} ranges" if count else "nothing is pending"
+        session.say(None, what)
 
 
 @command(pair, "protect", example="pair protect 100a.1 try")

@@ -76,6 +76,11 @@ class Certificates:
         tls.reload()
         self._read()
 
+    @property
+    def denied(self) -> frozenset[str]:
+        """Ids of systems that aren't let in."""
+        return self._tls.denied
+
     def look(self) -> None:
         """Warn of what has run out or will within 30 days, if that wasn't said within a day."""
         if self._now() - self._said_at >= _EACH:

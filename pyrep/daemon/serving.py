@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -98,6 +98,7 @@ def serve(serving: Serving, *, ready: Callable[[dict[str, object]], None]) -> No
                         _reload(serving, watched)
                     if watched is not None:
                         watched.look()
+                        _cut_denied(system, watched.denied)
                 _log.info("serve.end system=%s", system.system_id)
                 _tell_systemd("STOPPING=1")
                 api.hush()
@@ -136,6 +137,13 @@ def _signals(end: threading.Event, reload: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _cut_denied(system: StorageSystem, denied: Iterable[str]) -> None:
+    """Cut off who was let in before it was denied, or just then."""
+    for one in denied:
+        if system.cut_off(one):
+            _log.warning("path.cut_off peer=%s: it is denied", one)
 
 
 def _reload(serving: Serving, watched: Certificates | None) -> None:

@@ -493,6 +493,17 @@ class StorageSystem:
             )
         return self._paths.dial(system_id, address, security=security, timing=timing)
 
+    def cut_off(self, system_id: str) -> bool:
+        """End the connection with a system, as if it were lost; return whether there was one.
+
+        It is dialled, and may dial, again: who isn't to come back is denied (`Tls.denied`).
+        """
+        peer = self._state.peers.get(SystemId(system_id))
+        connection = None if peer is None else peer.in_use()
+        if connection is not None:
+            connection.close()
+        return connection is not None
+
     def paths(self) -> tuple[PathState, ...]:
         """Return the state of each path that this system dials."""
         return self._paths.states()

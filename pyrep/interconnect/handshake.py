@@ -8,6 +8,8 @@ else's socket comes between. Only then both systems greet each other.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ from pyrep.seams import Endpoint
 __all__ = ["check_identity", "dial", "prepare", "refuse", "say", "within"]
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_ENDED = ("the other side ended it", os.strerror(errno.ECONNRESET), os.strerror(errno.EPIPE))
 
 _KEEPALIVE_MOST_S = 32767
 """Linux refuses more: such a path would never come up."""
@@ -81,6 +85,17 @@ def refuse(channel: Channel, error: PyrepError) -> None:
     with contextlib.suppress(PathLostError):
         say(channel, Kind.REFUSE, Refuse(message=str(error), hint=error.hint))
     channel.free()
+
+
+def _asked(channel: Channel, kind: Kind, message: msgspec.Struct) -> Accept:
+    """Say it, and wait for the answer.
+
+    What can't be sent any more may have been answered: over TLS who isn't let in learns of it only
+    now, by an alert that came before the end.
+    """
+    with contextlib.suppress(PathLostError):
+        say(channel, kind, message)
+    return _accepted(channel)
 
 
 def _accepted(channel: Channel) -> Accept:
@@ -146,14 +161,12 @@ def dial(
         undo.callback(control.free)
         with _explained(expected, address), within(timing.connect_s, control):
             asked = OpenControl(hello=endpoint.hello(), attempt=endpoint.attempt_above(expected))
-            say(control, Kind.OPEN_CONTROL, asked)
-            accept = _accepted(control)
+            accept = _asked(control, Kind.OPEN_CONTROL, asked)
         _check_dialled(control, accept, expected, asked.attempt)
         data = _connect(address, expected, security, timing)
         undo.callback(data.free)
         with _explained(expected, address), within(timing.connect_s, data):
-            say(data, Kind.OPEN_DATA, OpenData(token=accept.token))
-            _accepted(data)
+            _asked(data, Kind.OPEN_DATA, OpenData(token=accept.token))
         connection = TcpConnection(
             endpoint, expected, accept.attempt, control=control, data=data, timing=timing
         )
@@ -172,8 +185,10 @@ def _explained(expected: SystemId, address: Address) -> Iterator[None]:
     try:
         yield
     except PathLostError as error:
+        # How the end is noticed is chance, and each change of the reason would be logged.
+        why = "it ended the connection" if str(error).endswith(_ENDED) else error
         raise PathLostError(
-            f"system {expected} at {address} didn't greet: {error}",
+            f"system {expected} at {address} didn't greet: {why}",
             hint="its log says why: it may not trust this system's certificate, have it among the "
             "denied ones, or one of the two is set to plain TCP",
         ) from error

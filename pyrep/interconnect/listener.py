@@ -16,6 +16,7 @@ from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.handshake import check_identity, prepare, refuse, say, within
 from pyrep.interconnect.messages import Hello, decode_plain
 from pyrep.interconnect.messages_path import Accept, OpenControl, OpenData
+from pyrep.interconnect.repeats import Repeats
 from pyrep.interconnect.tcp import TcpConnection
 from pyrep.interconnect.timing import PathTiming
 from pyrep.model.ids import SystemId, check_id
@@ -58,6 +59,7 @@ class Listener:
         self._handshakes: dict[socket.socket, str] = {}
         self._closing = False
         self._closed = threading.Event()
+        self._repeats = Repeats(_log)
         self._sock = _listen(address)
         name = self._sock.getsockname()
         self.address = Address(host=name[0], port=name[1])
@@ -82,6 +84,7 @@ class Listener:
         for one in connections:
             one.close()
             one.join()
+        self._repeats.close()
 
     def _accept(self) -> None:
         while True:
@@ -91,7 +94,7 @@ class Listener:
                 if self._closing:
                     return
                 # Out of descriptors, or the client has gone already: the next one may do better.
-                _log.warning("path.accept_failed at=%s why=%s", self.address, error)
+                self._repeats.warn("", f"path.accept_failed at={self.address} why={error}")
                 self._closed.wait(_BREATH_S)
                 continue
             with self._lock:
@@ -101,7 +104,9 @@ class Listener:
                 self._make_room()
                 self._handshakes[sock] = where[0]
             name = f"handshake {where[0]}:{where[1]}"
-            threading.Thread(target=self._shake, args=(sock, name), name=name, daemon=True).start()
+            threading.Thread(
+                target=self._shake, args=(sock, where[0], where[1]), name=name, daemon=True
+            ).start()
 
     def _make_room(self) -> None:
         """Cut off a stranger if there are too many: who is silent mustn't keep systems out.
@@ -117,9 +122,9 @@ class Listener:
         del self._handshakes[oldest]
         with contextlib.suppress(OSError):
             oldest.shutdown(socket.SHUT_RDWR)
-        _log.warning("path.crowded at=%s cut off one of %s", self.address, busiest)
+        self._repeats.warn(busiest, f"path.crowded at={self.address} cut off one of {busiest}")
 
-    def _shake(self, sock: socket.socket, name: str) -> None:
+    def _shake(self, sock: socket.socket, host: str, port: int) -> None:
         channel: Channel | None = None
         try:
             prepare(sock, self._timing)
@@ -130,11 +135,12 @@ class Listener:
             with within(self._timing.connect_s, channel):
                 self._welcome(channel)
         except PyrepError as error:
-            _log.warning("path.refused %s: %s", name, shown(error))
+            hint = f" hint={shown(error.hint)}" if error.hint else ""
+            self._refused(host, port, f"{shown(error)}{hint}")
             if channel is not None:
                 refuse(channel, error)
         except Exception as error:  # noqa: BLE001 (a stranger did it)
-            _log.warning("path.refused %s: %r", name, error)
+            self._refused(host, port, shown(repr(error)))
             if channel is not None:
                 channel.free()
         finally:
@@ -142,6 +148,11 @@ class Listener:
                 sock.close()
             with self._lock:
                 self._handshakes.pop(sock, None)
+
+    def _refused(self, host: str, port: int, why: str) -> None:
+        """Log it, unless that was said: a system that is refused dials 10,000 times a day."""
+        said = why.replace(f"{host}:{port}", host)  # each time it has another port
+        self._repeats.warn(host, f"path.refused from={host}: {said}")
 
     def _welcome(self, channel: Channel) -> None:
         envelope, body = receive(channel)

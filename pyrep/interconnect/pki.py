@@ -280,35 +280,74 @@ def _write_pair(
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _write(made.key, secret, 0o600, replace=replace)
-    _write(
-        made.certificate,
-        certificate.public_bytes(serialization.Encoding.PEM),
-        0o644,
-        replace=replace,
-    )
+    public = certificate.public_bytes(serialization.Encoding.PEM)
+    with _part(made.key, secret, 0o600) as new_key, _part(made.certificate, public, 0o644) as new:
+        # Both are on the disk whole, so that nothing but a rename stands between the two names.
+        _sync_directory_of(made.key)
+        with _undone(made.key):
+            _name(new_key, made.key, replace=replace)
+            _name(new, made.certificate, replace=replace)
+        _sync_directory_of(made.key)
 
 
-def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
-    """Write a file whole or not at all; it never has a wider mode than `mode`."""
+@contextlib.contextmanager
+def _part(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """Write a file's content below another name; it never has a wider mode than `mode`."""
     part = path.with_name(f".{path.name}.part")
+    try:
+        with _writing(path):
+            part.unlink(missing_ok=True)
+            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                os.write(file, data)
+                os.fsync(file)
+            finally:
+                os.close(file)
+        yield part
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _undone(path: Path) -> Iterator[None]:
+    """Leave a file as it was, or not there, if what is done inside fails."""
+    old = path.with_name(f".{path.name}.old")
     with _writing(path):
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            os.write(file, data)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        try:
-            if replace:
-                part.replace(path)
+        old.unlink(missing_ok=True)
+        if path.exists():
+            os.link(path, old)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if old.exists():
+                old.replace(path)
             else:
-                os.link(part, path)  # unlike a rename, it never replaces
+                path.unlink(missing_ok=True)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            old.unlink(missing_ok=True)
+
+
+def _name(part: Path, path: Path, *, replace: bool) -> None:
+    """Give a file its name."""
+    with _writing(path):
+        if replace:
+            part.replace(path)
+        else:
+            os.link(part, path)  # unlike a rename, it never replaces
+
+
+def _sync_directory_of(path: Path) -> None:
+    """Make the names in a file's directory durable."""
+    with _writing(path):
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+            os.close(directory)
 
 
 @contextlib.contextmanager

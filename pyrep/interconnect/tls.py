@@ -133,7 +133,7 @@ def _refusal(error: OSError, what: str) -> PyrepError:
             hint="both systems' certificates come from one authority, and are still valid? "
             "see pyrep pki show",
         )
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return PathLostError(f"cannot agree on TLS with {what}: it ended the connection")
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
@@ -171,10 +171,13 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         why = (reason or str(error)).replace("_", " ").lower()
-        raise InvalidArgumentError(
-            f"cannot use {path} as {what}: {why}",
-            hint="name PEM files that pyrep pki has made, and that this user may read",
-        ) from error
+        hint = "name PEM files that pyrep pki has made, and that this user may read"
+        if reason == "KEY_VALUES_MISMATCH":
+            hint = (
+                "issuing or copying them was stopped half-way? copy both again, or let pyrep pki "
+                "issue --force make both anew"
+            )
+        raise InvalidArgumentError(f"cannot use {path} as {what}: {why}", hint=hint) from error
 
 
 def _no_password() -> str:

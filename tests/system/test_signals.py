@@ -229,7 +229,7 @@ def test_sighup_denies_a_system_whatever_says_where_the_certificates_are(sites: 
         config.write(f"[path.tls]\n{table}\ndenied = ['100a']\n")
     b.signal(signal.SIGHUP)
     _logged(b, "serve.reload done")
-    _restart(a)
+    _logged(b, "path.cut_off peer=100a")  # the one that was up, too
     _logged(b, "is system 100a, which is denied")
     wait_until(lambda: a.api.paths()[0]["last_error"] is not None)
     (path,) = a.api.paths()

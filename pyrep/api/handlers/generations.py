@@ -11,6 +11,7 @@ from pyrep.api.requests import (
     Digest,
     Look,
     Nothing,
+    Pin,
     Retain,
     SetPolicy,
     VerifyGeneration,
@@ -44,8 +45,10 @@ __all__ = [
     "get_policies",
     "list_files",
     "list_generations",
+    "pin",
     "protect",
     "set_policy",
+    "unpin",
     "unprotect",
     "verify",
 ]
@@ -81,6 +84,18 @@ def protect(site: Site, generation: str, _: Nothing) -> Json:
 def unprotect(site: Site, generation: str, _: Nothing) -> Json:
     """Let it be given up again."""
     return generation_json(site.system.kept(generation).unprotect())
+
+
+@route("POST", "/generations/{generation}/pin", Pin)
+def pin(site: Site, generation: str, asked: Pin) -> Json:
+    """Keep a generation while a holder uses it, also over a restart."""
+    return generation_json(site.system.kept(generation).pin(asked.holder))
+
+
+@route("POST", "/generations/{generation}/unpin", Pin)
+def unpin(site: Site, generation: str, asked: Pin) -> Json:
+    """End a holder's pin."""
+    return generation_json(site.system.kept(generation).unpin(asked.holder))
 
 
 @route("POST", "/generations/{generation}/annotate", Annotate)

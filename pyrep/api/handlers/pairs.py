@@ -14,6 +14,8 @@ from pyrep.api.requests import (
     Dissolve,
     EstimateResync,
     Nothing,
+    Pending,
+    PendingFiles,
     Resync,
     SetProtect,
     SplitOne,
@@ -23,7 +25,7 @@ from pyrep.api.requests import (
     WaitForMarker,
 )
 from pyrep.api.routes import Answers, Site, route
-from pyrep.api.shapes import generation_json, pair_json, plain, verified_json
+from pyrep.api.shapes import changed_json, generation_json, pair_json, plain, verified_json
 from pyrep.engine import Cancel, CopyJob, MarkerOutcome, Progress, ProgressCallback
 from pyrep.engine.arguments import one_of
 from pyrep.errors import FileSystemError, InvalidArgumentError, MissingLibraryError, PyrepError
@@ -41,13 +43,15 @@ from pyrep.model import (
     PairStatus,
     Protect,
 )
-from pyrep.workflows import differing_files
+from pyrep.workflows import differing_files, pending_files
 
 __all__ = [
     "create_pair",
     "dissolve_pair",
     "estimate_resync",
     "get_pair",
+    "get_pending",
+    "get_pending_files",
     "list_pairs",
     "pause_pair",
     "resume_pair",
@@ -62,6 +66,9 @@ __all__ = [
 
 _BEGIN_S = 2.0
 """How long a request waits for a copy to begin, a command to end, or either to be refused."""
+
+_EXTENTS_MOST = 4096
+"""Ranges told at once: a bitmap may have millions."""
 
 Json = dict[str, Any]
 
@@ -283,6 +290,33 @@ def verify_pair(site: Site, pair: str, asked: VerifyPair) -> RunningJob:
         return told
 
     return site.jobs.start(f"verify {found.name}", work)
+
+
+@route("GET", "/pairs/{pair}/pending", Pending)
+def get_pending(site: Site, pair: str, asked: Pending) -> Json:
+    """Return what is pending on this side, as byte ranges: the first 4096 from `offset` on.
+
+    `next` is where the following ones begin; null: there are none. Writes go on between two calls.
+    """
+    found = site.system.pair(pair)
+    row = found.row
+    extents = [one for one in found.pending_extents() if sum(one) > asked.offset]
+    told, more = extents[:_EXTENTS_MOST], extents[_EXTENTS_MOST:]
+    return {
+        "pair_id": row.pair_id,
+        "volume_id": row.volume_id,
+        "chunk_bytes": row.chunk_bytes,
+        "extents": [{"offset": offset, "length": length} for offset, length in told],
+        "next": more[0][0] if more else None,
+    }
+
+
+@route("GET", "/pairs/{pair}/pending/files", PendingFiles)
+def get_pending_files(site: Site, pair: str, asked: PendingFiles) -> Json:
+    """Name the files that what is pending on this side belongs to: an estimate."""
+    row = site.system.pair(pair).row
+    told = changed_json(pending_files(site.system, pair, partition=asked.partition))
+    return {"pair_id": row.pair_id, "volume_id": row.volume_id, **told}
 
 
 @route("POST", "/pairs/{pair}/protect", SetProtect)

@@ -28,6 +28,11 @@ def ext_image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def ext_image_bytes(ext_image: Path) -> bytes:
+    return ext_image.read_bytes()
+
+
+@pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     with ExitStack() as stack:
         a = stack.enter_context(StorageSystem.create(tmp_path / "100a", "100a"))

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pyrep.errors import ExistsError, InvalidArgumentError, NotFoundError
+from pyrep.errors import DeviceError, ExistsError, InvalidArgumentError, NotFoundError
+from pyrep.interconnect import Tls
 from pyrep.interconnect.pki import issue_certificate, make_authority, read_certificate
 
 
@@ -53,6 +55,72 @@ def test_nothing_is_replaced_unless_asked_for(tmp_path: Path) -> None:
         "authority.key",
         "authority.pem",
     ]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_what_replaces_a_pair_half_way_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    make_authority(tmp_path / "ca")
+    made = issue_certificate(tmp_path / "ca", "100a")
+    before = [one.read_bytes() for one in (made.key, made.certificate)]
+    files = sorted(one.name for one in (tmp_path / "ca").iterdir())
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if target == made.certificate:
+            raise error
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises((DeviceError, KeyboardInterrupt)):
+        issue_certificate(tmp_path / "ca", "100a", replace=True)
+    assert [one.read_bytes() for one in (made.key, made.certificate)] == before
+    assert sorted(one.name for one in (tmp_path / "ca").iterdir()) == files
+
+
+def test_a_first_pair_that_fails_half_way_leaves_no_key_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_authority(tmp_path / "ca")
+    link = os.link
+
+    def fails(source: Path, target: Path) -> None:
+        if target.name == "100a.pem":
+            raise OSError(28, "No space left on device")
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", fails)
+        with pytest.raises(DeviceError, match=r"100a\.pem"):
+            issue_certificate(tmp_path / "ca", "100a")
+    assert issue_certificate(tmp_path / "ca", "100a").key.exists()
+
+
+def test_names_are_durable_as_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        synced.append("directory" if stat.S_ISDIR(mode) else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    make_authority(tmp_path / "ca")
+    assert synced == ["file", "file", "directory", "directory"]
+
+
+def test_a_key_of_another_certificate_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    first = issue_certificate(tmp_path, "100a")
+    key = first.key.read_bytes()
+    issue_certificate(tmp_path, "100a", replace=True)
+    first.key.write_bytes(key)  # the power went between the two renames
+    with pytest.raises(InvalidArgumentError, match="key values mismatch") as caught:
+        Tls(certificate=first.certificate, key=first.key, authority=tmp_path / "authority.pem")
+    assert caught.value.hint is not None
+    assert "pyrep pki issue --force" in caught.value.hint
 
 
 def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
