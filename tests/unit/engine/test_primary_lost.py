@@ -61,8 +61,14 @@ def test_a_copy_that_nobody_goes_on_with_is_ended_at_the_secondary_and_its_gener
     rig.spvol.pwrite(b"hosts go on", 0)
 
 
-def test_a_copy_back_that_nobody_goes_on_with_leaves_its_source_whole(rig: Rig) -> None:
+@pytest.mark.parametrize("reopened", [None, "close", "crash"])
+def test_a_copy_back_that_nobody_goes_on_with_leaves_its_source_whole(
+    rig: Rig, reopened: str | None
+) -> None:
     pair = _lost_amid_a_copy(rig, Direction.REVERSE)
+    if reopened is not None:
+        rig.reopen("100b", crash=reopened == "crash")
+        pair = rig.b.pair(pair.pair_id)
     before = content(rig.spvol)
     pair.dissolve(without_peer=True)
     assert [one.row.is_remote for one in rig.b.pairs()] == [False]
