@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pyrep.engine.alogstore import LogStore
 from pyrep.engine.backing import refused, sync_directory
+from pyrep.engine.opening import lock_directory
 from pyrep.engine.options import Options
 from pyrep.engine.state import SystemState
 from pyrep.engine.store import BitmapStore
 from pyrep.errors import (
+    DeviceError,
     ExistsError,
     FormatError,
     InvalidArgumentError,
@@ -51,16 +54,19 @@ DATABASE = "pyrep.db"
 REPAIRING = "repairing.json"
 """There while a repair is under way."""
 
+_NEW = f"{DATABASE}.new"
+_FIRST = ("volumes", "bitmaps")
+_LOCK = "lock"
+
 
 def fill_directory(path: Path, system_id: SystemId) -> None:
-    """Make the directory of a new system. What `StorageSystem.create` raises; nothing is left."""
+    """Make the directory of a new system. What `StorageSystem.create` raises; nothing is left.
+
+    What a creation that was interrupted has left there is made anew.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise ExistsError(
-                f"cannot create system {system_id} in {path}: the directory isn't empty",
-                hint="name a new directory, or open the system that is there",
-            )
+        _make_directory(path)
+        _check_unfinished(path, system_id)
     except (NotADirectoryError, FileExistsError) as error:
         raise InvalidArgumentError(
             f"cannot create system {system_id} in {path}: it is no directory",
@@ -68,22 +74,49 @@ def fill_directory(path: Path, system_id: SystemId) -> None:
         ) from error
     except OSError as error:
         raise refused(f"create system {system_id} in {path}", error) from error
+    lock = lock_directory(path)
     try:
+        _check_unfinished(path, system_id)  # again: somebody may have been making one
+        _empty(path, keep=_LOCK)
         _fill(path, system_id)
+    except ExistsError:
+        raise
     except BaseException:
         _empty(path)
         raise
+    finally:
+        os.close(lock)
+
+
+def _make_directory(path: Path) -> None:
+    """Make it, with those above it if need be; durable."""
+    missing = [one for one in (path, *path.absolute().parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_directory(one.absolute().parent)
+
+
+def _check_unfinished(path: Path, system_id: SystemId) -> None:
+    """Raise ExistsError if there is more than an interrupted creation leaves."""
+    for one in path.iterdir():
+        is_known = one.name in {*_FIRST, _LOCK} or one.name.startswith(_NEW)
+        if not is_known or (one.is_dir() and any(one.iterdir())):
+            raise ExistsError(
+                f"cannot create system {system_id} in {path}: the directory isn't empty",
+                hint="name a new directory, or open the system that is there",
+            )
 
 
 def _fill(path: Path, system_id: SystemId) -> None:
     """Make what a system's directory holds; the database last: without it there is no system."""
     try:
-        for name in ("volumes", "bitmaps"):
+        for name in _FIRST:
             (path / name).mkdir()
         sync_directory(path)
     except OSError as error:
         raise refused(f"create system {system_id} in {path}", error) from error
-    with Database.open(path / DATABASE) as db:
+    # Its name comes when it is whole, its log folded in by the close: a system or none.
+    with Database.open(path / _NEW) as db:
         SystemTable(db).set(
             SystemRecord(
                 system_id=system_id,
@@ -93,15 +126,22 @@ def _fill(path: Path, system_id: SystemId) -> None:
                 format=FORMAT,
             )
         )
+    try:
+        if (path / f"{_NEW}-wal").exists():
+            raise DeviceError(f"cannot create system {system_id} in {path}: its tables stay open")
+        (path / _NEW).rename(path / DATABASE)
+        sync_directory(path)
+    except OSError as error:
+        raise refused(f"create system {system_id} in {path}", error) from error
 
 
-def _empty(path: Path) -> None:
-    """Undo `_fill`; the directory was empty."""
+def _empty(path: Path, *, keep: str = "") -> None:
+    """Undo `_fill`, whole or in part; what is kept excepted."""
     with contextlib.suppress(OSError):
         for one in path.iterdir():
             if one.is_dir():
                 one.rmdir()
-            else:
+            elif one.name != keep:
                 one.unlink()
 
 

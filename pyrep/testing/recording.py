@@ -118,7 +118,9 @@ def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = 
 def read_log(log: Path) -> Recording:
     """Return what `record` has left in its log."""
     with log.open(encoding="ascii") as lines:
-        return Recording(effects=tuple(_parse(lines, lines.readline().rstrip("\n"), ())))
+        directory = lines.readline().rstrip("\n")
+        effects = tuple(_parse(lines, directory, ()))
+    return Recording(effects=effects, directory=directory)
 
 
 def read_trace(log: Path, directory: Path, found: Mapping[str, FileBytes]) -> Recording:
@@ -131,7 +133,7 @@ def read_trace(log: Path, directory: Path, found: Mapping[str, FileBytes]) -> Re
     """
     with log.open(encoding="ascii") as lines:
         effects = tuple(_parse(lines, str(directory.resolve()), found))
-    return Recording(effects=effects, found=found)
+    return Recording(effects=effects, found=found, directory=str(directory.resolve()))
 
 
 def _parse(lines: Iterable[str], directory: str, known: Collection[str]) -> list[Effect]:
@@ -288,10 +290,12 @@ class Recording:
     Attributes:
         effects: what it did.
         found: the files that were there, durably, when it began.
+        directory: the one that it worked in; files may name each other by it.
     """
 
     effects: tuple[Effect, ...]
     found: Mapping[str, FileBytes] = field(default_factory=dict)
+    directory: str = ""
 
     def marks(self, before: int | None = None) -> list[str]:
         """Return the marks among the first effects."""

@@ -53,6 +53,38 @@ def test_a_system_is_made_opened_and_closed(tmp_path: Path) -> None:
         assert again.system_id == "100a"
 
 
+def test_what_an_interrupted_creation_has_left_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "above" / "s"
+    with monkeypatch.context() as ends:
+        ends.setattr(Path, "rename", lambda *_: os._exit(0))
+        if os.fork() == 0:
+            StorageSystem.create(path, "100a")
+    os.wait()
+    assert sorted(one.name for one in path.iterdir()) == [
+        "bitmaps",
+        "lock",
+        "pyrep.db.new",
+        "volumes",
+    ]
+    with pytest.raises(NotFoundError):
+        StorageSystem.open(path)
+    with StorageSystem.create(path, "100a") as system:
+        assert system.system_id == "100a"
+        with pytest.raises(ExistsError):
+            StorageSystem.create(path, "100a")
+    assert not (path / "pyrep.db.new").exists()
+
+
+def test_a_directory_with_anybodys_file_below_is_not_made_a_system(tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "volumes" / "mine").write_text("mine")
+    with pytest.raises(ExistsError):
+        StorageSystem.create(tmp_path, "100a")
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["mine", "volumes"]
+
+
 def test_a_directory_that_holds_something_is_not_made_a_system(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ExistsError, match="isn't empty") as caught:
