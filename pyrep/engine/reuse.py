@@ -9,7 +9,15 @@ from dataclasses import replace
 from pyrep.engine.generations import Generations
 from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError
-from pyrep.model import Generation, GenerationId, PairId, PairStatus, VolumeId, choose_reuse
+from pyrep.model import (
+    Generation,
+    GenerationId,
+    PairId,
+    PairStatus,
+    VolumeId,
+    always_kept,
+    choose_reuse,
+)
 
 __all__ = ["Reuse"]
 
@@ -100,4 +108,4 @@ class Reuse:
         """Return the complete generations that a volume always keeps: the newest ones."""
         state = self._state
         known = self._held_of(volume, state.held_generations().values())
-        return [one for one in known if one.is_backup][-self._minimum(volume) :]
+        return always_kept(known, self._minimum(volume))

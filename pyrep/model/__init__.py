@@ -7,6 +7,7 @@ from pyrep.model.generation import (
     GenerationCause,
     GenerationMember,
     GenerationState,
+    always_kept,
     choose_reuse,
 )
 from pyrep.model.group import GroupStatus, group_status
@@ -127,6 +128,7 @@ __all__ = [
     "WorkflowKind",
     "WorkflowRecord",
     "WorkflowState",
+    "always_kept",
     "check_chunk_bytes",
     "check_copy_workers",
     "check_id",

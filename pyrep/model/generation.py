@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from pyrep.errors import InvalidArgumentError, RefusedError
@@ -133,6 +133,23 @@ class Generation:
         return left if sources == {member.source for member in left} else None
 
 
+def always_kept(generations: Iterable[Generation], minimum: int) -> list[Generation]:
+    """Return those that a minimum keeps, newest first: backups and splits that were asked for.
+
+    Where these are too few, the newest of those that protected a volume from a copy fill it up:
+    they must not push the last backup out, and are better than nothing. Those of a repair never.
+    """
+    known = sorted(
+        (one for one in generations if one.is_backup),
+        # In UTC: times of one zone compare by the clock's face, which shows an hour twice.
+        key=lambda one: (one.taken_at.astimezone(UTC), one.generation_id),
+        reverse=True,
+    )
+    asked_for = [one for one in known if one.cause is not GenerationCause.PROTECT]
+    protective = [one for one in known if one.cause is GenerationCause.PROTECT]
+    return (asked_for + protective)[:minimum]
+
+
 _REUSABLE = {GenerationState.COMPLETE, GenerationState.FAILED, GenerationState.UNCONFIRMED}
 
 
@@ -142,7 +159,7 @@ def choose_reuse(
     """Return the generation of one source volume whose SVOL the next backup takes.
 
     It is the oldest that is complete, failed or unconfirmed, not pinned and not protected. The
-    newest complete ones are kept, as many as the minimum, those of a repair not counted; with
+    newest complete ones are kept, as many as the minimum (`always_kept`); with
     `reuse_last` the oldest of these is taken when there is no other.
 
     Args:
@@ -155,7 +172,7 @@ def choose_reuse(
     """
     known = sorted(generations, key=lambda one: (one.taken_at, one.generation_id))
     free = [one for one in known if one.state in _REUSABLE and not one.pins and not one.protected]
-    kept = [one for one in known if one.is_backup][-minimum:]
+    kept = always_kept(known, minimum)
     for candidate in free:
         if candidate not in kept:
             return candidate

@@ -14,7 +14,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pyrep.errors import InvalidArgumentError, RefusedError
-from pyrep.model.generation import Generation, GenerationState
+from pyrep.model.generation import Generation, GenerationState, always_kept
 from pyrep.model.ids import GenerationId
 
 __all__ = [
@@ -47,8 +47,9 @@ class RetentionPolicy:
             the last so many hours (days, ISO weeks, ...) that have any.
         keep_within: all that are younger.
         keep_labels: all with one of these labels.
-        minimum: complete generations always kept, the newest ones; at least 1. Backups don't
-            reuse their SVOLs either, unless asked to (`reuse_last`).
+        minimum: complete generations always kept, the newest ones; at least 1. One that protected
+            a volume from a copy counts only where there are too few others. Backups don't reuse
+            their SVOLs either, unless asked to (`reuse_last`).
         forget_after: age at which the row of a generation that failed or was given up leaves the
             catalogue; None: never.
         zone: name of the time zone whose boundaries count.
@@ -197,7 +198,7 @@ def plan_retention(
     for name, number, key in _periods(policy):
         for rank, one in enumerate(_newest_of_each(complete, zone, key)[:number], start=1):
             reasons[one.generation_id].append(f"{name} {rank} of {number}")
-    for one in complete[: policy.minimum]:
+    for one in always_kept(known, policy.minimum):
         if not reasons[one.generation_id]:
             reasons[one.generation_id].append(f"minimum of {policy.minimum}")
     return RetentionPlan(

@@ -10,6 +10,7 @@ from pyrep.model.generation import (
     Generation,
     GenerationCause,
     GenerationState,
+    always_kept,
     choose_reuse,
 )
 from pyrep.model.ids import GenerationId, SystemId
@@ -82,6 +83,15 @@ def test_as_many_complete_ones_are_kept_as_the_minimum_says() -> None:
     assert choose_reuse(known[1:], reuse_last=True, minimum=2) == generation(2)
     failed = [*known[1:], generation(4, GenerationState.FAILED)]
     assert choose_reuse(failed, reuse_last=False, minimum=2) == failed[-1]
+
+
+def test_what_protected_a_volume_from_a_copy_never_pushes_the_last_backup_out() -> None:
+    backup, later = generation(1), replace(generation(2), cause=GenerationCause.PROTECT)
+    assert choose_reuse([backup, later], reuse_last=False) == later
+    with pytest.raises(RefusedError, match="g2, the last complete one"):
+        choose_reuse([later], reuse_last=False)
+    assert always_kept([later, backup], 1) == [backup]
+    assert always_kept([later, backup], 2) == [backup, later]
 
 
 def test_allowing_the_last_one_does_not_allow_a_pinned_one() -> None:

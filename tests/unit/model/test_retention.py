@@ -158,6 +158,14 @@ def test_the_newest_complete_ones_are_kept_by_the_minimum() -> None:
     assert found == {"g0": "minimum of 2", "g1": "minimum of 2", "g2": "no rule keeps it"}
 
 
+def test_the_minimum_keeps_the_last_backup_beside_what_protected_its_volume_later() -> None:
+    older, backup = at(NOW - timedelta(days=9), "older"), at(NOW - timedelta(days=8), "backup")
+    later = at(NOW - timedelta(days=7), "later", cause=GenerationCause.PROTECT)
+    policy = RetentionPolicy(keep_within=timedelta(days=1))
+    assert plan_retention([older, backup, later], policy, NOW).kept == ("backup",)
+    assert plan_retention([later], policy, NOW).kept == ("later",)
+
+
 def test_a_policy_without_a_rule_is_refused() -> None:
     with pytest.raises(RefusedError, match="keeps nothing") as caught:
         plan_retention(every(1, 3), RetentionPolicy(minimum=3), NOW)
