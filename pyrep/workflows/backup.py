@@ -179,7 +179,8 @@ class Backup:
         except BaseException:
             self._pool.fail_cut(run.facts.get("own_generation"))
             raise
-        run.note(split=True, **self._timings)
+        # Now: one that is stopped here and resumed after a crash would tell what that did to them.
+        run.note(split=True, remote_after=self._statuses(), **self._timings)
 
     def _hold(self, run: Run) -> None:
         outlets = self._outlets()
@@ -276,7 +277,8 @@ class Backup:
             "queued_max_bytes": facts["queued_max_bytes"],
             "remote_before": facts["remote_before"],
             "remote_during": facts["remote_during"],
-            "remote_after": self._statuses(),
+            # 0.1.0 took it here.
+            "remote_after": facts.get("remote_after", facts["remote_during"]),
         }
         if self._mirrors:
             try:

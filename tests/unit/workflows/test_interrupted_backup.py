@@ -118,6 +118,18 @@ def test_an_exception_at_400_comes_as_it_is_and_nothing_is_left(build: Build) ->
     raw.check_at_rest()
 
 
+def test_what_a_pair_has_become_since_a_stop_isnt_told_as_the_backups_doing(build: Build) -> None:
+    raw = build()
+    with pytest.raises(WorkflowError):
+        backup(raw.a, ["105a"], label="wanted", progress=at_step(470, boom))
+    workflow = raw.workflow(raw.a).workflow_id
+    raw.remote().split(lease=workflow)  # as a crash might
+    resume(raw.a, workflow)
+    made = raw.generation("wanted")
+    assert made.is_complete
+    assert [status for _, status in made.remote_after] == [PairStatus.DUPLEX]
+
+
 def test_a_prepared_attempt_that_is_given_up_has_failed(build: Build) -> None:
     raw = build()
     fail_call("b", "backup.prepare", behind=True)(raw)
