@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
 from crash.blocks import CHUNK, stamp
-from pyrep import Direction, Pair, PairStatus, RetentionPolicy, StorageSystem, backup, restore
+from pyrep import (
+    Cancel,
+    Direction,
+    Pair,
+    PairStatus,
+    Progress,
+    RetentionPolicy,
+    StorageSystem,
+    abandon,
+    backup,
+    list_workflows,
+    restore,
+    resume,
+)
+from pyrep.errors import WorkflowError
 from pyrep.interconnect import PathTiming
 from pyrep.interconnect.channel import Plain
-from pyrep.model import AckPoint, Compare, NextSvol, Protect, VolumeId
+from pyrep.model import AckPoint, Compare, NextSvol, Protect, VolumeId, WorkflowState
 from pyrep.testing import wait_quiet, wait_until
 
 LONG_S = 60.0
@@ -61,6 +79,21 @@ def flush(system: StorageSystem, volume: str) -> None:
 
 def create_volume(system: StorageSystem, volume: str, size: int) -> None:
     system.create_volume(volume, size)
+
+
+def attach_volume(system: StorageSystem, volume: str, size: int) -> None:
+    """Attach a file of somebody else's, which is there durably."""
+    theirs = system.state.directory / "theirs"
+    theirs.mkdir(exist_ok=True)
+    path = theirs / f"{volume}.img"
+    with path.open("wb") as file:
+        file.truncate(size)
+        os.fsync(file.fileno())
+    for directory in (theirs, theirs.parent):
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(handle)
+        os.close(handle)
+    system.attach_volume(volume, path)
 
 
 def delete_volume(system: StorageSystem, volume: str) -> None:
@@ -171,3 +204,48 @@ def restore_volume(system: StorageSystem, generation: str, volume: str) -> None:
 def restore_files(system: StorageSystem, generation: str, volume: str, *paths: str) -> int:
     """Return the figure by which it was done."""
     return restore(system, generation, volume, paths).figure
+
+
+# --- workflows that stop -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _stopping_at(step: int) -> Iterator[tuple[Callable[[Progress], None], Cancel]]:
+    """Give what has a workflow stopped as it begins a step, before that does anything."""
+    cancel = Cancel()
+
+    def at(progress: Progress) -> None:
+        if progress.step == step:
+            cancel.cancel()
+
+    with contextlib.suppress(WorkflowError):
+        yield at, cancel
+        raise AssertionError(f"it didn't stop at step {step}")
+
+
+def stop_backup(system: StorageSystem, step: int, volumes: list[str], label: str) -> None:
+    with _stopping_at(step) as (progress, cancel):
+        backup(system, volumes, label=label, progress=progress, cancel=cancel)
+
+
+def stop_restore(
+    system: StorageSystem, step: int, generation: str, volume: str, *paths: str
+) -> None:
+    """Have a restore stopped, of files or of the whole volume."""
+    with _stopping_at(step) as (progress, cancel):
+        whole = not paths
+        restore(system, generation, volume, paths, whole=whole, progress=progress, cancel=cancel)
+
+
+def _stopped(system: StorageSystem) -> str:
+    found = [one for one in list_workflows(system) if one.state is WorkflowState.STOPPED]
+    (record,) = [one for one in found if not one.request.get("led_elsewhere")]
+    return record.workflow_id
+
+
+def resume_stopped(system: StorageSystem) -> None:
+    resume(system, _stopped(system))
+
+
+def abandon_stopped(system: StorageSystem) -> None:
+    abandon(system, _stopped(system))

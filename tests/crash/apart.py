@@ -20,16 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from crash import acts
-from crash.blocks import OPTIONS, read_numbers
+from crash.blocks import OPTIONS
 from crash.far import Far, FarError, GoneError
 from crash.faults import Call, Faults
 from crash.promised import Promised
-from crash.recovery import SIDES, Aftermath, LossError, check_offline, make_directory
+from crash.recovery import (
+    SIDES,
+    Aftermath,
+    LossError,
+    check_offline,
+    check_order,
+    make_directory,
+)
 from crash.workload import Here, Side, Workload, together
 from crash.workloads import WORKLOADS
-from pyrep import PairStatus, StorageSystem
+from pyrep import StorageSystem
 from pyrep.errors import PyrepError
-from pyrep.model import Direction
 from pyrep.testing import wait_quiet, wait_until
 from pyrep.testing.filebytes import FileBytes
 from pyrep.testing.recording import read_trace, strace_command
@@ -154,7 +160,7 @@ class OneSide:
             if process.stdout is not None:
                 process.stdout.close()
         if self.side == "100a":
-            self._check_order()
+            self._check_near()
         self._lose()
         self._return()
         host.join(_ENDS_S)
@@ -201,29 +207,14 @@ class OneSide:
         except BaseException as error:  # noqa: BLE001 (raised by who waits for it)
             self._failure = error
 
-    def _check_order(self) -> None:
-        """What 100b has got of a group is all writes up to one, in their order (INV-6)."""
+    def _check_near(self) -> None:
+        """What 100b has got of a group is all writes up to one, once its path is lost."""
         system = self._near.system
         if system is None or system.state.closing:
             return
         wait_until(lambda: not any(one.is_connected for one in system.state.peers.values()))
         wait_quiet(system)
-        promised = Promised.by(self._marks)
-        with system.state.control:
-            rows = [one.row for one in system.pairs() if one.row.is_remote]
-            found = {
-                row.mirror_volume_id: read_numbers(
-                    system.state.volume(row.volume_id).io, promised.layouts[row.mirror_volume_id]
-                )
-                for row in rows
-                if row.target_consistent
-                and row.status is not PairStatus.COPY
-                and row.direction is Direction.FORWARD
-                and system.state.journal.holder(row.volume_id) is None
-                and row.mirror_volume_id in promised.layouts
-            }
-        if not any(all(one.get(each) == found[each] for each in found) for one in promised.states):
-            raise LossError(f"100b has writes without those before them: {found}")
+        check_order(system, Promised.by(self._marks))
 
     def _lose(self) -> None:
         """Put in place what the power loss leaves of the side's files."""

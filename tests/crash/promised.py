@@ -3,10 +3,10 @@
 A host of the primary's volume V says `write N V BLOCK` before and `flushed V` after; one of its
 mirror `there N V BLOCK`, until that was `taken-back V` or `discarded V`. `backup LABEL` stands
 before one, `backed-up LABEL` after it; `restore LABEL V BLOCKS` and `restored LABEL V BLOCKS`
-likewise. `parted V`: its mirror isn't kept equal from here on.
-`keeps-newest`: older backups may be given up; `renaming OLD NEW`, `renamed OLD NEW`: of a label.
-`damaged` stands before a change behind pyrep's back, `repaired` behind its repair. `layout V
-OFFSETS` begins a volume of zeros, `deleting V` ends it.
+likewise; `unrestored V` where it was abandoned instead. `parted V`: its mirror isn't kept equal
+from here on. `keeps-newest`: older backups may be given up; `renaming OLD NEW`, `renamed OLD NEW`:
+of a label. `damaged` stands before a change behind pyrep's back, `repaired` behind its repair.
+`layout V OFFSETS` begins a volume of zeros, `deleting V` ends it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Promised:
                 self.complete.add(rest[0])
                 self._taking = None
                 return
+            case "unrestored":
+                self._unrestored(rest[0])
             case "restore" | "restored":
                 self._restored(word, rest[0], rest[1], [int(one) for one in rest[2].split(",")])
             case _:
@@ -157,6 +159,12 @@ class Promised:
         for block, number in after.items():
             self._now[volume][block] = number
             allowed[block] = {number}
+
+    def _unrestored(self, volume: str) -> None:
+        assert self.restoring is not None
+        for block, numbers in self.restoring.before.items():
+            self.allowed[volume][block] = set(numbers)
+        self.restoring = None
 
     def _note_state(self) -> None:
         here = {volume: tuple(numbers) for volume, numbers in self._now.items()}

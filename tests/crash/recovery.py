@@ -17,6 +17,7 @@ from pyrep._core import Bitmap
 from pyrep.engine import Pair, Severity
 from pyrep.errors import PyrepError, RefusedError, WorkflowError
 from pyrep.model import (
+    Direction,
     Generation,
     GenerationCause,
     GenerationId,
@@ -62,6 +63,28 @@ def check_offline(directory: Path) -> None:
     wrong = [one for one in report.wrong if not one.thing.startswith(("volume", "workflow"))]
     if any(one.severity is Severity.FAILED for one in wrong):
         raise LossError(f"{directory.name}: {[str(one) for one in wrong]}")
+
+
+def check_order(system: StorageSystem, promised: Promised) -> None:
+    """What the secondary has got is all writes up to one, in their order over volumes (INV-6).
+
+    Of the volumes whose content it calls consistent, and that no copy or workflow changes.
+    """
+    with system.state.control:
+        found = {
+            row.mirror_volume_id: read_numbers(
+                system.state.volume(row.volume_id).io, promised.layouts[row.mirror_volume_id]
+            )
+            for row in (one.row for one in system.pairs() if one.row.is_remote)
+            if not row.is_primary
+            and row.target_consistent
+            and row.status is not PairStatus.COPY
+            and row.direction is Direction.FORWARD
+            and system.state.journal.holder(row.volume_id) is None
+            and row.mirror_volume_id in promised.layouts
+        }
+    if not any(all(one.get(each) == found[each] for each in found) for one in promised.states):
+        raise LossError(f"{system.system_id} has writes without those before them: {found}")
 
 
 class Aftermath:
@@ -282,8 +305,8 @@ class Recovery:
     def __init__(self, recording: Recording, cut: int, seed: int) -> None:
         self.draw = random.Random(seed * 100_003 + cut)
         self.promised = Promised.by(recording.marks(cut))
-        self._directory = make_directory()
-        self.base = Path(self._directory.name)
+        self.base = Path(recording.directory)  # an attached volume is known by its path
+        self.base.mkdir(parents=True)
         kept = {side: self.draw.choice([0, 1, 2, 3]) for side in SIDES}
         files = recording.after_power_loss(
             cut, seed, lambda path: kept.get(path.split("/")[0], 1), tear=self.draw.random() < 0.5
@@ -300,7 +323,7 @@ class Recovery:
         for system in self.systems:
             with contextlib.suppress(PyrepError):
                 system.abort()
-        self._directory.cleanup()
+        shutil.rmtree(self.base)
 
     def run(self) -> None:
         """Open, check, end what was under way, check again.
@@ -318,6 +341,8 @@ class Recovery:
         found = Aftermath(self.base, self.systems, self.promised, self.draw)
         found.check()
         found.check_content()
+        if not self.promised.is_damaged:
+            check_order(found.b, self.promised)
         connect(*self.systems)
         found.check()
         found.finish()

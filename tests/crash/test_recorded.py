@@ -11,11 +11,12 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from crash.recovery import LossError, Recovery, keep
+from crash.recovery import LossError, Recovery, keep, make_directory
 from crash.workloads import WORKLOADS
 from pyrep._core import BitmapFile
 from pyrep.errors import PyrepError
@@ -40,9 +41,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record
 
     def one(name: str) -> Recorded:
         if name not in made:
-            base = tmp_path_factory.mktemp(name)
-            log = base.with_name(f"{base.name}.strace")
-            made[name] = record([sys.executable, str(SCRIPT), str(base), name], base, log), log
+            log = tmp_path_factory.mktemp(name) / "strace"
+            with make_directory() as base:  # gone when it is recovered: there again, what is found
+                command = [sys.executable, str(SCRIPT), base, name]
+                made[name] = record(command, Path(base), log), log
         return made[name]
 
     return one
@@ -116,7 +118,7 @@ def test_a_system_that_forgot_to_make_something_durable_would_be_caught(
     broken = recording.without_syncs(path)
     # The set-up's own state was whole: what is forgotten is forgotten from there on.
     ready = recording.position("ready")
-    broken = Recording(effects=recording.effects[:ready] + broken.effects[ready:])
+    broken = replace(recording, effects=recording.effects[:ready] + broken.effects[ready:])
     cut, seed = _caught(broken)
     _recover(recording, cut, seed)  # it was that, and nothing else
 

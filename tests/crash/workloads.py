@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from pyrep import Direction
 from pyrep.model import AckPoint, Compare, Protect
 
 ALL = range(BLOCKS)
+_SECOND = {"100a": ("115a",), "100b": ("115b", "116b", "117b")}
+_HOST_ROUNDS = 200
 
 
 def run_open(work: Workload) -> None:
@@ -107,8 +112,8 @@ def run_create(work: Workload) -> None:
     work.a.do(acts.create_volume, "108a", SIZE)
     work.lay_out("108a")
     work.write(7, volume="108a")
-    for name in ("108b", "109b"):
-        work.b.do(acts.create_volume, name, SIZE)
+    work.b.do(acts.create_volume, "108b", SIZE)
+    work.b.do(acts.attach_volume, "109b", SIZE)
     work.a.do(acts.create_remote, "108a", "108b", None, AckPoint.RECEIVED)
     work.b.do(acts.create_local, "108b", "109b")
     work.write(8, volume="108a")
@@ -200,6 +205,62 @@ def run_retention(work: Workload) -> None:
     work.write(3)
 
 
+def run_group(work: Workload) -> None:
+    """Back up two volumes of an asynchronous group while a host writes to both in turn."""
+    stop = threading.Event()
+
+    def host() -> None:
+        for block in itertools.islice(itertools.cycle(ALL), _HOST_ROUNDS):
+            for volume in ("105a", "115a"):
+                if stop.is_set():
+                    return
+                work.write(block, volume=volume)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(host)
+        try:
+            work.backup("one", "105a", "115a")
+            work.backup("two", "105a", "115a")
+        finally:
+            stop.set()
+        writing.result()
+    for volume in ("105a", "115a"):
+        work.flush(volume)
+    work.a.do(acts.split, "105b", "115b")
+    for volume in ("105a", "115a"):
+        work.write(1, 2, volume=volume)
+    for svol in ("105b", "115b"):
+        work.a.do(acts.resync, svol)
+    work.write(3)
+
+
+def run_resumed(work: Workload) -> None:
+    """Resume a restore that has stopped at 670, and a backup that has at 470."""
+    work.b.do(acts.resume_stopped)
+    work.mark(f"restored {_whole('one')}")
+    work.write(5)
+    work.flush()
+    work.mark("backup two")
+    work.a.do(acts.stop_backup, 470, ["105a"], "two")
+    work.write(6)
+    work.a.do(acts.resume_stopped)
+    work.mark("backed-up two")
+    work.write(7)
+
+
+def run_abandoned(work: Workload) -> None:
+    """Abandon a restore of a file that has stopped at 540, and a backup that has at 470."""
+    work.b.do(acts.abandon_stopped)
+    work.mark("unrestored 105a")
+    work.write(5)
+    work.flush()
+    work.mark("backup two")
+    work.a.do(acts.stop_backup, 470, ["105a"], "two")
+    work.write(6)
+    work.a.do(acts.abandon_stopped)
+    work.write(7)
+
+
 def build_plain(base: Path, work: Workload) -> None:
     """Mirror a volume without a file system."""
     make_systems(base, VOLUMES)
@@ -219,6 +280,48 @@ def build_files(base: Path, work: Workload) -> None:
     for offset, data in chunks.items():
         work.a.do(acts.put, "105a", data, offset)
     mirror(work)
+
+
+def build_group(base: Path, work: Workload) -> None:
+    """Mirror two volumes, in one group, each with two local mirrors."""
+    make_systems(base, {one: [*VOLUMES[one], *more] for one, more in _SECOND.items()})
+    work.open()
+    for volume in ("105a", "115a"):
+        work.lay_out(volume)
+        work.write(*range(0, BLOCKS, 2), volume=volume)
+    for number in (105, 115):
+        work.a.do(acts.create_remote, f"{number}a", f"{number}b", "g", AckPoint.QUEUED)
+        for svol in (number + 1, number + 2):
+            work.b.do(acts.create_local, f"{number}b", f"{svol}b")
+        work.flush(f"{number}a")
+    work.rest()
+
+
+def build_stopped(base: Path, work: Workload) -> None:
+    """Have a restore of the whole volume stopped at 670."""
+    build_plain(base, work)
+    work.write(1, 2)
+    generation = work.backup("one")
+    work.write(2, 3, 20)
+    work.flush()
+    work.mark(f"restore {_whole('one')}")
+    work.b.do(acts.stop_restore, 670, generation, "105a")
+
+
+def build_stopped_files(base: Path, work: Workload) -> None:
+    """Have a restore of a file stopped at 540: 530 has written it to 105b."""
+    build_files(base, work)
+    work.write(1, 2, 13)
+    generation = work.backup("one")
+    work.write(2, 3, 11, 12, 13, 14)
+    work.flush()
+    work.mark(f"restore one 105a {','.join(map(str, range(PER_FILE)))}")
+    work.b.do(acts.stop_restore, 540, generation, "105a", FILES[0])
+
+
+def _whole(label: str) -> str:
+    """Return what a mark says of a restore of all of 105a."""
+    return f"{label} 105a {','.join(map(str, ALL))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,4 +354,7 @@ WORKLOADS: Mapping[str, Script] = {
     "repair": Script(run=run_repair),
     "catalogue": Script(run=run_catalogue),
     "retention": Script(run=run_retention),
+    "group": Script(run=run_group, build=build_group),
+    "resumed": Script(run=run_resumed, build=build_stopped),
+    "abandoned": Script(run=run_abandoned, build=build_stopped_files, has_files=True),
 }
