@@ -30,13 +30,15 @@ _PUT_BACK = (
 class Found:
     """A row's file, and the bits that were found in it and in the volume's log.
 
-    `all_pending`: they aren't known; `unclean`: the row wasn't closed.
+    `all_pending`: they aren't known; `unclean`: the row wasn't closed; `grown`: more than its file
+    has.
     """
 
     file: BitmapFile
     bits: Bitmap
     all_pending: bool
     unclean: bool
+    grown: bool = False
 
 
 class Logs:
@@ -220,7 +222,9 @@ def find_epochs(
             # Perhaps more than these rows had. They have it from now on: so do their pages, INV-2.
             for one in state.table.rows_of(record.volume_id):
                 if one.epoch_start and one.epoch_start <= record.sequence:
-                    loaded[one.pair_id, one.volume_id].bits.update(running)
+                    found = loaded[one.pair_id, one.volume_id]
+                    found.bits.update(running)
+                    found.grown = True  # its own file may be closed already: the end was amid it
             epochs.append((record, running))
             continue
         bits = Bitmap(chunk_count(live.record.size_bytes, record.chunk_bytes))

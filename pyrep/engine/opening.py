@@ -128,7 +128,7 @@ def _save_found(loaded: dict[RowKey, Found]) -> None:
     for one in loaded.values():
         if one.all_pending:
             one.file.mark_open()
-        elif one.unclean:
+        elif one.unclean or one.grown:
             one.file.save(one.bits)
 
 

@@ -7,7 +7,8 @@ may run, but what runs is best waited for first (`pyrep.testing.wait_quiet`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from pyrep._core import Bitmap
@@ -261,18 +262,45 @@ def check_one_writer(*systems: StorageSystem, put_back: Collection[str] = ()) ->
             if row.status in _RUNNING:
                 target = pair.svol if row.direction is Direction.FORWARD else pair.pvol
                 if target is side or pair.pair_id not in put_back:
-                    _require_closed(pair, target)
+                    _require_closed(pair, side, target)
     for side in sides_of(*systems):
-        row = side.mirror.row
-        if not row.is_source and not row.target_consistent and _serves_reads(side):
+        if _is_served_torn(side) and _is_still(lambda side=side: _is_served_torn(side), side):  # type: ignore[misc]
             raise InvariantError(
-                "INV-5", f"pair {row.pair_id}: {side.name} is inconsistent and served for reading"
+                "INV-5",
+                f"pair {side.mirror.row.pair_id}: {side.name} is inconsistent and served for "
+                f"reading",
             )
 
 
-def _require_closed(pair: PairSides, target: Side) -> None:
-    if _takes_a_host_write(target.system, target.mirror.row.volume_id):
+def _require_closed(pair: PairSides, side: Side, target: Side) -> None:
+    """`side`: whose row says that this is the target."""
+    row = side.mirror.row
+
+    def is_open() -> bool:
+        now = side.mirror.row
+        if now.status not in _RUNNING or now.direction is not row.direction:
+            return False
+        return _takes_a_host_write(target.system, target.mirror.row.volume_id)
+
+    if is_open() and _is_still(is_open, side, target):
         raise InvariantError("INV-5", f"{pair.name}: the target {target.name} takes host writes")
+
+
+def _is_still(is_so: Callable[[], bool], *sides: Side) -> bool:
+    """Look again while no row of these sides' systems changes.
+
+    A row changes before the fence that follows from it, both under one lock: who looks without it
+    may see one of before and one of after.
+    """
+    with contextlib.ExitStack() as held:
+        for state in {id(one.system.state): one.system.state for one in sides}.values():
+            held.enter_context(state.control)
+        return is_so()
+
+
+def _is_served_torn(side: Side) -> bool:
+    row = side.mirror.row
+    return not row.is_source and not row.target_consistent and _serves_reads(side)
 
 
 def _serves_reads(side: Side) -> bool:

@@ -68,7 +68,8 @@ def check_offline(directory: Path) -> None:
 def check_order(system: StorageSystem, promised: Promised) -> None:
     """What the secondary has got is all writes up to one, in their order over volumes (INV-6).
 
-    Of the volumes whose content it calls consistent, and that no copy or workflow changes.
+    Of the volumes whose content it calls consistent, and that no copy, workflow or host there
+    changes: what its own hosts haven't flushed is durable in any order.
     """
     with system.state.control:
         found = {
@@ -78,6 +79,7 @@ def check_order(system: StorageSystem, promised: Promised) -> None:
             for row in (one.row for one in system.pairs() if one.row.is_remote)
             if not row.is_primary
             and row.target_consistent
+            and not row.lineage.written
             and row.status is not PairStatus.COPY
             and row.direction is Direction.FORWARD
             and system.state.journal.holder(row.volume_id) is None
@@ -258,6 +260,8 @@ class Aftermath:
             wait_until(lambda pair=pair: self._is_duplex_at_b(pair))  # type: ignore[misc]
             self._check_equal(pair.row, self.b)
         held = {member.svol for one in self._held() for member in one.members}
+        if self.promised.is_damaged:  # perhaps one of these
+            held.clear()
         for pair in [one for one in self.b.pairs() if not one.row.is_remote]:
             if pair.row.mirror_volume_id not in held:
                 self._resync(pair)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pyrep._core import BitmapFile
 from pyrep.engine import Options, StorageSystem
 from pyrep.engine.pairrepair import PairRepairs
-from pyrep.model import Direction, GenerationState, PairStatus
-from pyrep.testing import wait_quiet, wait_until
+from pyrep.errors import DeviceError
+from pyrep.model import Direction, GenerationState, PairStatus, VolumeId
+from pyrep.testing import check_durable_first, wait_quiet, wait_until
 from rig import LONG_S
 
 MIB = 1 << 20
@@ -44,6 +47,37 @@ def test_what_a_copy_back_has_copied_isnt_pending_again_after_a_crash(
     system.abort()
     with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
         assert len(again.pair(pair.pair_id).pending()) <= 2 * 16 * CHUNKS
+
+
+@pytest.mark.parametrize("closed", range(6))
+def test_a_close_that_ends_amid_its_rows_leaves_none_with_bits_in_memory_alone(
+    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: int
+) -> None:
+    """What one row has pending, the marks that it shares with others are found to hold. INV-2."""
+    pairs = [system.create_local_pair("105b", name) for name in ("106b", "107b")]
+    for one in pairs:
+        one.wait(timeout_s=LONG_S)
+    system.split_pairs([one.pair_id for one in pairs])
+    for name, pair in zip(("106b", "107b"), pairs, strict=True):
+        system.state.volume(VolumeId(name)).io.pwrite(b"rotten", (40 + int(name[2])) * MIB)
+        pair.repair(pair.verify())
+    left = closed
+
+    def mark_closed(file: BitmapFile, data_id: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise DeviceError("the process ends")
+        done(file, data_id)
+
+    done = BitmapFile.mark_closed
+    with monkeypatch.context() as ends:
+        ends.setattr(BitmapFile, "mark_closed", mark_closed)
+        with contextlib.suppress(DeviceError):
+            system.close()
+    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+        wait_quiet(again)
+        check_durable_first(again)
 
 
 @pytest.mark.parametrize("who", ["activity", "settling"])

@@ -40,8 +40,10 @@ from pyrep.testing import (
     check_one_point,
     check_one_writer,
     check_remote_stays,
+    invariants,
     wait_until,
 )
+from pyrep.testing.sides import Side
 
 CHUNK = 8192
 SIZE = 300_000
@@ -278,6 +280,22 @@ def test_an_inconsistent_target_that_is_served_is_found(world: World) -> None:
     mirror.row = replace(mirror.row, target_consistent=False)  # the fence doesn't follow
     with pytest.raises(InvariantError, match=r"INV-5.*served for reading"):
         check_one_writer(*world.open_systems())
+
+
+def test_a_row_that_changes_while_it_is_looked_at_is_no_breach(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = row_of(world, SPVOLS[0], remote=True)
+    whole = mirror.row
+    mirror.row = replace(whole, target_consistent=False)
+    serves = invariants._serves_reads
+
+    def becomes_whole(side: Side) -> bool:
+        mirror.row = whole  # and its fence is open by now
+        return serves(side)
+
+    monkeypatch.setattr(invariants, "_serves_reads", becomes_whole)
+    check_one_writer(*world.open_systems())
 
 
 def test_a_target_that_only_one_side_knows_of_is_checked(world: World) -> None:
