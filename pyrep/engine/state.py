@@ -159,6 +159,8 @@ class SystemState:
     peers: dict[SystemId, Peer] = field(default_factory=dict)
     operations: dict[PairId, str] = field(default_factory=dict)
     own_doing: set[PairId] = field(default_factory=set)
+    ending: set[WorkflowId] = field(default_factory=set)
+    """Workflows that another system leads and that are being ended here alone."""
     threads: list[threading.Thread] = field(default_factory=list)
     serving: int = 0
     closing: bool = False

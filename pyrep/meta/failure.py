@@ -74,7 +74,11 @@ def failure_of_sqlite(error: sqlite3.Error, path: Path) -> PyrepError:
                 f"cannot use {path}: {error}", hint="close the other program that has it open"
             )
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR:
-            return _try_to_write(path) or DeviceError(f"cannot use {path}: {error}")
+            return _try_to_write(path) or DeviceError(
+                f"cannot use {path}: {error}",
+                hint="is it the disk? pyrep system check DIRECTORY tells what can't be read, and "
+                "pyrep system repair keeps what can",
+            )
         case sqlite3.SQLITE_CONSTRAINT:
             return InvalidArgumentError(f"what is stored in {path} rules this out: {error}")
         case _:

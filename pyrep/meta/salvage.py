@@ -47,28 +47,53 @@ _TABLES = {
 """Each table with its key; what others refer to comes first."""
 
 
-def read_salvage(path: Path) -> Salvaged:
-    """Return every record that SQLite still reads; nothing of a file that isn't a database."""
+_NAMES = {
+    "copy_row": "rows of pairs",
+    "epoch": "marks",
+    "generation": "generations",
+    "generation_member": "members of generations",
+    "generation_pin": "pins",
+    "digest": "digests",
+    "policy": "policies",
+    "peer": "systems known",
+    "volume": "volumes",
+    "workflow": "workflows",
+    "lease": "leases",
+}
+"""What users call a table's records."""
+
+
+def read_salvage(path: Path) -> tuple[Salvaged, list[str]]:
+    """Return every record that SQLite still reads, and of what there may have been more.
+
+    Nothing of a file that isn't a database.
+    """
     found: Salvaged = {}
+    partial = []
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         for table, key in _TABLES.items():
             records: dict[tuple[Any, ...], Record] = {}
             names = key.split(", ")
+            ended: list[bool] = []
             for order in ("ASC", "DESC"):
                 by = ", ".join(f"{name} {order}" for name in names)
-                for record in _readable(connection, f"SELECT * FROM {table} ORDER BY {by}"):  # noqa: S608 (names of ours)
+                sql = f"SELECT * FROM {table} ORDER BY {by}"  # noqa: S608 (names of ours)
+                for record in _readable(connection, sql, ended):
                     records.setdefault(tuple(record[name] for name in names), record)
             found[table] = list(records.values())
-    return found
+            if not ended and table in _NAMES:
+                partial.append(_NAMES[table])
+    return found, partial
 
 
-def _readable(connection: sqlite3.Connection, sql: str) -> Iterator[Record]:
-    """Yield rows up to the first that can't be read."""
+def _readable(connection: sqlite3.Connection, sql: str, ended: list[bool]) -> Iterator[Record]:
+    """Yield rows up to the first that can't be read; note that it ended with the last of them."""
     try:
         cursor = connection.execute(sql)
         for row in cursor:
             yield {name: row[name] for name in row.keys()}  # noqa: SIM118 (a Row isn't a dict)
+        ended.append(True)
     except (sqlite3.Error, UnicodeDecodeError):
         return
 

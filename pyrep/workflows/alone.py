@@ -6,9 +6,12 @@ that the workflow has ended here, and can only abandon it, too.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from pyrep.engine import StorageSystem
 from pyrep.engine.mirror import Mirror
-from pyrep.errors import NotFoundError, RefusedError
+from pyrep.errors import BusyError, NotFoundError, RefusedError
 from pyrep.model import (
     Direction,
     PairStatus,
@@ -42,6 +45,28 @@ def check_is_gone(system: StorageSystem, other: SystemId, workflow_id: str) -> N
         )
 
 
+@contextlib.contextmanager
+def _ending(system: StorageSystem, workflow_id: WorkflowId) -> Iterator[None]:
+    """End a workflow that another system leads: one at a time.
+
+    Raises:
+        BusyError: somebody is ending it.
+    """
+    state = system.state
+    with state.control:
+        if workflow_id in state.ending:
+            raise BusyError(
+                f"workflow {workflow_id} is being abandoned already",
+                hint="wait until that has ended",
+            )
+        state.ending.add(workflow_id)
+    try:
+        yield
+    finally:
+        with state.control:
+            state.ending.discard(workflow_id)
+
+
 def abandon_production(system: StorageSystem, record: WorkflowRecord) -> None:
     """End a restore here, at the PVOL's system, whose leading system is gone.
 
@@ -52,8 +77,16 @@ def abandon_production(system: StorageSystem, record: WorkflowRecord) -> None:
 
     Raises:
         RefusedError: the leading system can be reached.
+        BusyError: somebody is abandoning it already.
         HostAgentError: the host couldn't be started; calling it again tries again.
     """
+    with _ending(system, record.workflow_id):
+        _abandon_production(system, system.state.journal.get(record.workflow_id))
+
+
+def _abandon_production(system: StorageSystem, record: WorkflowRecord) -> None:
+    if record.state.has_ended:
+        return
     state = system.state
     volume_id = VolumeId(record.request["volume"])
     remote = _remote_of(system, volume_id)
@@ -85,7 +118,13 @@ def abandon_backup_lease(system: StorageSystem, workflow_id: WorkflowId) -> None
     Raises:
         NotFoundError: nothing is leased for it.
         RefusedError: the leading system can be reached.
+        BusyError: somebody is abandoning it already.
     """
+    with _ending(system, workflow_id):
+        _abandon_backup_lease(system, workflow_id)
+
+
+def _abandon_backup_lease(system: StorageSystem, workflow_id: WorkflowId) -> None:
     state = system.state
     held = [one for one in state.live if state.journal.holder(one) == workflow_id]
     if not held:

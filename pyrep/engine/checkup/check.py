@@ -85,8 +85,14 @@ def _unfinished(path: Path) -> Iterator[Finding]:
 def _read(path: Path) -> Stored:
     if not (path / DATABASE).is_file():
         raise NotFoundError(f"{path / DATABASE} is missing")
-    with copied_tables(path / DATABASE) as copy, Database.open(copy, name=path / DATABASE) as db:
-        stored = read_stored(db)
+    with copied_tables(path / DATABASE) as copy:
+        if copy.unreadable_bytes:
+            raise FormatError(
+                f"{copy.unreadable_bytes} bytes of {path / DATABASE}, or of its log, can't be read "
+                f"(Input/output error)"
+            )
+        with Database.open(copy.path, name=path / DATABASE) as db:
+            stored = read_stored(db)
     if stored.system.format > FORMAT:
         raise FormatError(
             f"the format {stored.system.format} of {path} is newer than {FORMAT}",

@@ -23,7 +23,7 @@ from pyrep.meta import (
     VolumeRecord,
     VolumeTable,
 )
-from pyrep.meta.salvage import read_salvage, write_salvage
+from pyrep.meta.salvage import Salvaged, read_salvage, write_salvage
 from pyrep.model import SystemId, VolumeId, check_id, new_key
 
 __all__ = ["rebuild_tables"]
@@ -49,12 +49,14 @@ def rebuild_tables(directory: Path, old: Path, system_id: str | None) -> list[st
     new = directory / _NEW
     for path in _files_of(new):
         path.unlink(missing_ok=True)
-    found = {}
+    found: Salvaged = {}
+    partial: list[str] = []
     if old.is_file():
         with copied_tables(old) as copy:
-            found = read_salvage(copy)
+            found, partial = read_salvage(copy.path)
     with Database.open(new) as db:
-        notes = [f"lost: {one}" for one in write_salvage(db, found)]
+        notes = [f"perhaps lost: some {one}, whose table can't be read whole" for one in partial]
+        notes += [f"lost: {one}" for one in write_salvage(db, found)]
         notes += _fill_system(db, directory, system_id)
         notes += _fill_volumes(db, directory)
         notes += _fill_rest(db)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pyrep.engine.checkup.begun import BegunRepair, load_begun, remove_begun, sa
 from pyrep.engine.checkup.check import check_locked, held
 from pyrep.engine.checkup.finding import CheckReport, Remedy
 from pyrep.engine.checkup.rebuild import rebuild_tables
+from pyrep.engine.checkup.stored import copy_readable
 from pyrep.engine.directory import DATABASE
 from pyrep.engine.store import BitmapStore
 from pyrep.errors import InvalidArgumentError, NotFoundError
@@ -146,7 +146,7 @@ def _keep(path: Path) -> Path:
         kept.mkdir()
         for one in path.glob(f"{DATABASE}*"):
             copy = kept / one.name
-            shutil.copyfile(one, copy)
+            copy_readable(one, copy)
             with copy.open("rb") as file:
                 os.fsync(file.fileno())
         sync_directory(kept)
@@ -190,9 +190,13 @@ class _Repair:
     def _split_pair(self, pair_id: str) -> None:
         rows = self._table.pair_rows(PairId(pair_id))
         trusted = all(_is_whole(row) for row in rows)
+        kept = {(one.volume_id, one.sequence) for one in EpochTable(self._db).all()}
         with self._db.transaction():
             for row in rows:
-                self._table.replace(_untrusted(row, rows[0].direction, consistent=trusted))
+                new = _untrusted(row, rows[0].direction, consistent=trusted)
+                if (row.volume_id, row.epoch_start) not in kept:
+                    new = replace(new, epoch_start=0)  # everything is pending without them
+                self._table.replace(new)
                 if not row.is_remote and not row.is_primary and not trusted:
                     self._fail_held(row.volume_id)
         for row in rows:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from pyrep.engine.checkup.finding import Finding, Remedy, failed, warning
 from pyrep.engine.checkup.stored import Stored
-from pyrep.model import Generation, GenerationState, PairStatus, Row, WorkflowState
+from pyrep.model import (
+    Generation,
+    GenerationState,
+    PairStatus,
+    Row,
+    VolumeId,
+    WorkflowId,
+    WorkflowState,
+)
 
 __all__ = ["check_records"]
 
@@ -90,6 +98,11 @@ def _marks(stored: Stored) -> Iterator[Finding]:
                 f"marks {epoch.sequence} of volume {epoch.volume_id}",
                 "no local pair of it needs them; the next close forgets them",
             )
+    sequences = {(epoch.volume_id, epoch.sequence) for epoch in stored.epochs}
+    for row in stored.rows:
+        if row.epoch_start and (row.volume_id, row.epoch_start) not in sequences:
+            what = f"the record of its marks {row.epoch_start} is lost"
+            yield failed(name_of(row), what, Remedy.SPLIT_PAIR, row.pair_id)
 
 
 def _generations(stored: Stored) -> Iterator[Finding]:
@@ -121,12 +134,18 @@ def _contradictions(stored: Stored, generation: Generation) -> Iterator[str]:
 
 
 def _pins(stored: Stored, generation: Generation) -> Iterator[Finding]:
-    ended = {one.workflow_id for one in stored.workflows if one.state.has_ended}
+    """A workflow pins a generation where it leads: one that isn't in the journal has been lost."""
+    workflows = {one.workflow_id: one for one in stored.workflows}
     for pin in generation.pins:
-        if pin.removeprefix(_WORKFLOW_PIN) in ended:
+        workflow_id = pin.removeprefix(_WORKFLOW_PIN)
+        if workflow_id == pin:
+            continue
+        workflow = workflows.get(WorkflowId(workflow_id))
+        if workflow is None or workflow.state.has_ended:
+            why = "of which nothing is known" if workflow is None else "which has ended"
             yield warning(
                 f"generation {generation.generation_id}",
-                f"it is in use by {pin}, which has ended",
+                f"it is in use by {pin}, {why}",
                 Remedy.DROP_PIN,
                 generation.generation_id,
                 pin,
@@ -134,19 +153,55 @@ def _pins(stored: Stored, generation: Generation) -> Iterator[Finding]:
 
 
 def _leases(stored: Stored) -> Iterator[Finding]:
-    workflows = {one.workflow_id: one for one in stored.workflows}
     for root, workflow_id in stored.leases.items():
-        name = f"lease of volume {root}"
-        workflow = workflows.get(workflow_id)  # None: it is another system's
-        if stored.volume(root) is None:
-            yield warning(name, "there is no such volume", Remedy.FREE_LEASE, root)
-        elif workflow is not None and workflow.state.has_ended:
-            what = f"workflow {workflow_id} has it and is {workflow.state}"
-            yield warning(name, what, Remedy.FREE_LEASE, root)
+        yield from _lease(stored, root, workflow_id)
     for one in stored.workflows:
-        if one.state is WorkflowState.STOPPED:
+        is_elsewhere = bool(one.request.get("led_elsewhere"))
+        if is_elsewhere and not one.state.has_ended:
+            fenced = one.progress.get("fenced")
+            fence = f", volume {fenced} is fenced for it" if fenced else ""
+            yield warning(
+                f"workflow {one.workflow_id}",
+                f"another system leads it{fence}",
+                hint=f"resume or abandon it there; {_if_lost(one.workflow_id)}",
+            )
+        elif one.state is WorkflowState.STOPPED:
             yield warning(
                 f"workflow {one.workflow_id}",
                 f"it stopped at step {one.step}: {one.error}",
                 hint=f"pyrep workflow resume {one.workflow_id}, or abandon",
             )
+
+
+def _if_lost(workflow_id: str) -> str:
+    return (
+        f"if that system is gone, or no longer knows it: serve this one, and "
+        f"pyrep workflow abandon {workflow_id} --without-peer"
+    )
+
+
+def _lease(stored: Stored, root: VolumeId, workflow_id: WorkflowId) -> Iterator[Finding]:
+    """Look at a lease; of one of another system's backup there is no record here."""
+    name = f"lease of volume {root}"
+    workflow = next((one for one in stored.workflows if one.workflow_id == workflow_id), None)
+    if stored.volume(root) is None:
+        yield warning(name, "there is no such volume", Remedy.FREE_LEASE, root)
+    elif workflow is not None and workflow.state.has_ended:
+        what = f"workflow {workflow_id} has it and is {workflow.state}"
+        yield warning(name, what, Remedy.FREE_LEASE, root)
+    elif workflow is None:
+        primaries = [
+            row.pair_system_id
+            for row in stored.rows_of(root)
+            if row.is_remote and not row.is_primary
+        ]
+        pins = {pin for one in stored.generations for pin in one.pins}
+        if primaries and f"{_WORKFLOW_PIN}{workflow_id}" not in pins:
+            yield warning(
+                name,
+                f"workflow {workflow_id} has it, which system {primaries[0]} leads",
+                hint=f"resume or abandon it there; {_if_lost(workflow_id)}",
+            )
+        else:
+            what = f"workflow {workflow_id} has it, of which nothing is known"
+            yield warning(name, what, Remedy.FREE_LEASE, root)

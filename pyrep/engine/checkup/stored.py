@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from pyrep.engine.backing import refused
 from pyrep.errors import FormatError
@@ -28,7 +30,10 @@ from pyrep.meta import (
 )
 from pyrep.model import Generation, Row, VolumeId, WorkflowId, WorkflowRecord
 
-__all__ = ["Stored", "copied_tables", "read_stored"]
+__all__ = ["Stored", "TablesCopy", "copied_tables", "copy_readable", "read_stored"]
+
+_PIECE_BYTES = 1 << 20
+_SECTOR_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +59,72 @@ class Stored:
         return [one for one in self.rows if one.volume_id == volume_id]
 
 
+def copy_readable(source: Path, target: Path) -> int:
+    """Copy what can be read of a file; return how many bytes can't be: they are zeros there.
+
+    Raises:
+        OSError: it can't be opened, or the copy can't be written.
+    """
+    unreadable = 0
+    with source.open("rb", buffering=0) as old, target.open("wb") as new:
+        size = os.fstat(old.fileno()).st_size
+        for offset in range(0, size, _PIECE_BYTES):
+            length = min(_PIECE_BYTES, size - offset)
+            try:
+                new.write(os.pread(old.fileno(), length, offset))
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                unreadable += _copy_sectors(old.fileno(), new, offset, length)
+    return unreadable
+
+
+def _copy_sectors(old: int, new: BinaryIO, offset: int, length: int) -> int:
+    unreadable = 0
+    for at in range(offset, offset + length, _SECTOR_BYTES):
+        count = min(_SECTOR_BYTES, offset + length - at)
+        try:
+            new.write(os.pread(old, count, at))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            new.write(bytes(count))
+            unreadable += count
+    return unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablesCopy:
+    """A copy of a database.
+
+    Attributes:
+        path: where it is.
+        unreadable_bytes: how many bytes of the original, or of its log, can't be read. Such a copy
+            may look whole and be older: of a log it has what stands before the first of them.
+    """
+
+    path: Path
+    unreadable_bytes: int
+
+
 @contextmanager
-def copied_tables(path: Path) -> Iterator[Path]:
+def copied_tables(path: Path) -> Iterator[TablesCopy]:
     """Give a copy of a database with its log: looking at it may fold the log in, or migrate it.
 
     Raises:
-        DeviceError: it can't be read, or there is no room for temporary files.
+        DeviceError: it can't be opened, or there is no room for temporary files.
     """
     with contextlib.ExitStack() as until:
         try:
             name = until.enter_context(TemporaryDirectory(prefix="pyrep-check-"))
             copy = Path(name) / path.name
-            shutil.copyfile(path, copy)
+            unreadable = copy_readable(path, copy)
             log = path.with_name(f"{path.name}-wal")
             if log.exists():
-                shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
+                unreadable += copy_readable(log, copy.with_name(f"{copy.name}-wal"))
         except OSError as error:
             raise refused(f"copy {path} to look at it", error) from error
-        yield copy
+        yield TablesCopy(path=copy, unreadable_bytes=unreadable)
 
 
 def read_stored(db: Database) -> Stored:

@@ -23,6 +23,7 @@ from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.errors import (
     BackingChangedError,
     BitmapFileError,
+    DeviceError,
     FencedError,
     FormatError,
     InUseError,
@@ -247,6 +248,14 @@ def test_records_that_contradict_each_other_are_found_and_mended(
     system = _repaired(closed)
     fill(system.volume("105b"), 9)
     wait_quiet(system)
+
+
+def test_a_row_whose_marks_have_lost_their_record_is_found_and_its_pair_split(closed: Site) -> None:
+    _sql(closed, "DELETE FROM epoch")
+    _found(closed, "pair 100b.1 at volume 105b", "the record of its marks 1 is lost")
+    with pytest.raises(DeviceError):
+        closed.open("100b")
+    _waits_for_a_command(_repaired(closed), "100b.1")
 
 
 def test_what_a_workflow_that_ended_still_holds_is_freed(closed: Site) -> None:

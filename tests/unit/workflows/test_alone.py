@@ -15,7 +15,17 @@ from pyrep import (
     restore,
     resume,
 )
-from pyrep.errors import FencedError, NotFoundError, PathLostError, RefusedError, WorkflowError
+from pyrep.engine import Severity, check_system, repair_system
+from pyrep.engine.checkup.finding import Finding, Remedy
+from pyrep.errors import (
+    BusyError,
+    FencedError,
+    NotFoundError,
+    PathLostError,
+    RefusedError,
+    WorkflowError,
+)
+from pyrep.meta import Database
 from pyrep.model import VolumeId, WorkflowState
 from unit.workflows.conftest import Build
 from unit.workflows.sites import WAIT_S, Sites, at_step, boom
@@ -178,3 +188,78 @@ def test_a_restore_that_its_leader_has_lost_is_ended_at_the_primary_though_the_p
     assert raw.agent.asked == ["stop", "unmount", "mount", "recover", "start"]
     assert not raw.is_fenced()
     assert _is_free(raw)
+
+
+def _wrong(sites: Sites, side: str) -> dict[str, Finding]:
+    return {one.thing: one for one in check_system(sites.base / side).wrong}
+
+
+def _lose_record(sites: Sites, side: str, workflow: str) -> None:
+    """Lose a workflow's record, as damaged tables may, and keep what it holds."""
+    with Database.open(sites.base / side / "pyrep.db") as db:
+        db.write("DELETE FROM workflow WHERE workflow_id = ?", (workflow,))
+
+
+def test_what_a_restore_that_its_leader_has_lost_still_holds_is_named_with_what_frees_it(
+    build: Build,
+) -> None:
+    raw = build()
+    generation = raw.take().generation_id
+    raw.pvol.pwrite(b"now!", 0)
+    with pytest.raises(WorkflowError):
+        restore(raw.b, generation, "105a", whole=True, progress=at_step(640, boom))
+    workflow = list_workflows(raw.b)[-1].workflow_id
+    raw.close()
+    _lose_record(raw, "b", workflow)
+    here = _wrong(raw, "b")
+    assert here[f"generation {generation}"].remedy is Remedy.DROP_PIN
+    assert here["lease of volume 105b"].remedy is Remedy.FREE_LEASE
+    there = _wrong(raw, "a")[f"workflow {workflow}"]
+    assert "another system leads it, volume 105a is fenced for it" in there.what
+    assert f"pyrep workflow abandon {workflow} --without-peer" in there.hint
+    assert repair_system(raw.base / "b").after.severity is Severity.OK
+    raw.reopen()
+    assert raw.is_fenced()
+    abandon(raw.a, workflow, without_peer=True)
+    raw.check_at_rest()
+    raw.remote().resync(discard="100b")
+    raw.quiet()
+    backup(raw.a, ["105a"])
+
+
+def test_what_a_backup_that_its_primary_has_lost_still_holds_is_named_with_what_frees_it(
+    build: Build,
+) -> None:
+    raw = build()
+    with pytest.raises(WorkflowError):
+        backup(raw.a, ["105a"], progress=at_step(420, boom))
+    workflow = list_workflows(raw.a)[-1].workflow_id
+    raw.close()
+    _lose_record(raw, "a", workflow)
+    assert _wrong(raw, "a")["lease of volume 105a"].remedy is Remedy.FREE_LEASE
+    there = _wrong(raw, "b")["lease of volume 105b"]
+    assert f"workflow {workflow} has it, which system 100a leads" in there.what
+    assert f"pyrep workflow abandon {workflow} --without-peer" in there.hint
+    assert there.remedy is Remedy.NONE  # it may go on there
+    assert repair_system(raw.base / "a").after.severity is Severity.OK
+    raw.reopen()
+    abandon(raw.b, workflow, without_peer=True)
+    raw.check_at_rest()
+    backup(raw.a, ["105a"])
+
+
+def test_of_two_who_abandon_a_workflow_here_alone_one_does(build: Build) -> None:
+    raw = build()
+    workflow = _stopped_restore(raw, 640)
+    second: list[str] = []
+
+    def again() -> None:
+        with pytest.raises(BusyError, match="is being abandoned already"):
+            abandon(raw.a, workflow, without_peer=True)
+        second.append("refused")
+
+    raw.agent.then["mount"] = again
+    abandon(raw.a, workflow, without_peer=True)
+    assert second == ["refused"]
+    assert raw.agent.asked[-3:] == ["mount", "recover", "start"]
+    assert raw.workflow(raw.a).state is WorkflowState.ABANDONED
