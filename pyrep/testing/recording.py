@@ -47,8 +47,10 @@ _SECTOR_BYTES = 512
 _ENDS_S = 20
 _LINE = re.compile(r"(\d+)\s+(?:<\.\.\. \w+ resumed>)?(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
-_OF = re.compile(r"\d+<((?:\\x[0-9a-f]{2})*)>")
-_TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+# All in hex: neither can have its own end within. A pattern for the digits costs 20 times as much.
+_OF = re.compile(r"\d+<([^>]*)>")
+_TEXT = re.compile(r'"([^"]*)"')
+_NUMBER = re.compile(r"(?<=, )\d+(?=,|$)")
 _NOT_KEPT = re.compile(r"(-shm|/lock|\.sock)$")
 _MARKS = "marks"
 
@@ -219,11 +221,12 @@ class _Parser:
             self.effects[at] = Effect(kind="rename", path=path, target=names[1])
 
     def _changed(self, call: str, path: str, rest: str, answer: int, at: int) -> None:
-        numbers = [int(one) for one in re.findall(r"(?<=, )\d+(?=,|$)", rest)]
+        text = _TEXT.search(rest)
+        behind = text.end() if text else 0  # the data is long
+        numbers = [int(one) for one in _NUMBER.findall(rest, behind)]
         if call in {"fsync", "fdatasync"}:
             self.effects.append(Effect(kind="sync", path=path, begun=at))
         elif call in {"write", "pwrite64"}:
-            text = _TEXT.search(rest)
             data = bytes.fromhex(text[1].replace("\\x", ""))[:answer] if text else b""
             if path == _MARKS:
                 self.effects[at] = Effect(kind="mark", path=path, data=data)

@@ -28,6 +28,8 @@ from pyrep.model import AckPoint, Compare, NextSvol, Protect, VolumeId, Workflow
 from pyrep.testing import wait_quiet, wait_until
 
 LONG_S = 60.0
+THEIRS = "theirs"
+"""Where the files of attached volumes are, below a system's directory."""
 _TIMING = PathTiming(retry_first_s=0.02, retry_most_s=0.1)
 
 
@@ -83,7 +85,7 @@ def create_volume(system: StorageSystem, volume: str, size: int) -> None:
 
 def attach_volume(system: StorageSystem, volume: str, size: int) -> None:
     """Attach a file of somebody else's, which is there durably."""
-    theirs = system.state.directory / "theirs"
+    theirs = system.state.directory / THEIRS
     theirs.mkdir(exist_ok=True)
     path = theirs / f"{volume}.img"
     with path.open("wb") as file:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from crash import acts
 from crash.blocks import CHUNK, OPTIONS, SPREAD, read_blocks, read_numbers, stamped, stray_data
 from crash.filesystem import check_file_system
 from crash.promised import Promised, State
@@ -309,8 +310,8 @@ class Recovery:
     def __init__(self, recording: Recording, cut: int, seed: int) -> None:
         self.draw = random.Random(seed * 100_003 + cut)
         self.promised = Promised.by(recording.marks(cut))
-        self.base = Path(recording.directory)  # an attached volume is known by its path
-        self.base.mkdir(parents=True)
+        self._until = contextlib.ExitStack()
+        self.base = self._make_base(recording)
         kept = {side: self.draw.choice([0, 1, 2, 3]) for side in SIDES}
         files = recording.after_power_loss(
             cut, seed, lambda path: kept.get(path.split("/")[0], 1), tear=self.draw.random() < 0.5
@@ -327,7 +328,16 @@ class Recovery:
         for system in self.systems:
             with contextlib.suppress(PyrepError):
                 system.abort()
-        shutil.rmtree(self.base)
+        self._until.close()
+
+    def _make_base(self, recording: Recording) -> Path:
+        """Where it was recorded, if a volume was attached: that is known by its path."""
+        if not any(acts.THEIRS in one.path.split("/") for one in recording.effects):
+            return Path(self._until.enter_context(make_directory()))
+        base = Path(recording.directory)
+        base.mkdir(parents=True)
+        self._until.callback(shutil.rmtree, base)
+        return base
 
     def run(self) -> None:
         """Open, check, end what was under way, check again.

@@ -7,6 +7,7 @@ failure keeps the log of the recording and prints the line that tries the same a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import sys
@@ -36,18 +37,30 @@ Recorded = tuple[Recording, Path]
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Recorded]:
-    """Return a recorder of workloads; each is run once."""
+    """Return a recorder of workloads; each is run once, whichever of pytest's processes asks."""
     made: dict[str, Recorded] = {}
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
 
     def one(name: str) -> Recorded:
         if name not in made:
-            log = tmp_path_factory.mktemp(name) / "strace"
-            with make_directory() as base:  # gone when it is recovered: there again, what is found
-                command = [sys.executable, str(SCRIPT), base, name]
-                made[name] = record(command, Path(base), log), log
+            log = base / f"{name}.strace"
+            with (base / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not log.exists():
+                    _record(name, log)
+            made[name] = read_log(log), log
         return made[name]
 
     return one
+
+
+def _record(name: str, log: Path) -> None:
+    making = log.with_suffix(".new")
+    with make_directory() as base:  # gone when it is recovered: there again, what is found
+        record([sys.executable, str(SCRIPT), base, name], Path(base), making)
+    making.rename(log)
 
 
 def _recover(recording: Recording, cut: int, seed: int) -> None:
