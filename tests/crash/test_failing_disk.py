@@ -3,6 +3,8 @@
 Every file of a system in turn: what the host is answered, what the pairs say and why, and that the
 rest goes on; then, the disk whole again, with or without a `kill -9` in between, that the pairs are
 DUPLEX and equal, and nothing acknowledged is lost.
+
+With `PYREP_MEDIA_RUNS` above 1 each of them in every way, else in one way after the other.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ retry_most_s = 0.2
 [engine]
 hot_regions = 16  # fewer than there are: every write of the test is a miss of the log
 """
+EVERY = int(os.environ.get("PYREP_MEDIA_RUNS", "1")) > 1
 OTHERS = ("108a", "108b")
 """A pair in a group of its own, that nothing happens to."""
 
@@ -237,20 +241,23 @@ def _goes_on(sites: Sites, victim: Victim) -> None:
         assert sites.write("108a") is None
 
 
+WAYS = [(errno.EIO, False, "EIO"), (errno.ENOSPC, True, "ENOSPC, and killed meanwhile")]
+FAILING = [
+    (fence, one) for fence in FENCES for one in VICTIMS if fence == "never" or one.host == "fence"
+]
+SHORT = [
+    (files, side)
+    for number, files in enumerate(["*.img", "*/alog/*", "*/bitmaps/*", "*/pyrep.db*"])
+    for side in (SIDES if EVERY else [SIDES[number % 2]])
+]
+
+
 @pytest.mark.parametrize(
-    ("code", "kills"),
+    ("sites", "victim", "code", "kills"),
     [
-        pytest.param(errno.EIO, False, id="EIO"),
-        pytest.param(errno.ENOSPC, True, id="ENOSPC, and killed meanwhile"),
-    ],
-)
-@pytest.mark.parametrize(
-    ("sites", "victim"),
-    [
-        pytest.param(fence, one, id=f"{fence}-{one.name}")
-        for fence in FENCES
-        for one in VICTIMS
-        if fence == "never" or one.host == "fence"
+        pytest.param(fence, one, code, kills, id=f"{fence}-{one.name}-{name}")
+        for number, (fence, one) in enumerate(FAILING)
+        for code, kills, name in (WAYS if EVERY else [WAYS[number % 2]])
     ],
     indirect=["sites"],
 )
@@ -293,10 +300,9 @@ def test_what_a_split_pair_cannot_note_is_not_acknowledged(
 
 
 @pytest.mark.parametrize("sites", ["never"], indirect=True)
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("files", ["*.img", "*/alog/*", "*/bitmaps/*", "*/pyrep.db*"])
+@pytest.mark.parametrize(("files", "side"), SHORT)
 def test_writes_that_take_less_than_was_asked_are_gone_on_with(
-    sites: Sites, side: str, files: str
+    sites: Sites, files: str, side: str
 ) -> None:
     with sites.disks[side].write_less(files, length=1000):
         assert sites.write() is None
