@@ -195,6 +195,8 @@ def catalogue(system: StorageSystem, generation: str) -> None:
     system.protect_generation(generation)
     kept = system.kept(generation)
     kept.annotate({"by": "hand"})
+    kept.pin("somebody")
+    kept.unpin("somebody")
     kept.rename("renamed")
     system.unprotect_generation(generation)
 

@@ -243,7 +243,8 @@ class Aftermath:
                 holder = system.state.journal.holder(volume.volume_id)
                 if holder is not None:
                     raise LossError(f"{volume.volume_id} stays leased to {holder}")
-            if any(one.pins for one in system.list_generations()):
+            pins = [pin for one in system.list_generations() for pin in one.pins]
+            if any(pin.startswith("workflow-") for pin in pins):
                 raise LossError(f"{system.system_id}: a pin stays")
             undecided = [one for one in system.list_generations() if one.state in _UNDECIDED]
             if undecided:

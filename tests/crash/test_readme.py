@@ -15,7 +15,18 @@ _TEXT = Path(__file__).with_name("README.md").read_text()
 _ROWS = [line for line in _TEXT.splitlines() if line.startswith("| ")]
 _READS = {
     *("list", "show", "status", "table", "wait", "ls", "find", "cat", "history", "diff", "changes"),
-    *("verify", "export", "estimate", "check", "sync", "pause", "resume", "cancel", "demo"),
+    *(
+        "verify",
+        "export",
+        "estimate",
+        "check",
+        "sync",
+        "pause",
+        "resume",
+        "cancel",
+        "demo",
+        "pending",
+    ),
 }
 """Commands that write nothing durable, or nothing of a system."""
 
