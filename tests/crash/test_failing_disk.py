@@ -161,13 +161,34 @@ FENCES = ["never", "data"]
 
 
 @pytest.fixture(scope="module")
-def sites(
-    request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Sites]:
-    base = tmp_path_factory.mktemp(request.param)
-    made = Sites(base, library, request.param)
+def every_site() -> Iterator[dict[str, Sites]]:
+    """Those that were made, by fence level: each test leaves them as it has found them.
+
+    A parametrized fixture would be made anew for each case, be its parameter the same or not.
+    """
+    made: dict[str, Sites] = {}
     yield made
-    made.close()
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+def sites(
+    request: pytest.FixtureRequest,
+    library: Path,
+    every_site: dict[str, Sites],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Sites]:
+    fence = str(request.param)
+    victim = request.node.callspec.params.get("victim")
+    if victim is not None and victim.host and fence in every_site:
+        every_site.pop(fence).close()  # no row may have a mark that an earlier failure has left
+    if fence not in every_site:
+        every_site[fence] = Sites(tmp_path_factory.mktemp(fence), library, fence)
+    failed = request.session.testsfailed
+    yield every_site[fence]
+    if request.session.testsfailed > failed:  # whatever that has left
+        every_site.pop(fence).close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
