@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from pyrep.engine.copyjob import CopyJob
@@ -12,7 +14,7 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.pairverify import PairVerifyResult
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
-from pyrep.errors import InvalidArgumentError, RefusedError
+from pyrep.errors import InvalidArgumentError, PyrepError, RefusedError
 from pyrep.model import PairId, PairStatus, SplitCause
 
 __all__ = ["PairRepairs"]
@@ -50,12 +52,24 @@ class PairRepairs:
             with mirror.savers:
                 mirror.file.mark_open()
                 self._set_aside(mirror)
-                self._make_pending(mirror, found)
+                with self._guarded_on_error(mirror):
+                    self._make_pending(mirror, found)
         if status is not PairStatus.DUPLEX:
             return None
         if mirror.row.is_remote:
-            return self._remote.copies.resync_forward(pair_id)
+            with self._guarded_on_error(mirror):
+                return self._remote.copies.resync_forward(pair_id)
         return self._local.copies.resync_forward(pair_id)
+
+    @contextlib.contextmanager
+    def _guarded_on_error(self, mirror: Mirror) -> Iterator[None]:
+        """Let the fence level hold again when what follows `_set_aside` fails."""
+        try:
+            yield
+        except PyrepError:
+            if mirror.row.is_remote:
+                self._remote.guard_again(mirror)
+            raise
 
     def _set_aside(self, mirror: Mirror) -> None:
         if mirror.row.status is not PairStatus.DUPLEX:

@@ -22,6 +22,7 @@ from pyrep.engine.remote_copies import RemoteCopies
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
+from pyrep.engine.roles import guard_of
 from pyrep.engine.state import SystemState
 from pyrep.errors import (
     CancelledError,
@@ -284,8 +285,18 @@ class RemotePairs:
 
         SPLIT, repair: its hosts stay off, and a forward resync brings it back, by command or when
         the path is back. What it copies into isn't what its PVOL ever held: the cause says so.
+        Until that copy's row ships no write of a host fails for want of a mirror.
         """
-        self._split_duplex([mirror], Caller(), cause=SplitCause.REPAIR)
+        mirror.link.guard(on=False)
+        try:
+            self._split_duplex([mirror], Caller(), cause=SplitCause.REPAIR)
+        except PyrepError:
+            self.guard_again(mirror)
+            raise
+
+    def guard_again(self, mirror: Mirror) -> None:
+        """The copy that was to follow `set_aside` hasn't begun: the fence level holds as before."""
+        mirror.link.guard(on=guard_of(mirror.row) is not False)
 
     def _split_duplex(
         self,

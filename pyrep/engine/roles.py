@@ -34,11 +34,14 @@ def guard_of(row: Row) -> bool | None:
     """Return whether hosts' writes to a row's volume fail while it doesn't ship (fence level data).
 
     None: as it is. A copy that begins switches it on when its row ships, so that no write fails
-    between the command and that moment; one that waits for its path has it on.
+    between the command and that moment; one that waits for its path has it on. So it is with a
+    repair, which begins one.
     """
     if row.fence_level is FenceLevel.NEVER or not row.is_primary:
         return False
     match row.status:
+        case PairStatus.SPLIT if row.cause is SplitCause.REPAIR:
+            return None
         case PairStatus.SPLIT:
             return row.cause is not None and row.cause.is_error
         case PairStatus.DUPLEX:

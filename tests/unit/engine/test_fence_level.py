@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import Options, Pair, Volume
+from pyrep.engine.mirror import Mirror
+from pyrep.engine.pairrepair import PairRepairs
+from pyrep.engine.pairverify import PairVerifyResult
 from pyrep.errors import DeviceError, MirrorLostError
 from pyrep.model import AckPoint, FenceLevel, PairStatus, SplitCause
 from pyrep.testing import check_covered, wait_until
@@ -153,3 +156,59 @@ def test_fence_level_never_lets_it_go_on(hasty: Rig) -> None:
     hasty.pvol.pwrite(b"marked", 0)
     wait_until(lambda: row_of(hasty.a, pair).cause is SplitCause.PATH_LOST)
     assert pair.status().pending_count > 0
+
+
+# --- repairs --------------------------------------------------------------------------------------
+
+
+def _differing(rig: Rig, pair: Pair) -> PairVerifyResult:
+    fill(rig.pvol, 2)
+    with Path(rig.spvol.path).open("r+b") as file:
+        file.seek(8192)
+        file.write(b"not what was written")
+    found = pair.verify()
+    assert found.differing_count == 1
+    return found
+
+
+def test_hosts_write_while_a_pair_is_set_aside_to_be_repaired(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = fenced_pair(rig)
+    found = _differing(rig, pair)
+    real = PairRepairs._make_pending
+
+    def between(self: PairRepairs, mirror: Mirror, result: PairVerifyResult) -> None:
+        fill(rig.pvol, 5)
+        real(self, mirror, result)
+
+    monkeypatch.setattr(PairRepairs, "_make_pending", between)
+    pair.repair(found)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
+    rig.path.cut()
+    check_refused(rig.pvol)
+
+
+@pytest.mark.parametrize("what", ["_make_pending", "cut"])
+def test_a_repair_that_stops_leaves_no_gap_in_the_fence(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pair = fenced_pair(rig)
+    found = _differing(rig, pair)
+
+    def stops(*_: object) -> None:
+        if what == "cut":
+            rig.path.cut()
+        raise DeviceError("no room for the bits")
+
+    monkeypatch.setattr(PairRepairs, "_make_pending", stops)
+    with pytest.raises(DeviceError, match="no room"):
+        pair.repair(found)
+    check_refused(rig.pvol)
+    monkeypatch.undo()
+    rig.reconnect()
+    rig.both(pair, PairStatus.DUPLEX)
+    pair.repair(pair.verify())
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(rig.pvol, rig.spvol)
