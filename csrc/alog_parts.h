@@ -157,6 +157,10 @@ void rep_alog_put_back(rep_alog *log, uint32_t block_count, uint32_t block_used)
 /* More blocks, so that context about all slots is in it. */
 int rep_alog_put_all_slots(rep_alog *log);
 int rep_alog_write(rep_alog *log, uint64_t tail, uint64_t reset);
+/* Before the first transaction: what a crash has left of one behind the tip goes, durably, and the
+ * next one takes its place. The rest of two would look like damage, and each takes room that the
+ * past is still needed in until the log has begun. */
+int rep_alog_clear_rest(rep_alog *log);
 
 /* --- rep_alog_pages.c: covers and pages -------------------------------------------------------- */
 

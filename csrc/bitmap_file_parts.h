@@ -27,6 +27,8 @@ struct rep_bitmap_file {
     pthread_mutex_t mutex; /* innermost but for rep_bitmap's; guards all below and the pages */
     rep_bitmap_key key;
     uint32_t flags;
+    bool
+        unsure; /* a change of the header failed, and so did taking it back: `flags` may not be there */
     bool has_crc;
     uint32_t crc;      /* the header's, for all of the file's life */
     uint64_t openings; /* how often it was marked open: a save that goes on beside one has failed */
@@ -43,8 +45,8 @@ static inline uint64_t rep_bitmap_file_pages(const rep_bitmap_key *key)
     return (key->bit_count + REP_PAGE_BITS - 1) / REP_PAGE_BITS;
 }
 
-/* Mutex held: writes the header with these flags, durably. On failure the header is as it was, as
- * far as the storage lets it. */
+/* Mutex held: writes the header with these flags, durably. On failure the header is as it was, or
+ * `unsure`: then no mark counts as set before it was written again. */
 int rep_bitmap_file_change(rep_bitmap_file *file, const rep_bitmap_key *key, uint32_t flags);
 
 /* Writes the pages [first, end) as `source` has them now: it is read with the mutex held, so that no

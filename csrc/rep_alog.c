@@ -267,10 +267,14 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume)
     while (log->leading)
         pthread_cond_wait(&log->changed, &log->mutex);
     log->leading = true;
+    pthread_mutex_unlock(&log->mutex);
+    rc = rep_alog_clear_rest(log);
+    pthread_mutex_lock(&log->mutex);
     log->tail = log->reset = log->next;
     pthread_mutex_unlock(&log->mutex);
     /* Writes come in before the log is durable, or without it: the open marks must be there. */
-    rc = atomic_load(&log->state) == REP_ALOG_FAILED ? rep_alog_distrust(log) : 0;
+    if (!rc && atomic_load(&log->state) == REP_ALOG_FAILED)
+        rc = rep_alog_distrust(log);
     if (!rc) {
         pthread_mutex_lock(&log->mutex);
         rep_alog_arrive(log);

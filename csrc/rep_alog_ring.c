@@ -414,6 +414,25 @@ uint64_t rep_alog_past_hot(const rep_alog *log)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+int rep_alog_clear_rest(rep_alog *log)
+{
+    static const uint8_t zeros[REP_ALOG_BLOCK];
+    bool any = false;
+    for (uint64_t i = 0; log->past && i < log->ring_blocks; i++) {
+        uint64_t s = le64toh(past_block(log, i)->sequence);
+        if (s <= log->past_tip || s % log->ring_blocks != i || !is_there(log, s))
+            continue;
+        int rc = rep_io_pwrite(log->io, zeros, sizeof zeros, block_offset(log, s));
+        if (rc)
+            return rc;
+        any = true;
+    }
+    int rc = any ? rep_io_flush(log->io) : 0;
+    if (!rc && any)
+        log->next = log->past_tip + 1;
+    return rc;
+}
+
 static block *block_at(rep_alog *log, uint32_t index)
 {
     return (block *)(void *)(log->blocks + (uint64_t)index * REP_ALOG_BLOCK);

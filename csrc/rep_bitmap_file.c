@@ -246,10 +246,11 @@ int rep_bitmap_file_change(rep_bitmap_file *file, const rep_bitmap_key *key, uin
     int rc = write_header(file, key, flags);
     if (rc) {
         /* The new header may have reached the disk: a closed mark there, with a caller who was told
-         * that it failed and goes on writing, would hide a crash. */
-        write_header(file, &file->key, file->flags);
+         * that it failed and goes on writing, would hide a crash. INV-2. */
+        file->unsure = write_header(file, &file->key, file->flags) != 0;
         return rc;
     }
+    file->unsure = false;
     file->key = *key;
     file->flags = flags;
     return 0;
@@ -259,7 +260,7 @@ int rep_bitmap_file_mark_open(rep_bitmap_file *file)
 {
     pthread_mutex_lock(&file->mutex);
     int rc = 0;
-    if (!(file->flags & REP_FILE_OPEN))
+    if (file->unsure || !(file->flags & REP_FILE_OPEN))
         rc = rep_bitmap_file_change(file, &file->key,
                                     (file->flags & ~(uint32_t)REP_FILE_LOGGED) | REP_FILE_OPEN);
     if (!rc)
@@ -272,7 +273,9 @@ int rep_bitmap_file_mark_open(rep_bitmap_file *file)
 static int set_logged(rep_bitmap_file *file)
 {
     uint32_t flags = (file->flags & ~(uint32_t)REP_FILE_OPEN) | REP_FILE_LOGGED;
-    return flags == file->flags ? 0 : rep_bitmap_file_change(file, &file->key, flags);
+    if (flags == file->flags && !file->unsure)
+        return 0;
+    return rep_bitmap_file_change(file, &file->key, flags);
 }
 
 int rep_bitmap_file_mark_logged(rep_bitmap_file *file)
@@ -290,7 +293,7 @@ int rep_bitmap_file_begin(rep_bitmap_file *file, bool filled, uint64_t *openings
     *openings = file->openings;
     /* Until all pages are written the old ones would say the opposite: under the open mark nobody
      * asks them. */
-    if (filled != ((file->flags & REP_FILE_FILLED) != 0))
+    if (file->unsure || filled != ((file->flags & REP_FILE_FILLED) != 0))
         rc = rep_bitmap_file_change(file, &file->key,
                                     REP_FILE_OPEN | (filled ? REP_FILE_FILLED : 0U));
     pthread_mutex_unlock(&file->mutex);

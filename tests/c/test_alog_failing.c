@@ -249,6 +249,122 @@ static void a_long_transaction_that_failed_is_no_damage_to_what_follows(void)
     wide_free(w);
 }
 
+/* Row 1's file fails after `good` more operations while the row is saved, and the log after that. */
+static void a_header_that_may_say_logged_is_written_before_it_counts_as_open(void)
+{
+    for (uint64_t good = 0; good < 8; good++) {
+        plant *p = running();
+        fail_log(p, -EIO);
+        CHECK_OK(plant_write(p, 5 * REGION, CHUNK, 2));
+        CHECK_EQ(plant_info(p).state, REP_ALOG_BYPASSED);
+        fail_log(p, 0);
+        CHECK_OK(rep_alog_begin(p->log, p->volume));
+        rep_volatile_fail_after(p->files[1]->disk, good, -EIO);
+        (void)rep_link_save(p->links[1]);
+        fail_log(p, -EIO);
+        int rc = 0;
+        for (uint64_t r = 0; !rc && r < REGIONS; r++)
+            rc = plant_write(p, r * REGION + 20 * CHUNK, CHUNK, 9);
+        CHECK(!rc || rc == -EIO);
+        plant_stop(p);
+        fail_log(p, 0);
+        rep_volatile_fail_after(p->files[1]->disk, 0, 0);
+        /* The power goes when the disks have written all that they could. */
+        for (int i = 0; i < ROWS; i++)
+            CHECK_OK(rep_volatile_lose(p->files[i]->disk, 1, 1, 0));
+        CHECK_OK(rep_volatile_lose(p->source->disk, 1, 1, 0));
+        CHECK_OK(rep_volatile_lose(p->mirror->disk, 1, 0, 0));
+        CHECK_OK(rep_volatile_lose(p->log_store->disk, 1, 1, 0));
+        for (int i = 0; i < ROWS; i++)
+            CHECK_EQ(plant_missed(p, i), 0);
+        plant_free(p);
+    }
+}
+
+/* So many slots that the log begins with ten blocks. */
+#define MANY 1237U
+
+static rep_alog_shape many_shape(void)
+{
+    return (rep_alog_shape){.size_bytes = SIZE, .region_bytes = REGION, .slot_count = MANY};
+}
+
+/* Opens the log, and lets it begin while the power goes: `good` operations are done before, and what
+ * isn't durable is lost or torn as `seed` says. Whether the power went in time; else nothing was. */
+static bool begin_torn(rep_io *log_io, rep_io *store_io, uint64_t good, uint64_t seed)
+{
+    rep_alog_shape shape = many_shape();
+    rep_alog *log;
+    rep_volume *volume;
+    rep_tree *tree = tree_new(1);
+    uint8_t *before = malloc(rep_alog_bytes(&shape));
+    CHECK(before);
+    CHECK_OK(rep_io_pread(log_io, before, rep_alog_bytes(&shape), 0));
+    CHECK_OK(rep_volume_new(store_io, tree, &volume));
+    CHECK_OK(rep_alog_open(log_io, &shape, &log));
+    CHECK_EQ(rep_alog_past_hot(log), 3);
+    rep_volatile_fail_after(log_io, good, -EIO);
+    bool torn = rep_alog_begin(log, volume) != 0;
+    rep_volatile_fail_after(log_io, 0, 0);
+    rep_volume_free(volume);
+    rep_alog_free(log);
+    rep_tree_free(tree);
+    CHECK_OK(rep_volatile_lose(log_io, seed, 1, 1));
+    if (!torn) {
+        CHECK_OK(rep_io_pwrite(log_io, before, rep_alog_bytes(&shape), 0));
+        CHECK_OK(rep_io_flush(log_io));
+    }
+    free(before);
+    return torn;
+}
+
+static void a_beginning_that_loses_power_again_and_again_costs_what_was_hot(void)
+{
+    rep_alog_shape shape = many_shape();
+    rep_io *store_io;
+    rep_io *memory;
+    rep_io *log_io;
+    rep_alog *log;
+    rep_volume *volume;
+    rep_link *row;
+    rep_bitmap_file *file;
+    rep_io *pages;
+    rep_bitmap_key key = {
+        .bit_count = shape.size_bytes / CHUNK, .chunk_bytes = CHUNK, .data_id = 1};
+    CHECK_OK(rep_io_memory_new(shape.size_bytes, &store_io));
+    CHECK_OK(rep_io_memory_new(rep_alog_bytes(&shape), &memory));
+    CHECK_OK(rep_volatile_new(memory, &log_io));
+    CHECK_OK(rep_io_memory_new(rep_bitmap_file_bytes(&key), &pages));
+    CHECK_OK(rep_bitmap_file_create_on(pages, &key, 0, &file));
+    CHECK_OK(rep_alog_format(log_io, &shape));
+    CHECK_OK(rep_alog_open(log_io, &shape, &log));
+    rep_tree *tree = tree_new(1);
+    CHECK_OK(rep_volume_new(store_io, tree, &volume));
+    CHECK_OK(rep_alog_begin(log, volume));
+    CHECK_OK(rep_link_new(volume, CHUNK, 1, &row));
+    CHECK_OK(rep_link_keep(row, file, key.row_id));
+    CHECK_OK(rep_link_mark(row));
+    vol v = {.volume = volume};
+    for (uint64_t r = 0; r < 3; r++)
+        CHECK_OK(put_bytes(v, r * REGION, CHUNK, 1));
+    rep_link_free(row);
+    rep_volume_free(volume);
+    rep_alog_free(log);
+    rep_tree_free(tree);
+    int torn = 0;
+    for (uint64_t seed = 0; seed < 200; seed++)
+        torn += begin_torn(log_io, store_io, 1 + seed % 14, seed);
+    CHECK(torn >= 30);
+    CHECK_OK(rep_alog_open(log_io, &shape, &log));
+    CHECK_EQ(rep_alog_past_hot(log), 3);
+    rep_alog_free(log);
+    rep_bitmap_file_free(file);
+    rep_io_free(pages);
+    rep_io_free(log_io);
+    rep_io_free(memory);
+    rep_io_free(store_io);
+}
+
 int main(void)
 {
     RUN(what_was_written_without_the_log_is_durable_before_it_begins_again);
@@ -258,5 +374,7 @@ int main(void)
     RUN(what_is_too_much_for_one_transaction_goes_into_several);
     RUN(one_of_several_transactions_that_is_lost_leaves_what_the_others_said);
     RUN(a_long_transaction_that_failed_is_no_damage_to_what_follows);
+    RUN(a_header_that_may_say_logged_is_written_before_it_counts_as_open);
+    RUN(a_beginning_that_loses_power_again_and_again_costs_what_was_hot);
     return 0;
 }
