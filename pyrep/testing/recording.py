@@ -44,7 +44,6 @@ _CALLS = (
     "renameat,renameat2,unlink,unlinkat,copy_file_range"
 )
 _SECTOR_BYTES = 512
-_ENDS_S = 20
 _LINE = re.compile(r"(\d+)\s+(?:<\.\.\. \w+ resumed>)?(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 # All in hex: neither can have its own end within. A pattern for the digits costs 20 times as much.
@@ -90,7 +89,7 @@ def strace_command(log: Path) -> list[str]:
     return [*watch, "-e", f"trace={_CALLS}", "-o", str(log)]
 
 
-def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = "") -> Recording:
+def record(command: Sequence[str], directory: Path, log: Path) -> Recording:
     """Run a command that works below a directory; return what it did there.
 
     Appending a line to the file `marks` in the directory puts a mark into the recording.
@@ -99,17 +98,11 @@ def record(command: Sequence[str], directory: Path, log: Path, *, inject: str = 
         command: what is run.
         directory: what it works in.
         log: where strace writes.
-        inject: which calls fail, in strace's words; the command may then fail, too, and is killed
-            if it doesn't end.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    watch = strace_command(log)
-    if inject:
-        # A process that no longer knows how to end is ended with all that it began.
-        watch = ["timeout", "-s", "KILL", str(_ENDS_S), *watch, "-e", f"inject={inject}"]
-    subprocess.run([*watch, *command], check=not inject, capture_output=True)
+    subprocess.run([*strace_command(log), *command], check=True, capture_output=True)
     with log.open("r+", encoding="ascii") as file:  # what it was about, for `read_log`
         lines = file.read()
         file.seek(0)

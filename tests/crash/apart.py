@@ -72,6 +72,12 @@ class Prepared:
         }
         return cls(name=name, base=base, marks=marks, found=found)
 
+    def copy_to(self, base: Path) -> None:
+        """Put it into another directory."""
+        for side in SIDES:
+            command = ["cp", "-a", "--sparse=always", str(self.base / side), str(base / side)]
+            subprocess.run(command, check=True)
+
 
 class _Near(Here):
     """The side that goes on, and whether it has its end of the path."""
@@ -118,9 +124,7 @@ class OneSide:
         self._stop = stop
         self._directory = make_directory()
         self.base = Path(self._directory.name)
-        for each in SIDES:
-            where = self.base / each
-            subprocess.run(["cp", "-a", "--sparse=always", prepared.base / each, where], check=True)
+        prepared.copy_to(self.base)
         self._log = self.base / "strace"
         self._port = free_port()
         self._marks = list(prepared.marks)

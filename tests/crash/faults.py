@@ -105,6 +105,13 @@ class Faults:
         finally:
             self.clear()
 
+    def fail_at(
+        self, number: int, *patterns: str, error: int, calls: Call, once: bool = False
+    ) -> None:
+        """Let a call of any thread fail, the first is 0, and unless `once` all behind it."""
+        end = number + 1 if once else _FOR_EVER
+        self._set(patterns, calls, _Act.FAIL, error=error, first=number, end=end)
+
     @contextmanager
     def write_less(self, *patterns: str, length: int) -> Iterator[None]:
         """Let no write to these files take more than so many bytes at once."""

@@ -1,4 +1,4 @@
-"""Run by `record`: DIRECTORY WORKLOAD."""
+"""Run by `record`: DIRECTORY WORKLOAD, or by tests with the MARKS of what is made."""
 
 import sys
 from pathlib import Path

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from crash import acts
 from crash.blocks import OPTIONS, SIZE, SPREAD
+from crash.promised import Promised
 from pyrep import StorageSystem, connect
 from pyrep.model import AckPoint
 
@@ -176,8 +177,8 @@ def mirror(work: Workload) -> None:
     work.rest()
 
 
-def together(base: Path, mark: Callable[[str], None]) -> Workload:
-    """Return a workload with both systems in this process."""
+def together(base: Path, mark: Callable[[str], None], marks: Sequence[str] = ()) -> Workload:
+    """Return a workload with both systems in this process; `marks` is what they begin with."""
     sides = {name: Here(base / name) for name in SIDES}
 
     def join() -> None:
@@ -186,11 +187,15 @@ def together(base: Path, mark: Callable[[str], None]) -> Workload:
         assert b is not None
         connect(a, b)
 
-    return Workload(sides, join, mark)
+    promised = Promised.by(marks)
+    return Workload(sides, join, mark, promised.layouts, promised.last_number)
 
 
 def main() -> None:
-    """Do the workload of a name in a directory: what `record` runs."""
+    """Do the workload of a name in a directory: what `record` runs.
+
+    With a file of marks behind them, what those are about is there already.
+    """
     from crash.workloads import WORKLOADS  # noqa: PLC0415 (it imports this one)
 
     base = Path(sys.argv[1])
@@ -200,9 +205,15 @@ def main() -> None:
         def mark(text: str) -> None:
             marks.write(f"{text}\n".encode())
 
-        work = together(base, mark)
-        script.build(base, work)
+        made = Path(sys.argv[3]).read_text("utf-8").splitlines() if len(sys.argv) > 3 else []
+        for one in made:
+            mark(one)
+        work = together(base, mark, made)
+        if not made:
+            script.build(base, work)
         work.mark("ready")
+        if made:
+            work.open()
         script.run(work)
         work.mark("end")
         work.close()
