@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from pyrep.cli.following import perform, waiting
+from pyrep.cli.quantities import FiniteRange
 from pyrep.cli.session import Session, command
 
 __all__ = ["add_backup"]
@@ -35,7 +36,11 @@ def add_backup(main: click.Group) -> None:
         show_default=True,
         help="What a synchronous writer gets in the hold.",
     )
-    @click.option("--hold-max-ms", type=float, help="Longest hold.  [default: the system's]")
+    @click.option(
+        "--hold-max-ms",
+        type=FiniteRange(0, min_open=True),
+        help="Longest hold.  [default: the system's]",
+    )
     @click.option("--reuse-last", is_flag=True, help="Give up the only generation if need be.")
     @waiting
     def backup(

@@ -13,6 +13,7 @@ from rich.console import Console
 from pyrep.api import Json
 from pyrep.cli.following import perform, waiting
 from pyrep.cli.names import text_of_name
+from pyrep.cli.quantities import FiniteRange
 from pyrep.cli.session import Session, command, pairs_of
 from pyrep.cli.tables import Column, print_facts, print_table
 from pyrep.model import MIB
@@ -162,7 +163,7 @@ def digest(session: Session, *, generation_id: str, again: bool, no_wait: bool) 
 @_GENERATION
 @click.option(
     "--percentage",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=FiniteRange(0, 100, min_open=True),
     default=100.0,
     show_default=True,
     help="Share of its spans, chosen at random.",

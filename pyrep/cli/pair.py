@@ -11,7 +11,7 @@ from rich.console import Console
 from pyrep.api import Json
 from pyrep.cli.following import follow, perform, say_begun, waiting
 from pyrep.cli.names import text_of_name
-from pyrep.cli.quantities import age, format_duration, size
+from pyrep.cli.quantities import FiniteRange, age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
 from pyrep.errors import (
@@ -267,7 +267,11 @@ def resync(
 
 @command(pair, "verify", example="pair verify 100a.1 --percentage 10")
 @_PAIR
-@click.option("--percentage", type=float, help="Share that is compared, drawn.  [default: 100]")
+@click.option(
+    "--percentage",
+    type=FiniteRange(0, 100, min_open=True),
+    help="Share that is compared, drawn.  [default: 100]",
+)
 @click.option("--seed", type=int, help="Of the draw: the same one compares the same share.")
 @click.option(
     "--digest",
@@ -402,7 +406,7 @@ def dissolve(
 
 @command(pair, "sync", example="pair sync 100a.1 --timeout 30")
 @click.argument("pair_ids", metavar="[PAIR...]", nargs=-1)
-@click.option("--group", help="All pairs of this consistency group.")
+@click.option("--group", help="All pairs of this consistency group, beside those named.")
 @click.option(
     "--until",
     type=click.Choice(["received", "durable"]),
@@ -424,6 +428,8 @@ def sync(
     Per pair it says done, timed out, changed (somebody split or turned the pair) or broken (the
     path or a volume failed), and ends with the worst one's exit status: 0, 21, 5, 20.
     """
+    if not pair_ids and not group:
+        raise click.UsageError("name pairs, or a --group")
     job = session.client.sync_pairs(*pair_ids, group=group, until=until, timeout_s=timeout_s)
     result = follow(session, job)
     rows = [{"pair_id": one, "outcome": how} for one, how in result["pairs"].items()]

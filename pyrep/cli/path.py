@@ -26,7 +26,7 @@ PATH_COLUMNS: tuple[Column, ...] = (
     ("up", "is_up"),
     ("since", "since"),
     ("address", "address"),
-    ("frames sent", "frame_bytes"),
+    ("sent in frames", "frame_bytes"),
     ("protocol", "version"),
     ("certificate until", "until"),
     ("dialled in vain", "vain"),
@@ -60,7 +60,7 @@ def path() -> None:
 
 @command(path, "list", example="path list --system /srv/pyrep/100a")
 def list_paths(session: Session) -> None:
-    """List the paths: to which system, whether they are up, the frames sent since the start.
+    """List the paths: to which system, whether they are up, the bytes sent since the start.
 
     One without an address is dialled by the other system. The certificate is this system's own.
     """

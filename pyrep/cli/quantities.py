@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import click
 
 from pyrep.model import GIB, KIB, MIB, TIB
 
-__all__ = ["age", "format_duration", "size"]
+__all__ = ["FiniteRange", "age", "format_duration", "size"]
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers within bounds; `nan` and `inf`, which JSON has no words for, are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number. BadParameter: it is outside, or none."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return found
 
 
 def size(value: str | int) -> int:

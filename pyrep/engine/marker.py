@@ -108,12 +108,14 @@ class Markers:
             return self._ended(mirror)
         if row.direction is Direction.REVERSE or (row.status is PairStatus.COPY and mirror.stopped):
             return MarkerOutcome.CHANGED
+        try:
+            peer = self._line.peer(mirror)
+            peer.connection()
+        except PathLostError:
+            return MarkerOutcome.BROKEN  # of a copy, too: when it goes on nobody knows
         if row.status is not PairStatus.DUPLEX:
             return None
-        try:
-            outlet = self._line.peer(mirror).known_outlet(row.group_id) if row.group_id else None
-        except PathLostError:
-            return MarkerOutcome.BROKEN
+        outlet = peer.known_outlet(row.group_id) if row.group_id else None
         if outlet is None:
             return MarkerOutcome.BROKEN
         # The stream first: a link that ships afterwards has shipped until then.

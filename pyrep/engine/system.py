@@ -49,13 +49,14 @@ from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
 from pyrep.engine.volumes import Volumes
 from pyrep.engine.watch import Watch
-from pyrep.errors import InvalidArgumentError, PyrepError
+from pyrep.errors import InvalidArgumentError, NotFoundError, PyrepError
 from pyrep.interconnect.channel import Security
 from pyrep.interconnect.dialer import PathState, TcpPath
 from pyrep.interconnect.listener import Listener
 from pyrep.interconnect.loop import LoopPath
 from pyrep.interconnect.timing import PathTiming
 from pyrep.meta import PolicyRecord
+from pyrep.meta.column import known_hint
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
@@ -412,8 +413,20 @@ class StorageSystem:
         return self._state.table.rows()
 
     def group_status(self, group: str) -> GroupStatus:
-        """Return the status of a consistency group: that of its worst member."""
-        return group_status(row for row in self.table() if row.group_id == group)
+        """Return the status of a consistency group: that of its worst member.
+
+        Raises:
+            NotFoundError: no pair of this system is in a group of this name.
+        """
+        table = self.table()
+        rows = [row for row in table if row.group_id == group]
+        if not rows:
+            known = {row.group_id for row in table if row.group_id is not None}
+            raise NotFoundError(
+                f"system {self.system_id} has no pair in group {group}",
+                hint=known_hint("group", known),
+            )
+        return group_status(rows)
 
     def split_pairs(
         self,

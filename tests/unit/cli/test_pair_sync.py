@@ -22,7 +22,23 @@ def test_it_says_what_became_of_each_pair_and_exits_with_the_worst(mirrored: Ser
     assert "100a.1: changed" in done.stderr
     mirrored.run("a", "pair", "sync", "100b.1", code=NotFoundError.exit_code)
     mirrored.run("b", "pair", "sync", "100b.1", code=RefusedError.exit_code)
-    mirrored.run("a", "pair", "sync", code=NotFoundError.exit_code)
+    assert "name pairs" in mirrored.run("a", "pair", "sync", code=2).stderr
+    told = mirrored.run("a", "group", "status", "nogroup", code=NotFoundError.exit_code)
+    assert "known groups: g" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pair", "verify", "100a.1", "--percentage"),
+        ("generation", "verify", "g", "--percentage"),
+        ("backup", "create", "105a", "--hold-max-ms"),
+    ],
+)
+def test_what_is_no_number_is_refused(mirrored: Served, command: tuple[str, ...]) -> None:
+    for value in ("nan", "inf", "0", "-1"):
+        done = mirrored.run("a", *command, value, code=2)
+        assert command[-1] in done.stderr
 
 
 def test_a_pair_tells_its_lag_and_that_it_converges(mirrored: Served) -> None:

@@ -89,6 +89,21 @@ def test_a_pair_that_is_copied_is_waited_for(rig: Rig) -> None:
     assert equal(rig.pvol, rig.spvol)
 
 
+def test_a_copy_whose_path_is_lost_breaks_it(rig: Rig) -> None:
+    pair = rig.remote()
+    pair.split()
+    fill(rig.pvol, 2)
+    rig.path.stall()
+    pair.resync()
+    cut = threading.Timer(0.05, rig.path.cut)
+    cut.start()
+    assert pair.wait_marker(timeout_s=LONG_S) is MarkerOutcome.BROKEN
+    cut.join()
+    assert row_of(rig.a, pair).status is PairStatus.COPY
+    rig.path.connect()
+    assert pair.wait_marker(timeout_s=LONG_S) is MarkerOutcome.DONE
+
+
 def test_a_group_is_waited_for_as_a_whole(rig: Rig) -> None:
     one = rig.remote(group="g", ack=AckPoint.QUEUED)
     other = rig.a.create_remote_pair("106a", "100b", "106b", group="g", ack=AckPoint.DURABLE)
