@@ -19,6 +19,7 @@ __all__ = ["CopyJob"]
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+_SLICE_S = 0.2
 
 
 class CopyJob:
@@ -207,20 +208,39 @@ class CopyJob:
         if self._error:
             raise self._error
 
-    def wait_unless_paused(self, doing: str, timeout_s: float | None = None) -> None:
+    def wait_unless_paused(
+        self,
+        doing: str,
+        timeout_s: float | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
         """Wait for the copy on behalf of something else that can't begin before.
 
         Args:
             doing: what can't be done, as a message begins: "cannot back up …".
             timeout_s: as `wait`.
+            progress: as `wait`, some times a second.
+            cancel: ends the wait; the copy goes on.
 
         Raises:
             RefusedError: the copy is paused: nobody knows for how long.
             As `wait`.
         """
-        with self._moved:
-            if not self._moved.wait_for(lambda: self._paused or self._done.is_set(), timeout_s):
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = _SLICE_S if end_s is None else max(end_s - time.monotonic(), 0.0)
+            with self._moved:
+                slice_s = min(left_s, _SLICE_S)
+                if self._moved.wait_for(lambda: self._paused or self._done.is_set(), slice_s):
+                    break
+            if end_s is not None and time.monotonic() >= end_s:
                 raise TimedOutError(f"{self.what}: not done after {timeout_s} s")
+            self._report(progress)
+            if cancel is not None:
+                cancel.check(doing)
+        with self._moved:
             if not self._done.is_set():
                 raise RefusedError(
                     f"{doing}: the copy of {self.what} is paused",

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import msgspec
 
 from pyrep._core import LinkCore, decode_numbers
+from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.digestdesk import DigestDesk
 from pyrep.engine.outlet import stream_id_of
 from pyrep.engine.peer import Peer
@@ -62,7 +63,7 @@ from pyrep.meta import PeerRecord
 from pyrep.model import SystemId, check_id
 from pyrep.seams import Buffer, Connection, Frames
 
-__all__ = ["CallHandler", "SystemEndpoint"]
+__all__ = ["CallHandler", "ErrandHandler", "SystemEndpoint"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +76,15 @@ SILENT_LEAST_S = 10.0
 
 CallHandler = Callable[[Peer, dict[str, Any]], dict[str, Any]]
 
+ErrandHandler = Callable[[Peer, dict[str, Any], ProgressCallback, Cancel], dict[str, Any]]
+
 
 class SystemEndpoint:
     """What the path calls (seams.Endpoint).
 
     Attributes:
         calls: the workflows' own commands.
+        errands: those of them that take long (`pyrep/workflows/errands.py`).
         offer: versions and features that the handshake offers; tests make it another one.
     """
 
@@ -90,6 +94,7 @@ class SystemEndpoint:
         self._secondary = secondary
         self._desk = DigestDesk(state)
         self.calls: dict[str, CallHandler] = {}
+        self.errands: dict[str, ErrandHandler] = {}
         self.offer: Offer = OFFER
 
     @property

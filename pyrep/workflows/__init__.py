@@ -1,6 +1,7 @@
 """The three workflows: backup (Fig. 4), restore of files (Fig. 5), restore of a volume (Fig. 6)."""
 
 from pyrep.engine import StorageSystem
+from pyrep.workflows.asked import attach
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
 from pyrep.workflows.browse import (
     PathVersion,
@@ -16,7 +17,6 @@ from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.service import (
     abandon,
-    attach,
     backup,
     dry_run_restore,
     list_workflows,

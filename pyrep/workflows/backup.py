@@ -32,6 +32,7 @@ from pyrep.workflows.codec import generation_from
 from pyrep.workflows.copies import refresh_generations
 from pyrep.workflows.pool import Pool, complete_generation
 from pyrep.workflows.run import Run, Step
+from pyrep.workflows.sending import send
 from pyrep.workflows.watchdog import Watchdog
 
 __all__ = ["Backup", "begin_backup"]
@@ -104,6 +105,7 @@ class Backup:
 
         Raises:
             RefusedError: a remote pair isn't DUPLEX, or no SVOL is free.
+            CancelledError: while a mirror was brought to DUPLEX.
         """
         start = time.monotonic()
         run.report()
@@ -114,12 +116,18 @@ class Backup:
         if self._mirrors:
             self._tell_ended()
             run.note(asked=True)
-            answer = self._ask(
-                "prepare",
-                run,
-                pairs=[one.row.pair_id for one in self._mirrors],
-                label=self.request.label,
-                reuse_last=self.request.reuse_last,
+            answer = send(
+                self._system,
+                self._secondary(),
+                "backup.prepare",
+                {
+                    "workflow": run.workflow_id,
+                    "pairs": [one.row.pair_id for one in self._mirrors],
+                    "label": self.request.label,
+                    "reuse_last": self.request.reuse_last,
+                },
+                progress=run.relay,
+                cancel=run.cancel,
             )
             run.note(attempt=answer["attempt"], generation=answer["generation"])
         if self.request.sides != BackupSides.SECONDARY:
@@ -128,6 +136,8 @@ class Backup:
                 workflow=run.workflow_id,
                 label=self.request.label,
                 reuse_last=self.request.reuse_last,
+                progress=run.relay,
+                cancel=run.cancel,
             )
             run.note(own_generation=own.generation_id)
         for outlet in self._outlets():

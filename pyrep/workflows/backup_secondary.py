@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from pyrep._core import CutItem, CutVerb
-from pyrep.engine import StorageSystem
+from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.errors import RefusedError, TimedOutError
 from pyrep.model import (
     Generation,
@@ -39,7 +39,9 @@ class SecondaryBackup:
         """By attempt: what was begun, and for which workflow."""
         self._split: dict[str, threading.Event] = {}
 
-    def prepare(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
+    def prepare(
+        self, peer: str, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
+    ) -> dict[str, Any]:
         """Bring an SVOL of each volume to DUPLEX, flushed; write the intent row."""
         volumes = [self._spvol(peer, PairId(pair)) for pair in body["pairs"]]
         generation = self._pool.prepare(
@@ -48,6 +50,8 @@ class SecondaryBackup:
             label=body["label"],
             reuse_last=body["reuse_last"],
             lease=True,
+            progress=progress,
+            cancel=cancel,
         )
         self._prepared[generation.attempt_id] = (generation.generation_id, body["workflow"])
         return {"attempt": generation.attempt_id, "generation": generation.generation_id}

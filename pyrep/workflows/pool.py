@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyrep._core import LinkMode
-from pyrep.engine import StorageSystem
+from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.mirror import Mirror
 from pyrep.errors import NotFoundError
 from pyrep.model import (
@@ -40,6 +40,8 @@ class Pool:
         label: str,
         reuse_last: bool,
         lease: bool = False,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> Generation:
         """Bring one local mirror of each volume to DUPLEX, its SVOL flushed; write the intent.
 
@@ -48,6 +50,7 @@ class Pool:
 
         Raises:
             RefusedError: a volume has no local mirror, or none may be reused.
+            CancelledError: `cancel`, while a mirror is brought to DUPLEX; it goes on by itself.
         """
         workflow_id = WorkflowId(workflow)
         if lease:
@@ -61,7 +64,8 @@ class Pool:
         for pair_id in chosen:
             job = self._system.local_pairs.copies.resync_forward(pair_id, lease=workflow_id)
             if job is not None:
-                job.wait_unless_paused(f"cannot back up with pair {pair_id}")
+                doing = f"cannot back up with pair {pair_id}"
+                job.wait_unless_paused(doing, progress=progress, cancel=cancel)
         sides = [self._state.sides(pair_id) for pair_id in chosen]
         for pvol, _ in sides:
             pvol.link.settle()

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pyrep.engine import StorageSystem, Will
+from pyrep.engine import Cancel, ProgressCallback, StorageSystem, Will
+from pyrep.engine.endpoint import ErrandHandler
+from pyrep.engine.peer import Peer
 from pyrep.errors import FileSystemError, MissingLibraryError, NotFoundError, RefusedError
 from pyrep.host import NoHostAgent
 from pyrep.model import (
@@ -30,7 +32,7 @@ from pyrep.workflows.browse import pending_files
 from pyrep.workflows.host_actions import HostActions
 from pyrep.workflows.run import token_of
 
-__all__ = ["ProductionSide", "production_verbs"]
+__all__ = ["ProductionSide", "production_errands", "production_verbs"]
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +158,13 @@ class ProductionSide:
         self._state.journal.update(workflow_id, progress={**record.progress, "fenced": volume_id})
         self._state.volume(volume_id).core.lease(token_of(workflow_id))
 
-    def drain(self, workflow: str, pair: str) -> int:
+    def drain(
+        self,
+        workflow: str,
+        pair: str,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
         """510: wait until every record is durable at the secondary; return the pending count.
 
         A pair that would resume by itself (the path was lost meanwhile) is resumed here first: its
@@ -166,7 +174,7 @@ class ProductionSide:
         cause, direction = mirror.row.cause, mirror.row.direction
         is_copying = mirror.row.status is PairStatus.COPY and direction is Direction.FORWARD
         if is_copying or (cause is not None and cause.resumes_by_itself):
-            self.forward(workflow, pair)
+            self.forward(workflow, pair, progress, cancel)
         if mirror.row.status is PairStatus.DUPLEX and mirror.row.group_id is not None:
             outlet = self._state.peer(mirror.row.pair_system_id).outlet(mirror.row.group_id)
             timeout_s = self._state.options.ack_timeout_s
@@ -178,8 +186,18 @@ class ProductionSide:
         self._system.pair(pair).split(lease=WorkflowId(workflow))
         return self._system.pair(pair).status().pending_count
 
-    def reverse(self, workflow: str, pair: str) -> dict[str, Any]:
-        """550, 670: copy everything pending from the SPVOL to the PVOL; wait for its end."""
+    def reverse(
+        self,
+        workflow: str,
+        pair: str,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, Any]:
+        """550, 670: copy everything pending from the SPVOL to the PVOL; wait for its end.
+
+        Raises:
+            CancelledError: the copy stopped where it was; the PVOL is half-way until it goes on.
+        """
         here = self._system.pair(pair)
         now = here.status()
         if now.status is PairStatus.DUPLEX:
@@ -188,7 +206,7 @@ class ProductionSide:
         if copies or (now.cause is not None and now.cause.resumes_by_itself):
             # 520 split it on request, which never resumes: this copy had ended, DUPLEX, before the
             # crash or the path's loss that the pair comes back from by itself.
-            self.forward(workflow, pair)
+            self.forward(workflow, pair, progress, cancel)
             return {"copied_bytes": 0}
         # 630 may have found something pending here: the union reverts it, as the workflow says.
         # Whether the SPVOL is whole its own system knows, and was asked: this one's row may have
@@ -198,13 +216,20 @@ class ProductionSide:
             discard=self._state.system_id,
             force=Force.INCONSISTENT_SOURCE,
             lease=WorkflowId(workflow),
+            cancel=cancel,
         )
         if job is None:
             raise RefusedError(f"pair {pair} has nothing to copy back")
-        job.wait()
+        job.wait(progress=progress, cancel=cancel)
         return {"copied_bytes": job.done_bytes}
 
-    def forward(self, workflow: str, pair: str) -> None:
+    def forward(
+        self,
+        workflow: str,
+        pair: str,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
         """The PVOL is whole, the SPVOL gets what differs; no-op if the pair is DUPLEX."""
         job = self._system.remote_pairs.copies.resync_forward(
             PairId(pair),
@@ -214,7 +239,7 @@ class ProductionSide:
             will=Will(discard=self._state.mirror(PairId(pair)).row.pair_system_id, by_bits=True),
         )
         if job is not None:
-            job.wait()
+            job.wait(progress=progress, cancel=cancel)
 
     def start(self, workflow: str, volume: str) -> None:
         """560: unfenced; mounted, recovered and started is what was taken down."""
@@ -247,7 +272,7 @@ class ProductionSide:
 
 
 def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Return the commands by their name on the path."""
+    """Return the commands by their name on the path, but for those that take long."""
 
     def answer(**facts: int | str) -> dict[str, Any]:
         return facts
@@ -258,10 +283,6 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
 
     def stop(body: dict[str, Any]) -> dict[str, Any]:
         side.stop(body["workflow"], body["volume"])
-        return {}
-
-    def forward(body: dict[str, Any]) -> dict[str, Any]:
-        side.forward(body["workflow"], body["pair"])
         return {}
 
     def start(body: dict[str, Any]) -> dict[str, Any]:
@@ -281,10 +302,29 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
         "restore.touched": lambda body: side.touched(body["pair"]),
         "restore.begin": begin,
         "restore.stop": stop,
-        "restore.drain": lambda body: answer(pending=side.drain(body["workflow"], body["pair"])),
         "restore.split": lambda body: answer(pending=side.split(body["workflow"], body["pair"])),
-        "restore.reverse": lambda body: side.reverse(body["workflow"], body["pair"]),
-        "restore.forward": forward,
         "restore.start": start,
         "restore.end": end,
     }
+
+
+def production_errands(side: ProductionSide) -> dict[str, ErrandHandler]:
+    """Return the commands that take long: they may copy whatever differs."""
+
+    def drain(
+        _peer: Peer, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
+    ) -> dict[str, Any]:
+        return {"pending": side.drain(body["workflow"], body["pair"], progress, cancel)}
+
+    def reverse(
+        _peer: Peer, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
+    ) -> dict[str, Any]:
+        return side.reverse(body["workflow"], body["pair"], progress, cancel)
+
+    def forward(
+        _peer: Peer, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
+    ) -> dict[str, Any]:
+        side.forward(body["workflow"], body["pair"], progress, cancel)
+        return {}
+
+    return {"restore.drain": drain, "restore.reverse": reverse, "restore.forward": forward}

@@ -94,8 +94,8 @@ class Restore:
         if run.facts.get("held") and run.facts.get("remote_before") != PairStatus.SPLIT:
             # 520 has split the pair before, with nothing pending. If 105a's system ended unclean
             # since then, its hot regions are: they would refuse 520, or be reverted by 670.
-            site.forward()
-        pending = site.drain()
+            site.forward(run.relay, run.cancel)
+        pending = site.drain(run.relay, run.cancel)
         if run.kind is WorkflowKind.RESTORE_FILES and self.subject.remote is not None:
             facts = site.facts()
             try:
@@ -115,7 +115,7 @@ class Restore:
             may_lose = run.kind is WorkflowKind.RESTORE_VOLUME or self.request.discard_pending
             if pending and not may_lose:
                 self._release_held(run)
-                site.forward()
+                site.forward(run.relay, run.cancel)
                 site.start()
                 self._free(run, WorkflowState.ABANDONED, f"{pending} chunks were pending at 520")
                 self.subject.check_nothing_pending(PairStatus.SPLIT, pending)
@@ -207,7 +207,7 @@ class Restore:
         if self.subject.remote is None:
             return
         before = self._frame_bytes()
-        copied = self.site(run).reverse()
+        copied = self.site(run).reverse(run.relay, run.cancel)
         run.note(copied_bytes=copied, crossed_bytes=self._frame_bytes() - before)
 
     def _frame_bytes(self) -> int:
@@ -260,6 +260,7 @@ class Restore:
 
         Raises:
             RefusedError: 105a is being written: only resuming is left.
+            CancelledError: it stopped in the copy; only abandoning again is left.
         """
         if run.facts.get("ending") == WorkflowState.ABANDONED:
             self._free(run, WorkflowState.ABANDONED, "abandoned")
@@ -278,7 +279,8 @@ class Restore:
             self._release_held(run)
             # A pair that was split before is left so, unless 105b was written: 105a is whole.
             if written or run.facts.get("remote_before") != PairStatus.SPLIT:
-                site.forward()
+                run.tell(at, "copy forward what differs: undo the restore")
+                site.forward(run.relay, run.cancel)
             site.start()
         self._free(run, WorkflowState.ABANDONED, "abandoned")
 
@@ -317,7 +319,12 @@ class Restore:
             Step(510, "stop the application, unmount, fence, drain", lambda: self.stop_host(run)),
             Step(520, "split the remote mirror", lambda: self.split(run)),
         ]
-        last = Step(560, "mount, recover, start the application", lambda: self.start_host(run))
+        last = Step(
+            560,
+            "mount, recover, start the application",
+            lambda: self.start_host(run),
+            final="the volume is restored, and its hosts get it back",
+        )
         if run.kind is WorkflowKind.RESTORE_FILES:
             return [
                 *first,

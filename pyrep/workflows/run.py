@@ -34,11 +34,13 @@ class Step:
         number: the patent's; 0 for what the patent doesn't number.
         text: what it does, in the user's words.
         do: does it; doing it again is harmless.
+        final: why the workflow isn't cancelled from here on; empty: it may be.
     """
 
     number: int
     text: str
     do: Callable[[], None]
+    final: str = ""
 
 
 def token_of(workflow_id: WorkflowId) -> int:
@@ -72,6 +74,7 @@ class Run:
         self.cancel = cancel
         self._progress = progress
         self._text = "prepare"
+        self._final = ""
         self._has_ended = False
         self._has_stopped = False
 
@@ -181,6 +184,7 @@ class Run:
     def _begin(self, step: Step) -> None:
         self.step_number = step.number
         self._text = step.text
+        self._final = step.final
         with self.system.state.db.transaction():
             self._check_its_own()
             self.system.state.journal.update(
@@ -188,7 +192,7 @@ class Run:
             )
         _log.info("workflow.step workflow=%s step=%d %s", self.workflow_id, step.number, step.text)
         self.report()
-        if self.cancel:
+        if self.cancel and not step.final:
             self.cancel.check(f"{self.kind} at step {step.number}")
 
     def _check_its_own(self) -> None:
@@ -228,6 +232,7 @@ class Run:
                     total_bytes=total_bytes,
                     rate_bytes_s=rate_bytes_s,
                     eta_s=eta_s,
+                    final=self._final,
                 )
             )
 

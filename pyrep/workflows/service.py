@@ -1,16 +1,15 @@
-"""The workflows as embedders and other systems ask for them."""
+"""The workflows as embedders ask for them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.engine.arguments import several
-from pyrep.engine.peer import Peer
 from pyrep.errors import InvalidArgumentError, NotFoundError, RefusedError
 from pyrep.model import (
     PairStatus,
@@ -24,21 +23,22 @@ from pyrep.model import (
 from pyrep.workflows.alone import abandon_backup_lease, abandon_production
 from pyrep.workflows.backup import Backup, begin_backup
 from pyrep.workflows.backup_request import BackupReport, BackupRequest, BackupSides, HoldAck
-from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.codec import generation_from, generation_to
-from pyrep.workflows.copies import find_generation, generation_verbs
+from pyrep.workflows.copies import find_generation
 from pyrep.workflows.estimate import Estimate
-from pyrep.workflows.production import ProductionSide, production_verbs
 from pyrep.workflows.restore import Restore, begin_restore
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
 from pyrep.workflows.restore_subject import RestoreSubject
 from pyrep.workflows.run import Run
+from pyrep.workflows.sending import LED_AWAY_S, send
 
 __all__ = [
     "abandon",
-    "attach",
     "backup",
+    "backup_body",
     "dry_run_restore",
+    "lead_backup",
+    "lead_restore",
     "list_workflows",
     "restore",
     "resume",
@@ -74,8 +74,9 @@ def backup(
         hold_ack: whether synchronous writers wait in the hold.
         reuse_last: whether the only complete generation may be given up when no SVOL is free.
         hold_max_ms: longest hold; the system's option by default.
-        progress: called at each step (not when another system leads).
-        cancel: ends it between steps; the workflow stays to be resumed or abandoned.
+        progress: called at each step, and as it goes on; `final` says when a cancel comes too late.
+        cancel: ends it between steps, and the wait for a mirror; the workflow stays to be resumed
+            or abandoned. One that another system leads is told there.
 
     Returns:
         The report, with the complete generations.
@@ -84,6 +85,8 @@ def backup(
         RefusedError, NotFoundError, BusyError: refused at 400; nothing was begun.
         InvalidArgumentError: a volume is named twice, or the hold has no time; nothing was begun.
         WorkflowError: stopped at a step; `resume` or `abandon` it.
+        PathLostError: another system leads it, and the path to that was lost for long: it goes on
+            there, whose `list_workflows` tells.
     """
     longest_ms = system.state.options.hold_max_ms if hold_max_ms is None else hold_max_ms
     if not longest_ms > 0:
@@ -104,11 +107,19 @@ def backup(
             hint="name each volume once",
         )
     if primary is not None and primary != system.system_id:
-        body = system.ask(primary, "backup.run", {"request": request.to_json()})
+        body = send(
+            system,
+            SystemId(primary),
+            "backup.run",
+            {"request": request.to_json()},
+            progress=progress,
+            cancel=cancel,
+            away_s=LED_AWAY_S,
+        )
         return _backup_report(body)
     with _inside(system):
         made, run = begin_backup(system, request, progress=progress, cancel=cancel)
-        return _lead_backup(made, run)
+        return lead_backup(made, run)
 
 
 @contextlib.contextmanager
@@ -126,7 +137,8 @@ def _inside(system: StorageSystem) -> Iterator[None]:
         yield
 
 
-def _lead_backup(made: Backup, run: Run) -> BackupReport:
+def lead_backup(made: Backup, run: Run) -> BackupReport:
+    """Lead a backup that was begun to its end."""
     run.prepare(lambda: made.prepare(run), lambda error: made.refuse(run, error))
     return _go_on_with_backup(made, run, None)
 
@@ -141,7 +153,8 @@ def _backup_report(body: dict[str, Any]) -> BackupReport:
     return BackupReport(**{**body, "generations": generations})
 
 
-def _backup_body(report: BackupReport) -> dict[str, Any]:
+def backup_body(report: BackupReport) -> dict[str, Any]:
+    """Return a report as it travels."""
     return {
         **asdict(report),
         "generations": [generation_to(one) for one in report.generations],
@@ -230,9 +243,8 @@ def dry_run_restore(
     )
     home = _home(system, generation)
     if home != system.system_id:
-        return Estimate.from_json(
-            system.ask(home, "restore.estimate", {"request": request.to_json()})
-        )
+        body = {"request": request.to_json()}
+        return Estimate.from_json(send(system, home, "restore.estimate", body, cancel=cancel))
     with _inside(system):
         return RestoreSubject(system, request).estimate(cancel)
 
@@ -266,13 +278,16 @@ def restore(
             system and no partitions. Files of a partition are always restored by Fig. 5.
         discard_pending: restore files although chunks of the primary's volume are pending: they go
             back in time, to what the secondary has. The refusal without it names whose they are.
-        progress: called at each step (not when another system leads).
-        cancel: ends it at the next good point; the workflow stays to be resumed or abandoned.
+        progress: called at each step, and as it goes on; `final` says when a cancel comes too late.
+        cancel: ends it at the next good point; the workflow stays to be resumed or abandoned. From
+            560 on it has no effect. One that another system leads is told there.
 
     Raises:
         RefusedError, NotFoundError, BusyError, FileSystemError, NoSpaceError: refused before
             anything was touched.
         WorkflowError: stopped at a step; `resume` or `abandon` it.
+        PathLostError: another system leads it, and the path to that was lost for long: it goes on
+            there, as far as it can, and `list_workflows` there tells.
     """
     asked = _request(
         generation,
@@ -286,16 +301,25 @@ def restore(
     request = replace(asked, generation=_generation_of(system, generation))
     home = _home(system, request.generation)
     if home != system.system_id:
-        body = system.ask(home, "restore.run", {"request": request.to_json()})
+        body = send(
+            system,
+            home,
+            "restore.run",
+            {"request": request.to_json()},
+            progress=progress,
+            cancel=cancel,
+            away_s=LED_AWAY_S,
+        )
         return RestoreReport(**body)
     with _inside(system):
         made = Restore(system, request)
         made.subject.check()
         run = begin_restore(system, made, progress=progress, cancel=cancel)
-        return _lead_restore(made, run)
+        return lead_restore(made, run)
 
 
-def _lead_restore(made: Restore, run: Run) -> RestoreReport:
+def lead_restore(made: Restore, run: Run) -> RestoreReport:
+    """Lead a restore that was begun to its end."""
     run.prepare(lambda: made.prepare(run), lambda error: made.refuse(run, error))
     return _go_on_with_restore(made, run, None)
 
@@ -372,7 +396,14 @@ def resume(
         return _go_on_with_restore(back, run, back.resume_step(record.step))
 
 
-def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = False) -> None:
+def abandon(
+    system: StorageSystem,
+    workflow_id: str,
+    *,
+    without_peer: bool = False,
+    progress: ProgressCallback | None = None,
+    cancel: Cancel | None = None,
+) -> None:
     """Undo a stopped workflow: volumes and hosts as before it, leases free.
 
     While it is undone it is running, as in `resume`; what can't be undone now leaves it stopped,
@@ -386,16 +417,19 @@ def abandon(system: StorageSystem, workflow_id: str, *, without_peer: bool = Fal
             again if 550 or 670 hadn't begun; if it had, it stays fenced, half-way, until a reverse
             copy into it has ended, or the pair is dissolved with `Force.INCONSISTENT_LEFT`. The
             SPVOL keeps what was written to it, pending.
+        progress: told how far the copy is that undoes a restore.
+        cancel: stops that copy; only abandoning again is left then.
 
     Raises:
         RefusedError: data is being copied back, only `resume` is left; or it isn't stopped; or
             without the peer, although the path to it is up and it has the workflow, not ended.
         PathLostError: the other system couldn't be told.
+        CancelledError: `cancel`; it may be asked for again.
     """
     with _inside(system):
         if without_peer and _is_led_elsewhere(system, WorkflowId(workflow_id)):
             return
-        with _taken_up(system, workflow_id) as (record, run):
+        with _taken_up(system, workflow_id, progress, cancel) as (record, run):
             if record.kind is WorkflowKind.BACKUP:
                 made = Backup(system, BackupRequest.from_json(record.request))
                 made.abandon(run, without_peer=without_peer)
@@ -418,128 +452,3 @@ def _is_led_elsewhere(system: StorageSystem, workflow_id: WorkflowId) -> bool:
         return False
     abandon_production(system, record)
     return True
-
-
-# --- the path ------------------------------------------------------------------------------------
-
-
-def _check_own_pair(
-    system: StorageSystem, peer: Peer, *, volume: str | None = None, pair: str | None = None
-) -> None:
-    """Let a peer reach only volumes that are paired with it, through that pair.
-
-    Raises:
-        NotFoundError: as if there were no such volume or pair.
-    """
-    for one in list(system.state.mirrors.values()):
-        row = one.row
-        if (
-            row.is_remote
-            and row.pair_system_id == peer.system_id
-            and volume in {None, row.volume_id}
-            and pair in {None, row.pair_id}
-        ):
-            return
-    raise NotFoundError(
-        f"system {peer.system_id} has no pair {pair or ''} with volume {volume or ''}"
-    )
-
-
-def _check_is_paired(system: StorageSystem, peer: Peer) -> None:
-    """Raise NotFoundError unless the peer has a pair with this system."""
-    rows = [one.row for one in list(system.state.mirrors.values())]
-    if not any(one.is_remote and one.pair_system_id == peer.system_id for one in rows):
-        raise NotFoundError(f"system {peer.system_id} has no pair with {system.system_id}")
-
-
-def _check_own_workflow(system: StorageSystem, peer: Peer, workflow: str) -> None:
-    """Let a peer act only for workflows that it leads, on volumes that are paired with it.
-
-    A workflow's id is no secret: it stands in logs and in refusals.
-
-    Raises:
-        NotFoundError: as if there were no such workflow.
-    """
-    journal, state = system.state.journal, system.state
-    paired = {
-        state.root_of(one.row.volume_id)
-        for one in list(state.mirrors.values())
-        if one.row.is_remote and one.row.pair_system_id == peer.system_id
-    }
-    try:
-        is_own = not journal.get(WorkflowId(workflow)).request.get("led_elsewhere")
-    except NotFoundError:
-        is_own = False
-    if is_own or not paired.issuperset(journal.leased(WorkflowId(workflow))):
-        raise NotFoundError(f"system {peer.system_id} leads no workflow {workflow} here")
-
-
-def attach(system: StorageSystem) -> None:
-    """Let a system answer the workflows' commands, and fence what stopped workflows had fenced."""
-    side = ProductionSide(system)
-    calls = system.endpoint.calls
-
-    def bound(
-        verb: Callable[[dict[str, Any]], dict[str, Any]], *, may_be_late: bool
-    ) -> Callable[[Peer, dict[str, Any]], dict[str, Any]]:
-        def checked(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-            _check_own_pair(system, peer, volume=body.get("volume"), pair=body["pair"])
-            if "workflow" in body:  # what a dry run asks belongs to none
-                _check_own_workflow(system, peer, body["workflow"])
-            if not may_be_late:
-                side.check_goes_on(body["workflow"])
-            return verb(body)
-
-        return checked
-
-    for name, verb in production_verbs(side).items():
-        late = name in {"restore.facts", "restore.pending", "restore.touched", "restore.end"}
-        calls[name] = bound(verb, may_be_late=late)
-    secondary = SecondaryBackup(system)
-    calls["backup.prepare"] = lambda peer, body: secondary.prepare(peer.system_id, body)
-    calls["backup.split"] = lambda peer, body: secondary.split(peer.system_id, body)
-    calls["backup.confirm"] = lambda peer, body: secondary.confirm(peer.system_id, body)
-
-    def end_backup(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        _check_own_workflow(system, peer, body["workflow"])
-        return secondary.end(peer.system_id, body)
-
-    calls["backup.end"] = end_backup
-
-    def run_backup(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        request = BackupRequest.from_json(body["request"])
-        for volume in request.volumes:
-            _check_own_pair(system, peer, volume=volume)
-        made, run = begin_backup(system, request, progress=None, cancel=None)
-        return _backup_body(_lead_backup(made, run))
-
-    def asked_restore(peer: Peer, body: dict[str, Any]) -> Restore:
-        made = Restore(system, RestoreRequest.from_json(body["request"]))
-        if made.subject.member.origin_system != peer.system_id:
-            raise NotFoundError(
-                f"system {peer.system_id} has no volume in generation {made.request.generation}"
-            )
-        return made
-
-    def run_restore(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        made = asked_restore(peer, body)
-        made.subject.check()
-        run = begin_restore(system, made, progress=None, cancel=None)
-        return asdict(_lead_restore(made, run))
-
-    def estimate(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        return asked_restore(peer, body).subject.estimate(None).to_json()
-
-    def state_of(peer: Peer, body: dict[str, Any]) -> dict[str, Any]:
-        _check_is_paired(system, peer)
-        try:
-            return {"state": system.state.journal.get(WorkflowId(body["workflow"])).state.value}
-        except NotFoundError:
-            return {"state": ""}
-
-    calls["workflow.state"] = state_of
-    calls.update(generation_verbs(system))
-    calls["restore.estimate"] = estimate
-    calls["backup.run"] = run_backup
-    calls["restore.run"] = run_restore
-    side.refence()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from pyrep.engine import StorageSystem
+from pyrep.engine import Cancel, ProgressCallback, StorageSystem
 from pyrep.model import SystemId, WorkflowId, WorkflowKind, WorkflowState
 from pyrep.workflows.production import ProductionSide
+from pyrep.workflows.sending import send
 
 __all__ = ["HereSite", "RemoteSite", "Site"]
 
 
 class Site(Protocol):
-    """Where the volume's hosts are (100a, 110a)."""
+    """Where the volume's hosts are (100a, 110a). What copies tells how far, and may be ended."""
 
     def facts(self) -> dict[str, Any]:
         """Return the remote pair's status and pending count at its primary."""
@@ -26,7 +27,7 @@ class Site(Protocol):
         """510, 620."""
         ...
 
-    def drain(self) -> int:
+    def drain(self, progress: ProgressCallback, cancel: Cancel | None) -> int:
         """510: return what is pending once every record is durable at the secondary."""
         ...
 
@@ -34,11 +35,11 @@ class Site(Protocol):
         """520, 630: return what is pending at the PVOL."""
         ...
 
-    def reverse(self) -> int:
+    def reverse(self, progress: ProgressCallback, cancel: Cancel | None) -> int:
         """550, 670: return the bytes copied."""
         ...
 
-    def forward(self) -> None:
+    def forward(self, progress: ProgressCallback, cancel: Cancel | None) -> None:
         """Undo 520 and 530, or 630."""
         ...
 
@@ -70,6 +71,11 @@ class RemoteSite:
     def _ask(self, verb: str, **more: object) -> dict[str, Any]:
         return self._system.ask(self._origin, f"restore.{verb}", {**self._facts, **more})
 
+    def _send(self, verb: str, progress: ProgressCallback, cancel: Cancel | None) -> dict[str, Any]:
+        """Ask for what takes long. When the path is lost the workflow stops, and can be resumed."""
+        verb = f"restore.{verb}"
+        return send(self._system, self._origin, verb, self._facts, progress=progress, cancel=cancel)
+
     def facts(self) -> dict[str, Any]:
         """Ask for the pair's facts."""
         return self._ask("facts")
@@ -82,21 +88,21 @@ class RemoteSite:
         """Ask for 510, 620."""
         self._ask("stop")
 
-    def drain(self) -> int:
+    def drain(self, progress: ProgressCallback, cancel: Cancel | None) -> int:
         """Ask for the drain."""
-        return int(self._ask("drain")["pending"])
+        return int(self._send("drain", progress, cancel)["pending"])
 
     def split(self) -> int:
         """Ask for 520, 630."""
         return int(self._ask("split")["pending"])
 
-    def reverse(self) -> int:
+    def reverse(self, progress: ProgressCallback, cancel: Cancel | None) -> int:
         """Ask for 550, 670."""
-        return int(self._ask("reverse")["copied_bytes"])
+        return int(self._send("reverse", progress, cancel)["copied_bytes"])
 
-    def forward(self) -> None:
+    def forward(self, progress: ProgressCallback, cancel: Cancel | None) -> None:
         """Ask for the way back."""
-        self._ask("forward")
+        self._send("forward", progress, cancel)
 
     def start(self) -> None:
         """Ask for 560."""
@@ -127,7 +133,7 @@ class HereSite:
         """Stop, unmount, fence."""
         self._side.stop(self._workflow, self._volume)
 
-    def drain(self) -> int:
+    def drain(self, _progress: ProgressCallback, _cancel: Cancel | None) -> int:
         """Nothing is queued."""
         return 0
 
@@ -135,11 +141,11 @@ class HereSite:
         """Nothing is to be split."""
         return 0
 
-    def reverse(self) -> int:
+    def reverse(self, _progress: ProgressCallback, _cancel: Cancel | None) -> int:
         """Nothing is to be copied back."""
         return 0
 
-    def forward(self) -> None:
+    def forward(self, _progress: ProgressCallback, _cancel: Cancel | None) -> None:
         """Nothing is to be undone."""
         return
 

@@ -162,7 +162,10 @@ def test_the_workflows_verbs_are_those_that_a_system_answers(tmp_path: Path) -> 
     documented = re.findall(r"^\| `([a-z.]+)`", _between("verbs"), re.MULTILINE)
 
     with StorageSystem.create(tmp_path / "100a", "100a") as system:
-        assert sorted(documented) == sorted(system.endpoint.calls)
+        endpoint = system.endpoint
+        assert sorted(documented) == sorted([*endpoint.calls, *endpoint.errands])
+        long = re.findall(r"^\| `([a-z.]+)` \(errand\)", _between("verbs"), re.MULTILINE)
+        assert sorted(long) == sorted(endpoint.errands)
 
 
 def test_versions_are_those_of_the_code() -> None:

@@ -112,11 +112,17 @@ def resume_workflow(site: Site, workflow: str, _: Nothing) -> RunningJob:
 def abandon_workflow(site: Site, workflow: str, asked: Abandon) -> RunningJob:
     """Undo a stopped workflow: volumes and hosts as before it; a job, as a copy may be part of it.
 
-    It doesn't end early: cancelling the job has no effect.
+    A cancel ends that copy; then only abandoning again is left.
     """
 
-    def work(_progress: ProgressCallback, _cancel: Cancel) -> Json:
-        abandon(site.system, workflow, without_peer=asked.without_peer)
+    def work(progress: ProgressCallback, cancel: Cancel) -> Json:
+        abandon(
+            site.system,
+            workflow,
+            without_peer=asked.without_peer,
+            progress=progress,
+            cancel=cancel,
+        )
         return {"workflow_id": workflow}
 
     return site.jobs.start(f"abandon workflow {workflow}", work)

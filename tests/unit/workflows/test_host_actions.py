@@ -64,10 +64,10 @@ def _stop(sites: Sites) -> str:
 
 
 def _fail_drain(sites: Sites) -> None:
-    calls = sites.a.endpoint.calls
+    calls = sites.a.endpoint.errands
     real = calls["restore.drain"]
 
-    def failing(_peer: Any, _body: dict[str, Any]) -> dict[str, Any]:
+    def failing(*_asked: Any) -> dict[str, Any]:
         calls["restore.drain"] = real
         raise DeviceError("drain failed")
 

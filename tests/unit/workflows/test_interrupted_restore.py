@@ -36,12 +36,14 @@ def fail_call(system: str, verb: str, *, behind: bool = False) -> Install:
     """Let a command between the systems fail, before or behind its effect."""
 
     def install(sites: Sites) -> None:
-        calls = (sites.a if system == "a" else sites.b).endpoint.calls
+        endpoint = (sites.a if system == "a" else sites.b).endpoint
+        is_long = verb in endpoint.errands
+        calls: dict[str, Any] = endpoint.errands if is_long else endpoint.calls
         real = calls[verb]
 
-        def failing(peer: Any, body: dict[str, Any]) -> dict[str, Any]:
+        def failing(*asked: Any) -> dict[str, Any]:
             if behind:
-                real(peer, body)
+                real(*asked)
             raise DeviceError(f"{verb} failed")
 
         calls[verb] = failing

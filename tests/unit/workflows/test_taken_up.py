@@ -13,8 +13,8 @@ from pyrep.errors import PyrepError, RefusedError, WorkflowError
 from pyrep.meta.journal import WorkflowJournal
 from pyrep.model import VolumeId, WorkflowId, WorkflowState
 from pyrep.workflows.backup import Backup
-from pyrep.workflows.production import ProductionSide
 from pyrep.workflows.restore import Restore
+from pyrep.workflows.site import RemoteSite
 from unit.workflows.sites import WAIT_S, Sites, at_step, boom
 
 Build = Callable[..., Sites]
@@ -115,7 +115,7 @@ def test_a_restore_thats_being_abandoned_is_neither_resumed_nor_abandoned_again(
 ) -> None:
     workflow = _stopped_restore(sites, 540)
     before = sites.content("105a")
-    first = First(monkeypatch, ProductionSide, "forward", lambda: abandon(sites.b, workflow))
+    first = First(monkeypatch, RemoteSite, "forward", lambda: abandon(sites.b, workflow))
     assert sites.workflow().state is WorkflowState.RUNNING
     _check_refused(sites.b, workflow, second)
     assert sites.is_fenced()
