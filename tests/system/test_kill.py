@@ -32,12 +32,13 @@ REGIONS = 32
 SIZE = REGIONS * REGION
 STRIDE = SIZE // BLOCKS // BLOCK
 # Twice as many regions as may be hot: they leave, and of what is pending there log and pages know.
-CONFIG = """
+HOT_REGIONS = 16
+CONFIG = f"""
 [path.timing]
 retry_first_s = 0.05
 retry_most_s = 0.5
 [engine]
-hot_regions = 16
+hot_regions = {HOT_REGIONS}
 region_bytes = 1048576
 ack_timeout_s = 100.0  # no write counts as done on one side alone while the path is up
 ageing_s = 0.5  # kills come between any two steps of it
@@ -53,6 +54,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
         made.start(side)
     yield made
     made.close()
+    for side in SIDES:  # a kill never costs a log: everything would be pending
+        text = (tmp_path / f"{side}.log").read_text("utf-8")
+        assert "alog.unusable" not in text
+        assert "alog.missing" not in text
 
 
 def _mirror(served: Served, ack: str = "received") -> str:
@@ -130,6 +135,10 @@ def test_what_was_pending_in_more_regions_than_are_hot_survives_two_kills(served
     for _ in range(2):  # the second time only the pages know
         served.kill("100a")
         served.start("100a")
+    with served.client("100a") as a:
+        pair = a.pair(pair_id)
+        most = HOT_REGIONS * REGION + REGIONS * int(pair["chunk_bytes"])
+        assert REGIONS * int(pair["chunk_bytes"]) <= int(pair["pending_bytes"]) <= most
     served.start("100b")
     served.wait_duplex(pair_id)
     with served.client("100a") as a, served.client("100b") as b:
