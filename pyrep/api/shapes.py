@@ -228,6 +228,8 @@ def verified_json(result: PairVerifyResult, names: ChangedFiles | None) -> Json:
         "restless": places(result.restless),
         "restless_count": result.restless_count,
         "is_equal": result.is_equal,
+        "is_judged": result.is_judged,
+        "verdict": result.verdict,
         "files": files,
         "repair": None,
     }

@@ -15,6 +15,7 @@ from pyrep.cli.quantities import FiniteRange, age, format_duration, size
 from pyrep.cli.session import Session, command
 from pyrep.cli.tables import Column, print_facts, print_table
 from pyrep.errors import (
+    BusyError,
     InvalidArgumentError,
     PairDiffersError,
     PathLostError,
@@ -288,8 +289,9 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
 
     Of a pair in DUPLEX everything has to be equal, of one that is SPLIT what is pending on neither
     side. It tells where they differ, and in which files of an ext file system, and ends with exit
-    status 35. Restless is what hosts wrote to whenever it was looked at. A repair of a pair that is
-    SPLIT only makes pending what differs.
+    status 35. Restless is what hosts wrote to whenever it was looked at: nothing is said of it, the
+    verdict is "equal as far as judged", and the exit status 6, unless 35. A repair of a pair that
+    is SPLIT only makes pending what differs.
     """
     client = session.client
     job = client.verify_pair(pair_id, repair=repair or None, **options)
@@ -312,12 +314,22 @@ def verify(session: Session, *, pair_id: str, repair: bool, no_wait: bool, **opt
             f"the volumes of pair {pair_id} differ in {result['differing_count']} places",
             hint=f"pyrep pair verify {pair_id} --repair copies them from the PVOL again",
         )
+    if not result["is_judged"]:
+        raise BusyError(
+            f"not all of pair {pair_id} could be judged: hosts kept writing to "
+            f"{result['restless_count']} places",
+            hint="verify it again when hosts write less there",
+        )
 
 
 def _named(result: Json) -> Json:
-    """Return a verification for people: what no terminal should get in names is escaped."""
+    """Return a verification for people: what no terminal should get in names is escaped.
+
+    The verdict says what the flags say, but not by halves.
+    """
+    told = {key: value for key, value in result.items() if key not in ("is_equal", "is_judged")}
     files = result["files"]
-    return result if files is None else {**result, "files": _shown(files)}
+    return told if files is None else {**told, "files": _shown(files)}
 
 
 def _shown(files: Json) -> Json:

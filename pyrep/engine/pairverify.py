@@ -108,8 +108,25 @@ class PairVerifyResult:
 
     @property
     def is_equal(self) -> bool:
-        """Whether no difference was found."""
+        """Whether no difference was found; `is_judged` says whether that is all of the answer."""
         return not self.differing
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether something can be said of all that was looked at: nothing is restless."""
+        return not self.restless
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in words."""
+        said = "equal"
+        if self.differing:
+            said = f"differs in {self.differing_count} places"
+        elif self.restless:
+            said = "equal as far as judged"
+        if self.restless:
+            said += f"; {self.restless_count} places kept changing"
+        return said
 
     def raise_if_differing(self) -> None:
         """Raise PairDiffersError, with its exit code, if one was."""

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from cli_served import Served
+from pyrep._core import Runs
 from pyrep.api import SOCKET_NAME, Client
-from pyrep.errors import InvalidArgumentError, NotFoundError, PairDiffersError
+from pyrep.engine.pairverify import _RemoteFar
+from pyrep.engine.sums import Sums
+from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PairDiffersError
 from pyrep.fs import Access, ExtFileSystem
 from pyrep.model import MIB
 
@@ -51,6 +54,37 @@ def test_what_is_not_told_of_many_places_is_counted(
     done = mirrored.run("a", "pair", "verify", "100a.1", "--json", code=code)
     (told,) = (json.loads(line) for line in done.stdout.splitlines() if '"result"' in line)
     assert (len(told["result"]["differing"]), told["result"]["differing_count"]) == (2, 5)
+
+
+def test_what_hosts_kept_changing_is_not_said_to_be_equal(
+    mirrored: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pvol, far = mirrored.a.volume("105a"), _RemoteFar.digests
+    written = iter(range(1, 256))
+
+    def digests(self: _RemoteFar, sums: Sums, runs: Runs) -> bytes:
+        found = far(self, sums, runs)
+        pvol.pwrite(bytes([next(written)]), 8192)
+        return found
+
+    pvol.pwrite(b"written", 8192)
+    monkeypatch.setattr(_RemoteFar, "digests", digests)
+    done = mirrored.run("a", "pair", "verify", "100a.1", code=BusyError.exit_code)
+    assert "equal as far as judged; 1 places kept changing" in done.stdout
+    assert "is equal" not in done.stdout
+    assert "hosts kept writing to 1 places" in done.stderr
+    done = mirrored.run("a", "pair", "verify", "100a.1", "--json", code=BusyError.exit_code)
+    (told,) = (json.loads(line) for line in done.stdout.splitlines() if '"result"' in line)
+    assert (told["result"]["is_equal"], told["result"]["is_judged"]) == (True, False)
+    io = mirrored.b.state.volume(mirrored.b.volume("105b").volume_id).io
+    io.pwrite(b"rotten", 65536)
+    code = PairDiffersError.exit_code  # goes before what isn't known
+    done = mirrored.run("a", "pair", "verify", "100a.1", code=code)
+    assert "differs in 1 places; 1 places kept changing" in done.stdout
+    mirrored.run("a", "pair", "verify", "100a.1", "--repair", code=BusyError.exit_code)
+    monkeypatch.undo()
+    whole = mirrored.ask("a", "pair", "verify", "100a.1")["result"]
+    assert (whole["is_judged"], whole["verdict"]) == (True, "equal")
 
 
 def test_what_can_not_be_verified_is_refused(mirrored: Served) -> None:

@@ -62,7 +62,7 @@ def test_volumes_that_are_equal_are_found_equal(
     pair, _, _ = sides
     told: list[int] = []
     found = pair.verify(kind=kind, progress=lambda one: told.append(one.done_bytes))
-    assert found.is_equal
+    assert (found.is_equal, found.is_judged, found.verdict) == (True, True, "equal")
     assert (found.checked_bytes, found.differing, found.restless) == (SIZE, (), ())
     assert found.status is PairStatus.DUPLEX
     assert told[-1] == SIZE
@@ -165,6 +165,8 @@ def test_a_chunk_that_is_always_written_to_is_told_apart(
     disturb(monkeypatch, _RemoteFar, "digests", write, before=False)
     found = pair.verify()
     assert (found.differing, found.restless) == ((), ((7 * CHUNK, CHUNK),))
+    assert (found.is_equal, found.is_judged) == (True, False)
+    assert found.verdict == "equal as far as judged; 1 places kept changing"
 
 
 def test_of_a_pair_that_is_split_only_what_is_pending_on_neither_side_differs(
