@@ -44,6 +44,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
 )
 _PAIR = click.argument("pair_id", metavar="PAIR")
 _STOPPED = "by command; pyrep pair resync goes on"
+_NOT_CONVERGING = "does not converge: hosts write as fast as the path takes it"
 _STATUSES = ("SIMPLEX", "COPY", "DUPLEX", "SPLIT")
 _SYNC_ERRORS: dict[str, type[PyrepError]] = {
     "timed out": TimedOutError,
@@ -171,9 +172,15 @@ def list_pairs(session: Session) -> None:
 @command(pair, "show", example="pair show 100a.1")
 @_PAIR
 def show(session: Session, *, pair_id: str) -> None:
-    """Show a pair: status, cause, what is pending, which way it copies."""
+    """Show a pair: status, cause, what is pending, which way it copies.
+
+    A pair that has pulled ahead (left a full queue) often doesn't keep up, though each copy ends:
+    how often since the system was opened, and when last.
+    """
     told = session.client.pair(pair_id)
     shown = {**told, "stopped": _STOPPED} if told.get("stopped") else told
+    if told.get("converges") is False:
+        shown = {**shown, "converges": _NOT_CONVERGING}
     session.show(told, lambda console: print_facts(console, shown))
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pyrep._core import Bitmap, BitmapFile, LinkCore
 from pyrep.engine.convergence import Convergence
@@ -32,6 +33,8 @@ class Mirror:
         spared: whether the target is whole all the same, if it `failed`.
         stopped: whether the copy that ran last was ended by command before its end.
         convergence: of the copy that runs to a remote volume.
+        pulled_ahead_count: how often it left a full queue since the system was opened.
+        pulled_ahead_at: when it did last.
         savers: held by who saves the row beside commands, and by a command that needs the open
             mark to stay: a save takes it away.
     """
@@ -44,6 +47,8 @@ class Mirror:
     spared: bool = False
     stopped: bool = False
     convergence: Convergence | None = None
+    pulled_ahead_count: int = 0
+    pulled_ahead_at: datetime | None = None
     savers: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pyroaring import BitMap
 
@@ -86,6 +87,9 @@ class PairState:
             by another resync alone, or when the system is opened or its path comes back.
         converges: False while a copy to the secondary runs that may not end, because hosts write
             as fast as the path takes it (`Options.converge_share`).
+        pulled_ahead_count: how often it left a full queue (SPLIT, congested) since the system was
+            opened. A pair that does again and again doesn't keep up, though each copy ends.
+        pulled_ahead_at: when it did last.
     """
 
     status: PairStatus
@@ -99,6 +103,8 @@ class PairState:
     lag: Lag | None = None
     stopped: bool = False
     converges: bool = True
+    pulled_ahead_count: int = 0
+    pulled_ahead_at: datetime | None = None
 
 
 class Pair:
@@ -185,6 +191,8 @@ class Pair:
                 lag=self._lag(row),
                 stopped=row.status is PairStatus.COPY and any(one.stopped for one in mine),
                 converges=mirror.convergence is None or mirror.convergence.converges,
+                pulled_ahead_count=mirror.pulled_ahead_count,
+                pulled_ahead_at=mirror.pulled_ahead_at,
             )
 
     def _lag(self, row: Row) -> Lag | None:

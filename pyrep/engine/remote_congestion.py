@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pyrep._core import LinkMode, StreamInfo
 from pyrep.engine.backoff import Backoff
@@ -93,11 +94,13 @@ class RemoteCongestion:
     def _note_left(self, mirror: Mirror) -> None:
         """SPLIT, congested. The SVOL holds, or is about to hold, the moment of the point."""
         whole = mirror.row.status is PairStatus.DUPLEX
+        count = mirror.pulled_ahead_count + 1
         _log.warning(
-            "pair.pulled_ahead pair=%s group=%s: no room in the queue, writes are marked until it "
-            "has drained",
+            "pair.pulled_ahead pair=%s group=%s count=%d: no room in the queue, writes are marked "
+            "until it has drained",
             mirror.row.pair_id,
             mirror.row.group_id,
+            count,
         )
         self._state.change(
             mirror,
@@ -106,6 +109,7 @@ class RemoteCongestion:
             target_consistent=whole and mirror.row.target_consistent,
             pending_union=False,
         )
+        mirror.pulled_ahead_count, mirror.pulled_ahead_at = count, datetime.now(UTC)
 
     def resume_drained(self) -> None:
         """Resync what pulled ahead once the secondary has everything up to that point.

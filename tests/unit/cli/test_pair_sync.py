@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from cli_served import SIZE, Served
 from pyrep.api import Client
+from pyrep.engine.convergence import Convergence
 from pyrep.errors import MirrorLostError, NotFoundError, PathLostError, RefusedError
 from pyrep.model import PairId
 from pyrep.testing import wait_until
@@ -50,6 +53,33 @@ def test_a_pair_tells_its_lag_and_that_it_converges(mirrored: Served) -> None:
     none = {"queued_bytes": 0, "records": 0, "received_s": 0.0, "durable_s": 0.0}
     wait_until(lambda: lag() == none)
     assert mirrored.ask("b", "pair", "show", "100a.1")["lag"] is None
+
+
+def test_a_pair_whose_copy_does_not_converge_says_so_in_words(
+    mirrored: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Convergence, _now_s: float, _full_s: float) -> bool:
+        self.converges = False
+        return False
+
+    monkeypatch.setattr(Convergence, "note", never)
+    mirrored.run("a", "pair", "split", "100a.1")
+    mirrored.a.volume("105a").pwrite(b"x" * SIZE, 0)
+    words = ("pair", "resync", "100a.1", "--rate", "64K", "--no-wait")
+    mirrored.run("a", *words)
+    wait_until(lambda: not mirrored.ask("a", "pair", "show", "100a.1")["converges"])
+    assert "does not converge" in mirrored.run("a", "pair", "show", "100a.1").stdout
+    listed = mirrored.run("a", "pair", "list").stdout
+    assert all(word in listed for word in ("does", "not", "converge")), listed  # in a narrow column
+
+
+def test_a_pair_tells_how_often_it_pulled_ahead(mirrored: Served) -> None:
+    mirror = mirrored.a.state.mirror(PairId("100a.1"))
+    mirror.pulled_ahead_count, mirror.pulled_ahead_at = 3, datetime(2026, 1, 2, tzinfo=UTC)
+    told = mirrored.ask("a", "pair", "show", "100a.1")
+    assert (told["pulled_ahead_count"], told["pulled_ahead_at"]) == (3, "2026-01-02T00:00:00Z")
+    shown = mirrored.run("a", "pair", "show", "100a.1").stdout.splitlines()
+    assert ["pulled", "ahead", "count", "3"] in [line.split() for line in shown]
 
 
 def test_a_pair_tells_what_isnt_durable_at_its_target(mirrored: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,25 @@ def test_hosts_go_on_marked_and_the_pair_comes_back_when_the_queue_has_drained(
     if other is not None:
         rig.both(other, PairStatus.DUPLEX)
         assert equal(rig.a.volume("106a"), rig.b.volume("107b"))
+
+
+def test_a_pair_that_goes_round_tells_how_often_it_pulled_ahead_and_when(build: Build) -> None:
+    rig = build()
+    pair = ahead(rig)
+    state = pair.status()
+    assert (state.pulled_ahead_count, state.pulled_ahead_at) == (0, None)
+    times = [datetime.now(UTC)]
+    for count in (1, 2):
+        rig.path.stall()
+        overflow(rig.pvol)
+        assert is_congested(pair)
+        rig.path.resume()
+        rig.both(pair, PairStatus.DUPLEX)
+        state = pair.status()  # over the whole round: each copy was short
+        assert (state.converges, state.pulled_ahead_count) == (True, count)
+        assert state.pulled_ahead_at is not None
+        times += [state.pulled_ahead_at, datetime.now(UTC)]
+    assert times == sorted(times)
 
 
 def test_nothing_is_copied_before_the_queue_has_drained(
