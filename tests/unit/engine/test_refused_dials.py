@@ -61,8 +61,9 @@ def test_it_is_logged_once_with_what_to_do_by_either_side(
     wait_until(lambda: "didn't greet" in (rig.dialled.state().last_error or ""))
     caplog.clear()
     _dial_many_times(rig)
-    assert len(_lines(caplog, "path.refused")) <= 1  # the first may have come before
-    assert len(_lines(caplog, "path.down")) == 0
+    # Of so many dials; the first line of either may have come before.
+    assert len(_lines(caplog, "path.refused")) <= 1
+    assert len(_lines(caplog, "path.down")) <= 1
     caplog.clear()
     rig.listener.close()
     (counted,) = _lines(caplog, "path.refused")
