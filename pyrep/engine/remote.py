@@ -287,6 +287,7 @@ class RemotePairs:
         the path is back. What it copies into isn't what its PVOL ever held: the cause says so.
         Until that copy's row ships no write of a host fails for want of a mirror.
         """
+        self.line.drain(mirror)  # while the fence level holds: a backlog may take long
         mirror.link.guard(on=False)
         try:
             self._split_duplex([mirror], Caller(), cause=SplitCause.REPAIR)

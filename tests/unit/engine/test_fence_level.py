@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pyrep._core import LinkCore
 from pyrep.engine import Options, Pair, Volume
+from pyrep.engine.caller import Caller
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.pairrepair import PairRepairs
 from pyrep.engine.pairverify import PairVerifyResult
+from pyrep.engine.remote_line import RemoteLine
 from pyrep.errors import DeviceError, MirrorLostError
 from pyrep.model import AckPoint, FenceLevel, PairStatus, SplitCause
 from pyrep.testing import check_covered, wait_until
@@ -188,6 +191,29 @@ def test_hosts_write_while_a_pair_is_set_aside_to_be_repaired(
     assert equal(rig.pvol, rig.spvol)
     rig.path.cut()
     check_refused(rig.pvol)
+
+
+def test_the_fence_holds_while_what_is_queued_arrives_before_a_repair(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = fenced_pair(rig)
+    found = _differing(rig, pair)
+    order: list[str] = []
+    drain, guard = RemoteLine.drain, LinkCore.guard
+
+    def drained(self: RemoteLine, mirror: Mirror, caller: Caller | None = None) -> None:
+        order.append("drain")
+        drain(self, mirror, caller)
+
+    def guarded(self: LinkCore, *, on: bool) -> None:
+        order.append(f"guard {on}")
+        guard(self, on=on)
+
+    monkeypatch.setattr(RemoteLine, "drain", drained)
+    monkeypatch.setattr(LinkCore, "guard", guarded)
+    pair.repair(found)
+    assert order[:2] == ["drain", "guard False"]
+    rig.both(pair, PairStatus.DUPLEX)
 
 
 @pytest.mark.parametrize("what", ["_make_pending", "cut"])
