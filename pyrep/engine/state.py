@@ -161,6 +161,8 @@ class SystemState:
     own_doing: set[PairId] = field(default_factory=set)
     ending: set[WorkflowId] = field(default_factory=set)
     """Workflows that another system leads and that are being ended here alone."""
+    acting: dict[WorkflowId, list[object]] = field(default_factory=dict)
+    """Who acts at the host of a workflow's volume, and who waits to, in this order."""
     threads: list[threading.Thread] = field(default_factory=list)
     serving: int = 0
     closing: bool = False

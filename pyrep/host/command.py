@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import IO
 
-from pyrep.errors import HostAgentError, InvalidArgumentError
+from pyrep.engine.cancel import Cancel
+from pyrep.errors import CancelledError, HostAgentError, InvalidArgumentError
 from pyrep.model.ids import VolumeId
 from pyrep.seams import HostAgent
 
@@ -20,6 +23,7 @@ logger = logging.getLogger(__name__)
 PLACEHOLDER = "{volume}"
 STDERR_LINES_SHOWN = 5
 STDERR_BYTES_READ = 4096
+_LOOK_S = 0.1
 
 
 class CommandHostAgent(HostAgent):
@@ -56,11 +60,22 @@ class CommandHostAgent(HostAgent):
         if not timeout_s > 0:
             raise InvalidArgumentError(f"a host agent's timeout_s must be above 0, not {timeout_s}")
         self._timeout_s = timeout_s
+        self._cancel: Cancel | None = None
         self._stop = _checked("stop", stop)
         self._start = _checked("start", start)
         self._unmount = _checked("unmount", unmount)
         self._mount = _checked("mount", mount)
         self._recover = _checked("recover", recover)
+
+    def cancelled_by(self, cancel: Cancel) -> CommandHostAgent:
+        """Return an agent with the same commands, of which `cancel` kills the one that stops.
+
+        That one may take long, and may have been done by half: whoever undoes it starts the
+        application. The others go to their end: of what is killed amid a mount nobody knows.
+        """
+        other = copy.copy(self)
+        other._cancel = cancel  # noqa: SLF001 (a copy of this class's own)
+        return other
 
     def stop(self, volume_id: VolumeId) -> None:
         """Run the stop command.
@@ -68,8 +83,9 @@ class CommandHostAgent(HostAgent):
         Raises:
             HostAgentError: it could not be run, failed, or took too long; so for the other calls.
                 It may be called again.
+            CancelledError: it was killed, see `cancelled_by`.
         """
-        self._run("stop", self._stop, volume_id)
+        self._run("stop", self._stop, volume_id, self._cancel)
 
     def start(self, volume_id: VolumeId) -> None:
         """Run the start command."""
@@ -87,7 +103,13 @@ class CommandHostAgent(HostAgent):
         """Run the recover command."""
         self._run("recover", self._recover, volume_id)
 
-    def _run(self, verb: str, command: tuple[str, ...], volume_id: VolumeId) -> None:
+    def _run(
+        self,
+        verb: str,
+        command: tuple[str, ...],
+        volume_id: VolumeId,
+        cancel: Cancel | None = None,
+    ) -> None:
         if not command:
             return
         argv = [argument.replace(PLACEHOLDER, volume_id) for argument in command]
@@ -110,7 +132,7 @@ class CommandHostAgent(HostAgent):
                     hint="commands run without a shell: give the program's path and its arguments",
                 ) from error
             try:
-                status = process.wait(self._timeout_s)
+                status = _wait(process, self._timeout_s, what, cancel)
             except subprocess.TimeoutExpired as error:
                 _kill_group(process)
                 raise HostAgentError(
@@ -140,6 +162,24 @@ def _checked(verb: str, command: Sequence[str] | None) -> tuple[str, ...]:
             hint='commands run without a shell: ["systemctl", "stop", "app"], not one string',
         )
     return tuple(command)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], timeout_s: float, what: str, cancel: Cancel | None
+) -> int:
+    """Return the exit status. TimeoutExpired, CancelledError: it runs still."""
+    if cancel is None:
+        return process.wait(timeout_s)
+    end_s = time.monotonic() + timeout_s
+    while True:
+        if cancel.is_cancelled:
+            raise CancelledError(f"the {what} was cancelled, and killed")
+        left_s = max(end_s - time.monotonic(), 0)
+        try:
+            return process.wait(min(_LOOK_S, left_s))
+        except subprocess.TimeoutExpired:
+            if left_s <= _LOOK_S:
+                raise
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

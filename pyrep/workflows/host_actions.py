@@ -6,6 +6,8 @@ left: `umount` of what isn't mounted fails, and so does `mount` of what is.
 
 from __future__ import annotations
 
+from pyrep.engine import Cancel, ProgressCallback
+from pyrep.engine.caller import Caller
 from pyrep.errors import HostAgentError
 from pyrep.meta import WorkflowJournal
 from pyrep.model import VolumeId, WorkflowId, WorkflowRecord
@@ -16,6 +18,13 @@ __all__ = ["HostActions", "is_down"]
 _TAKE_DOWN = ("stop", "unmount")
 _ALL = frozenset({"stop", "unmount", "recover"})
 _UNDOES = {"mount": "unmount", "start": "stop"}
+_TOLD = {
+    "stop": "stopping the application",
+    "unmount": "unmounting",
+    "mount": "mounting",
+    "recover": "recovering the application's data",
+    "start": "starting the application",
+}
 
 
 def is_down(record: WorkflowRecord) -> bool:
@@ -31,6 +40,10 @@ class HostActions:
     way. If the system ends amid one, nobody knows whether it had its effect: it is done again, or
     undone, and the agent finds that nothing is left to do. What an agent says has failed has had no
     effect, but for `stop`: an application may be half stopped, and is started again.
+
+    Args:
+        progress: told of each action before it begins.
+        cancel: ends a taking down between two actions; a bringing up always goes to its end.
     """
 
     def __init__(
@@ -39,10 +52,14 @@ class HostActions:
         workflow_id: WorkflowId,
         volume_id: VolumeId,
         agent: HostAgent,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._journal = journal
         self._workflow_id = workflow_id
         self._volume_id = volume_id
+        self._caller = Caller(f"host of volume {volume_id}", progress=progress, cancel=cancel)
         self._actions = {
             "stop": agent.stop,
             "unmount": agent.unmount,
@@ -56,9 +73,11 @@ class HostActions:
 
         Raises:
             HostAgentError: an action failed; calling it again goes on with that one.
+            CancelledError: the caller gave up; so does calling it again.
         """
         for action in _TAKE_DOWN:
             if action not in self._read()[0]:
+                self._caller.check()
                 self._do(action)
 
     def bring_up(self) -> None:
@@ -81,6 +100,7 @@ class HostActions:
         if action == "unmount":
             down |= {"recover"}
         self._write(down, action)
+        self._caller.tell(f"{_TOLD[action]} at its host")
         try:
             self._actions[action](self._volume_id)
         except HostAgentError as error:

@@ -7,16 +7,18 @@ be repeated. What is fenced is in this system's own journal, so that it stays fe
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from pyrep.engine import Cancel, ProgressCallback, StorageSystem, Will
+from pyrep.engine.caller import Caller
 from pyrep.engine.endpoint import ErrandHandler
 from pyrep.engine.peer import Peer
 from pyrep.errors import FileSystemError, MissingLibraryError, NotFoundError, RefusedError
-from pyrep.host import NoHostAgent
+from pyrep.host import CommandHostAgent, NoHostAgent
 from pyrep.model import (
     Direction,
     Force,
@@ -39,6 +41,8 @@ _log = logging.getLogger(__name__)
 _NAMED = 20
 """So many files, or ranges, a refusal names."""
 
+_SLICE_S = 0.2
+
 
 class ProductionSide:
     """The commands, performed here."""
@@ -47,9 +51,60 @@ class ProductionSide:
         self._system = system
         self._state = system.state
 
-    def _host(self, workflow_id: WorkflowId, volume_id: VolumeId) -> HostActions:
+    def _host(
+        self,
+        workflow_id: WorkflowId,
+        volume_id: VolumeId,
+        progress: ProgressCallback | None,
+        cancel: Cancel | None = None,
+    ) -> HostActions:
         agent = self._state.options.host_agents.get(volume_id, NoHostAgent())
-        return HostActions(self._state.journal, workflow_id, volume_id, agent)
+        if cancel is not None and isinstance(agent, CommandHostAgent):
+            agent = agent.cancelled_by(cancel)
+        return HostActions(
+            self._state.journal, workflow_id, volume_id, agent, progress=progress, cancel=cancel
+        )
+
+    @contextlib.contextmanager
+    def _turn(
+        self,
+        workflow_id: WorkflowId,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[None]:
+        """Act at a workflow's host when those that were asked for before have ended.
+
+        An order whose path was lost goes on here while its workflow stops: what a resume or an
+        abandoning asks for mustn't run beside it, or be undone by its end.
+
+        Raises:
+            CancelledError: the caller gave up waiting.
+            RefusedError: another order came meanwhile, which is the one that counts.
+        """
+        caller = Caller(f"workflow {workflow_id}", progress=progress, cancel=cancel)
+        control, mine = self._state.control, object()
+        with control:
+            queue = self._state.acting.setdefault(workflow_id, [])
+            queue.append(mine)
+            if len(queue) > 1:
+                caller.tell("waiting until what was asked of the host before has ended")
+        try:
+            with control:
+                while queue[0] is not mine:
+                    control.wait(_SLICE_S)
+                    caller.check()
+                if queue[-1] is not mine:
+                    raise RefusedError(
+                        f"workflow {workflow_id} has asked something else of its host meanwhile",
+                        hint="follow what was asked last: list_workflows(system) tells",
+                    )
+            yield
+        finally:
+            with control:
+                queue.remove(mine)
+                if not queue:
+                    del self._state.acting[workflow_id]
+                control.notify_all()
 
     def facts(self, volume: str, pair: str) -> dict[str, Any]:
         """Tell the remote pair's status at its primary."""
@@ -139,18 +194,31 @@ class ProductionSide:
 
         Hosts may have written since then.
         """
-        if self.has_ended(workflow):
+        if self.has_ended(workflow) or workflow in self._state.ending:
             raise RefusedError(
                 f"workflow {workflow} was ended at system {self._state.system_id} while the system "
                 f"that leads it was away",
                 hint=f"abandon it there, too: abandon(system, {workflow!r}, without_peer=True)",
             )
 
-    def stop(self, workflow: str, volume: str) -> None:
-        """510, 620: the application stops, the volume is unmounted, then fenced by the system."""
+    def stop(
+        self,
+        workflow: str,
+        volume: str,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """510, 620: the application stops, the volume is unmounted, then fenced by the system.
+
+        Raises:
+            HostAgentError: the host can't; CancelledError: the caller gave up. What is down by then
+                is in the journal; another call goes on, `start` undoes it.
+        """
         workflow_id, volume_id = WorkflowId(workflow), VolumeId(volume)
-        self._host(workflow_id, volume_id).take_down()
-        self._fence(workflow_id, volume_id)
+        with self._turn(workflow_id, progress, cancel):
+            self.check_goes_on(workflow)
+            self._host(workflow_id, volume_id, progress, cancel).take_down()
+            self._fence(workflow_id, volume_id)
 
     def _fence(self, workflow_id: WorkflowId, volume_id: VolumeId) -> None:
         """Durable first: after a reopen the volume is fenced as it was (INV-2, INV-5)."""
@@ -241,14 +309,19 @@ class ProductionSide:
         if job is not None:
             job.wait(progress=progress, cancel=cancel)
 
-    def start(self, workflow: str, volume: str) -> None:
-        """560: unfenced; mounted, recovered and started is what was taken down."""
+    def start(self, workflow: str, volume: str, progress: ProgressCallback | None = None) -> None:
+        """560: unfenced; mounted, recovered and started is what was taken down.
+
+        Raises:
+            HostAgentError: the host can't; another call goes on.
+        """
         workflow_id, volume_id = WorkflowId(workflow), VolumeId(volume)
-        self._state.volume(volume_id).core.lease(0)
-        record = self._state.journal.get(workflow_id)
-        facts = {key: value for key, value in record.progress.items() if key != "fenced"}
-        self._state.journal.update(workflow_id, progress=facts)
-        self._host(workflow_id, volume_id).bring_up()
+        with self._turn(workflow_id, progress):
+            self._state.volume(volume_id).core.lease(0)
+            record = self._state.journal.get(workflow_id)
+            facts = {key: value for key, value in record.progress.items() if key != "fenced"}
+            self._state.journal.update(workflow_id, progress=facts)
+            self._host(workflow_id, volume_id, progress).bring_up()
 
     def end(self, workflow: str, state: str) -> None:
         """The workflow has ended: free the lease here."""
@@ -281,14 +354,6 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
         side.begin(body["workflow"], body["kind"], body["volume"], leads=False)
         return {}
 
-    def stop(body: dict[str, Any]) -> dict[str, Any]:
-        side.stop(body["workflow"], body["volume"])
-        return {}
-
-    def start(body: dict[str, Any]) -> dict[str, Any]:
-        side.start(body["workflow"], body["volume"])
-        return {}
-
     def end(body: dict[str, Any]) -> dict[str, Any]:
         side.end(body["workflow"], body["state"])
         return {}
@@ -301,15 +366,25 @@ def production_verbs(side: ProductionSide) -> dict[str, Callable[[dict[str, Any]
         "restore.pending": lambda body: answer(pending=side.pending(body["pair"])),
         "restore.touched": lambda body: side.touched(body["pair"]),
         "restore.begin": begin,
-        "restore.stop": stop,
         "restore.split": lambda body: answer(pending=side.split(body["workflow"], body["pair"])),
-        "restore.start": start,
         "restore.end": end,
     }
 
 
 def production_errands(side: ProductionSide) -> dict[str, ErrandHandler]:
-    """Return the commands that take long: they may copy whatever differs."""
+    """Return the commands that take long: they wait for a host, or copy whatever differs."""
+
+    def stop(
+        _peer: Peer, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
+    ) -> dict[str, Any]:
+        side.stop(body["workflow"], body["volume"], progress, cancel)
+        return {}
+
+    def start(
+        _peer: Peer, body: dict[str, Any], progress: ProgressCallback, _cancel: Cancel
+    ) -> dict[str, Any]:
+        side.start(body["workflow"], body["volume"], progress)
+        return {}
 
     def drain(
         _peer: Peer, body: dict[str, Any], progress: ProgressCallback, cancel: Cancel
@@ -327,4 +402,10 @@ def production_errands(side: ProductionSide) -> dict[str, ErrandHandler]:
         side.forward(body["workflow"], body["pair"], progress, cancel)
         return {}
 
-    return {"restore.drain": drain, "restore.reverse": reverse, "restore.forward": forward}
+    return {
+        "restore.stop": stop,
+        "restore.drain": drain,
+        "restore.reverse": reverse,
+        "restore.forward": forward,
+        "restore.start": start,
+    }

@@ -90,7 +90,7 @@ class Restore:
     def stop_host(self, run: Run) -> None:
         """510, 620: stopped, unmounted, fenced; then every record durable at the secondary."""
         site = self.site(run)
-        site.stop()
+        site.stop(run.relay_part, run.cancel)
         if run.facts.get("held") and run.facts.get("remote_before") != PairStatus.SPLIT:
             # 520 has split the pair before, with nothing pending. If 105a's system ended unclean
             # since then, its hot regions are: they would refuse 520, or be reverted by 670.
@@ -101,7 +101,7 @@ class Restore:
             try:
                 self.subject.check_nothing_pending(facts["status"], pending)
             except RefusedError as error:
-                site.start()
+                site.start(run.relay_part)
                 self._free(run, WorkflowState.ABANDONED, str(error))
                 raise
 
@@ -116,7 +116,7 @@ class Restore:
             if pending and not may_lose:
                 self._release_held(run)
                 site.forward(run.relay, run.cancel)
-                site.start()
+                site.start(run.relay_part)
                 self._free(run, WorkflowState.ABANDONED, f"{pending} chunks were pending at 520")
                 self.subject.check_nothing_pending(PairStatus.SPLIT, pending)
 
@@ -220,7 +220,7 @@ class Restore:
     def start_host(self, run: Run) -> None:
         """560: unfenced, mounted, recovered, started; 105b is no longer the workflow's alone."""
         self._release_held(run)
-        self.site(run).start()
+        self.site(run).start(run.relay_part)
 
     def _release_held(self, run: Run) -> None:
         run.note(held="")
@@ -281,7 +281,7 @@ class Restore:
             if written or run.facts.get("remote_before") != PairStatus.SPLIT:
                 run.tell(at, "copy forward what differs: undo the restore")
                 site.forward(run.relay, run.cancel)
-            site.start()
+            site.start(run.relay_part)
         self._free(run, WorkflowState.ABANDONED, "abandoned")
 
     def abandon_alone(self, run: Run) -> None:

@@ -221,12 +221,13 @@ class Run:
         *,
         rate_bytes_s: float | None = None,
         eta_s: float | None = None,
+        part: str = "",
     ) -> None:
-        """Tell the caller where it is."""
+        """Tell the caller where it is, and at which part of the step."""
         if self._progress:
             self._progress(
                 Progress(
-                    what=self._text,
+                    what=f"{self._text}: {part}" if part else self._text,
                     step=self.step_number,
                     done_bytes=done_bytes,
                     total_bytes=total_bytes,
@@ -244,6 +245,10 @@ class Run:
             rate_bytes_s=progress.rate_bytes_s,
             eta_s=progress.eta_s,
         )
+
+    def relay_part(self, progress: Progress) -> None:
+        """Pass on under this step's number what a part is about that isn't counted in bytes."""
+        self.report(part=progress.what)
 
     def _stopped(self, error: Exception) -> PyrepError:
         name, where = repr(self.workflow_id), self.system.system_id

@@ -13,7 +13,7 @@ __all__ = ["HereSite", "RemoteSite", "Site"]
 
 
 class Site(Protocol):
-    """Where the volume's hosts are (100a, 110a). What copies tells how far, and may be ended."""
+    """Where the volume's hosts are (100a, 110a). What takes long tells how far it is."""
 
     def facts(self) -> dict[str, Any]:
         """Return the remote pair's status and pending count at its primary."""
@@ -23,7 +23,7 @@ class Site(Protocol):
         """Lease the volume's tree."""
         ...
 
-    def stop(self) -> None:
+    def stop(self, progress: ProgressCallback, cancel: Cancel | None) -> None:
         """510, 620."""
         ...
 
@@ -43,8 +43,8 @@ class Site(Protocol):
         """Undo 520 and 530, or 630."""
         ...
 
-    def start(self) -> None:
-        """560."""
+    def start(self, progress: ProgressCallback) -> None:
+        """560: goes to its end, for hosts are waiting."""
         ...
 
     def end(self, state: WorkflowState) -> None:
@@ -84,9 +84,9 @@ class RemoteSite:
         """Ask for the lease."""
         self._ask("begin", kind=kind)
 
-    def stop(self) -> None:
+    def stop(self, progress: ProgressCallback, cancel: Cancel | None) -> None:
         """Ask for 510, 620."""
-        self._ask("stop")
+        self._send("stop", progress, cancel)
 
     def drain(self, progress: ProgressCallback, cancel: Cancel | None) -> int:
         """Ask for the drain."""
@@ -104,9 +104,9 @@ class RemoteSite:
         """Ask for the way back."""
         self._send("forward", progress, cancel)
 
-    def start(self) -> None:
+    def start(self, progress: ProgressCallback) -> None:
         """Ask for 560."""
-        self._ask("start")
+        self._send("start", progress, None)
 
     def end(self, state: WorkflowState) -> None:
         """Ask for the end."""
@@ -129,9 +129,9 @@ class HereSite:
         """Lease the volume's tree."""
         self._side.begin(self._workflow, kind, self._volume, leads=True)
 
-    def stop(self) -> None:
+    def stop(self, progress: ProgressCallback, cancel: Cancel | None) -> None:
         """Stop, unmount, fence."""
-        self._side.stop(self._workflow, self._volume)
+        self._side.stop(self._workflow, self._volume, progress, cancel)
 
     def drain(self, _progress: ProgressCallback, _cancel: Cancel | None) -> int:
         """Nothing is queued."""
@@ -149,9 +149,9 @@ class HereSite:
         """Nothing is to be undone."""
         return
 
-    def start(self) -> None:
+    def start(self, progress: ProgressCallback) -> None:
         """Unfence, mount, recover, start."""
-        self._side.start(self._workflow, self._volume)
+        self._side.start(self._workflow, self._volume, progress)
 
     def end(self, state: WorkflowState) -> None:
         """The leading record's end frees the lease."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrep.errors import HostAgentError, InvalidArgumentError
+from pyrep.engine import Cancel
+from pyrep.errors import CancelledError, HostAgentError, InvalidArgumentError
 from pyrep.host import CommandHostAgent
 from pyrep.model.ids import VolumeId
 
@@ -168,6 +169,32 @@ def test_a_daemon_that_a_start_command_leaves_behind_neither_holds_the_call_nor_
 def test_a_command_that_is_no_list_of_arguments_is_refused(command: list[str] | str) -> None:
     with pytest.raises(InvalidArgumentError, match="stop command"):
         CommandHostAgent(stop=command)
+
+
+def test_a_cancel_kills_the_command_that_stops_and_no_other(fifo: Path, tmp_path: Path) -> None:
+    cancel, out = Cancel(), tmp_path / "out"
+    agent = CommandHostAgent(
+        stop=shell('echo begun > "$1"; exec sleep 600', str(fifo)),
+        unmount=shell('echo unmounted > "$1"', str(out)),
+    ).cancelled_by(cancel)
+
+    def cancel_once_begun() -> None:
+        fifo.read_text()
+        cancel.cancel()
+
+    canceller = threading.Thread(target=cancel_once_begun)
+    canceller.start()
+    with pytest.raises(CancelledError, match="stop command for volume 105a was cancelled"):
+        agent.stop(VOLUME)
+    canceller.join()
+    agent.unmount(VOLUME)
+    assert out.read_text() == "unmounted\n"
+
+
+def test_a_stop_that_may_be_cancelled_has_its_limit_all_the_same() -> None:
+    agent = CommandHostAgent(stop=shell("exec sleep 600"), timeout_s=0.3).cancelled_by(Cancel())
+    with pytest.raises(HostAgentError, match=r"took longer than 0\.3 s and was killed"):
+        agent.stop(VOLUME)
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, math.nan])

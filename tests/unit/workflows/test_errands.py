@@ -23,6 +23,7 @@ from pyrep import (
     resume,
 )
 from pyrep.engine.peer import Peer
+from pyrep.engine.state import SystemState
 from pyrep.errors import (
     BusyError,
     CancelledError,
@@ -32,7 +33,7 @@ from pyrep.errors import (
     WireError,
     WorkflowError,
 )
-from pyrep.model import SystemId, WorkflowState
+from pyrep.model import SystemId, WorkflowId, WorkflowState
 from pyrep.testing import wait_until
 from pyrep.workflows.errands import Errands
 from pyrep.workflows.restore import Restore
@@ -91,7 +92,7 @@ def test_a_restore_that_another_system_leads_tells_every_step(raw: Sites) -> Non
     seen: list[Progress] = []
     report = restore(raw.a, wanted(raw), "105a", whole=True, progress=seen.append)
     assert list(dict.fromkeys(one.step for one in seen)) == STEPS
-    assert [one.step for one in seen if one.final] == [560]
+    assert {one.step for one in seen if one.final} == {560}
     assert report.figure == 6
     assert raw.workflow(raw.b).workflow_id == report.workflow_id
     raw.check_at_rest()
@@ -189,6 +190,100 @@ def test_undoing_a_restore_tells_how_far_it_is_and_may_be_stopped(raw: Sites) ->
     raw.check_at_rest()
 
 
+# --- the host's commands --------------------------------------------------------------------------
+
+
+UP = ["stop", "unmount", "mount", "recover", "start"]
+
+
+@pytest.mark.parametrize("asked", ["100a", "100b"])
+def test_a_host_that_stops_for_long_is_told_of_and_a_cancel_ends_it_between_two_actions(
+    raw: Sites, asked: str
+) -> None:
+    told, cancel = threading.Event(), Cancel()
+
+    def progress(now: Progress) -> None:
+        if "stopping the application at its host" in now.what:
+            assert now.step == 620
+            cancel.cancel()
+            told.set()
+
+    def stops() -> None:
+        assert told.wait(WAIT_S)
+        wait_until(lambda: all(one.cancel.is_cancelled for one in under_way(raw)))
+
+    raw.agent.then["stop"] = stops
+    system = raw.a if asked == "100a" else raw.b
+    with pytest.raises(WorkflowError, match="cancelled") as caught:
+        restore(system, wanted(raw), "105a", whole=True, progress=progress, cancel=cancel)
+    assert caught.value.step == 620
+    assert isinstance(caught.value.__cause__, CancelledError)
+    assert raw.agent.asked == ["stop"]
+    del raw.agent.then["stop"]
+    seen: list[str] = []
+    abandon(raw.b, raw.workflow().workflow_id, progress=lambda now: seen.append(now.what))
+    assert any("starting the application at its host" in one for one in seen)
+    assert raw.agent.asked == ["stop", "start"]
+    raw.check_at_rest()
+
+
+def under_way(sites: Sites) -> list[Any]:
+    """Return the errands that the primary hasn't ended."""
+    return [one for one in errands_of(sites.a)._errands.values() if not one.is_over]
+
+
+def test_what_was_asked_of_a_host_over_a_lost_path_ends_before_what_is_asked_next(
+    raw: Sites,
+) -> None:
+    """The stop goes on at the primary; beside a start, its fence would stay for ever."""
+    go, is_asked = threading.Event(), threading.Event()
+
+    def stops() -> None:
+        is_asked.set()
+        assert go.wait(WAIT_S)
+
+    def lose_path(waits_for: str) -> Callable[[Progress], None]:
+        def progress(now: Progress) -> None:
+            if waits_for in now.what:
+                assert is_asked.wait(WAIT_S)
+                raw.path.cut()
+
+        return progress
+
+    raw.agent.then["stop"] = stops
+    stopping = lose_path("stopping the application")
+    with pytest.raises(WorkflowError):
+        restore(raw.b, wanted(raw), "105a", whole=True, progress=stopping)
+    workflow = raw.workflow().workflow_id
+    raw.path.connect()
+    with pytest.raises(WorkflowError):
+        resume(raw.b, workflow, progress=lose_path("what was asked of the host before"))
+    raw.path.connect()
+    stop, resumed = under_way(raw)
+
+    def release(now: Progress) -> None:
+        if "what was asked of the host before" in now.what:
+            go.set()
+
+    abandon(raw.b, workflow, progress=release)
+    assert raw.agent.asked == UP
+    assert [one.look(0)["end"].get("answer") for one in (stop, resumed)] == [{}, None]
+    assert "asked something else" in str(resumed.look(0)["end"]["failed"])
+    raw.check_at_rest()
+
+
+def test_a_host_isnt_stopped_for_a_workflow_that_is_being_abandoned_there(raw: Sites) -> None:
+    raw.agent.fails = "stop"
+    with pytest.raises(WorkflowError):
+        restore(raw.b, wanted(raw), "105a", whole=True)
+    workflow = raw.workflow().workflow_id
+    raw.agent.log.clear()
+    raw.a.state.ending.add(WorkflowId(workflow))
+    with pytest.raises(WorkflowError, match="was ended at system 100a"):
+        resume(raw.b, workflow)
+    assert raw.agent.asked == []
+
+
 # --- the path -------------------------------------------------------------------------------------
 
 
@@ -264,8 +359,8 @@ def test_whether_what_was_begun_over_a_lost_path_was_heard_of_is_asked_not_assum
     paths = {"whole": True, "discard_pending": False}
     try:
         if arrives:
-            # Its leader needs the path, too: it stops, unless that is back by then.
-            with contextlib.suppress(WorkflowError):
+            # Its leader needs the path, too: it stops or is refused, unless that is back by then.
+            with contextlib.suppress(WorkflowError, PathLostError):
                 restore(raw.a, wanted(raw), "105a", **paths)  # type: ignore[arg-type]
         else:
             with pytest.raises(PathLostError, match="may not have heard of it"):
@@ -322,3 +417,31 @@ def test_what_cannot_be_done_is_told_in_its_class_and_costs_no_path(raw: Sites) 
     with pytest.raises(WireError, match="can't do this"):
         send(raw.a, THERE, "restore.run", {"request": 7})
     assert raw.path.is_up
+
+
+def test_a_system_that_is_closed_waits_for_the_errands_under_way(
+    raw: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one is about is freed behind it, not below it."""
+    let, ended = threading.Event(), threading.Event()
+    counted: list[int] = []
+    state = raw.b.state
+    wait_idle = SystemState.wait_idle
+
+    def waits(_peer: Peer, _body: dict[str, Any], _tell: Any, _cancel: Cancel) -> dict[str, Any]:
+        assert let.wait(WAIT_S)
+        ended.set()
+        return {}
+
+    def watched(self: SystemState) -> None:
+        counted.append(self.serving)  # the path is cut: nothing else is done for other systems
+        let.set()
+        wait_idle(self)
+        assert ended.is_set()
+
+    raw.b.endpoint.errands["test.waits"] = waits
+    raw.a.ask(THERE, "errand.begin", {"errand": "e", "verb": "test.waits", "body": {}})
+    monkeypatch.setattr(SystemState, "wait_idle", watched)
+    raw.b.close()
+    assert counted == [1]
+    assert state.serving == 0
