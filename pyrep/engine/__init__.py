@@ -14,7 +14,8 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
-from pyrep.engine.pair import Lag, Pair, PairState
+from pyrep.engine.pair import Pair
+from pyrep.engine.pairstate import Lag, PairState
 from pyrep.engine.pairverify import PairVerifyResult
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate

@@ -9,8 +9,9 @@ import time
 
 from pyrep._core import Alog, AlogState
 from pyrep.engine.backoff import Backoff
+from pyrep.engine.livevolume import LiveVolume
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.state import LiveVolume, SystemState
+from pyrep.engine.state import SystemState
 from pyrep.errors import DeviceError, PyrepError
 from pyrep.model import PairStatus, VolumeId
 

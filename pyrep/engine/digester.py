@@ -20,8 +20,9 @@ from pyrep.engine.cancel import Cancel, Progress, ProgressCallback
 from pyrep.engine.changes import Changes, spans_of
 from pyrep.engine.digests import DIGEST_BYTES, DigestStore, SpanDigests, is_zero, span_digest
 from pyrep.engine.generations import Generations
+from pyrep.engine.livevolume import LiveVolume
 from pyrep.engine.options import Digests
-from pyrep.engine.state import LiveVolume, SystemState
+from pyrep.engine.state import SystemState
 from pyrep.errors import CancelledError, FormatError, NotFoundError, PyrepError
 from pyrep.meta import DigestRecord
 from pyrep.model import (

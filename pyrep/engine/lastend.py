@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 
 from pyrep.engine.found import Found, RowKey
-from pyrep.engine.state import SystemState, identified
+from pyrep.engine.rowrules import identified
+from pyrep.engine.state import SystemState
 from pyrep.model import (
     Direction,
     GenerationState,

@@ -22,10 +22,11 @@ from pyrep.engine.backing import if_lost, open_backing, recognise, refused
 from pyrep.engine.found import Found, Logs, RowKey, find_epochs, find_rows, lost_marks
 from pyrep.engine.generations import GENERATION_PIN_VIEW
 from pyrep.engine.lastend import note_end
+from pyrep.engine.livevolume import LiveVolume
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.options import ChangedBacking
 from pyrep.engine.roles import guard_of
-from pyrep.engine.state import LiveVolume, SystemState
+from pyrep.engine.state import SystemState
 from pyrep.engine.store import remove_files
 from pyrep.errors import BackingChangedError, InUseError, NotFoundError
 from pyrep.meta import EpochRecord, VolumeRecord

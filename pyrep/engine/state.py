@@ -9,21 +9,23 @@ the fences that follow from them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
-from pyrep._core import Alog, Fence, Io, VolumeCore, VolumeIo, Wake
+from pyrep._core import Fence, Wake
 from pyrep.engine.alogstore import LogStore
-from pyrep.engine.backing import Backing
+from pyrep.engine.intervals import forget_intervals, record_intervals
+from pyrep.engine.livevolume import LiveVolume
 from pyrep.engine.mirror import Mirror, MirrorKey
 from pyrep.engine.options import Options
 from pyrep.engine.roles import guard_of, role_fence
-from pyrep.engine.store import BitmapStore, new_data_id, remove_files
+from pyrep.engine.rowrules import counted, identified
+from pyrep.engine.store import BitmapStore, remove_files
 from pyrep.engine.trees import Trees
 from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PyrepError
 from pyrep.meta import (
@@ -37,7 +39,6 @@ from pyrep.meta import (
     PolicyTable,
     SystemRecord,
     SystemTable,
-    VolumeRecord,
     VolumeTable,
     WorkflowJournal,
 )
@@ -52,13 +53,12 @@ from pyrep.model import (
     WorkflowId,
     check_text,
     new_content_id,
-    new_key,
 )
 
 if TYPE_CHECKING:
     from pyrep.engine.peer import Peer
 
-__all__ = ["ANY_LEASE", "LiveVolume", "SystemState", "identified"]
+__all__ = ["ANY_LEASE", "SystemState"]
 
 ANY_LEASE = WorkflowId("*")
 """The system's own doing: goes on whatever workflow has the volumes leased."""
@@ -66,69 +66,7 @@ ANY_LEASE = WorkflowId("*")
 _log = logging.getLogger(__name__)
 
 
-def identified(old: Row, new: Row) -> Row:
-    """Return a remote row with the data identifiers that its new status asks for.
-
-    The primary's content begins to differ when it stops to ship, and is the secondary's again when
-    the pair is DUPLEX. Whoever sets identifiers by name knows better.
-    """
-    if not new.is_remote or new.lineage is not old.lineage or new.status is old.status:
-        return new
-    if new.status is PairStatus.DUPLEX:
-        return replace(new, lineage=new.lineage.in_sync(new.lineage.current))
-    if new.is_primary and old.status is PairStatus.DUPLEX and new.status is PairStatus.SPLIT:
-        return replace(new, lineage=new.lineage.diverged(new_content_id()))
-    return new
-
-
-def _counted(row: Row) -> Row:
-    """Return a row; of one in DUPLEX nothing is pending that needn't be.
-
-    One that a repair has split waits for a command until a copy has begun.
-    """
-    if row.repaired and row.status is not PairStatus.SPLIT:
-        row = replace(row, repaired=False)
-    in_sync = row.status is PairStatus.DUPLEX
-    return replace(row, overmarked=False) if in_sync and row.overmarked else row
-
-
 _HELD = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
-
-
-@dataclass(slots=True)
-class LiveVolume:
-    """A volume that is open: its record, its locked file, what stands above it, its core.
-
-    Attributes:
-        log: its activity log, from its first pair on.
-        log_error: why there is none although it has a pair; it is tried again.
-        intervals: of its shared marks, those that are closed and saved; beside each the sequence
-            of the one after it: when that goes, its marks come into this one.
-    """
-
-    record: VolumeRecord
-    file: Backing
-    io: Io
-    core: VolumeCore
-    log: Alog | None = None
-    log_error: str = ""
-    intervals: dict[int, tuple[EpochRecord, int]] = field(default_factory=dict)
-    handles: WeakSet[VolumeIo] = field(default_factory=WeakSet)
-    """What was opened for file systems: their writes come from C, where nothing can be noted."""
-
-    def is_blank(self) -> bool:
-        """Whether it is one hole, as its storage tells. DeviceError: it can't."""
-        return next(self.io.extents(), None) is None
-
-    def close(self) -> None:
-        """Free everything, the lock last."""
-        self.core.close()
-        if self.log is not None:
-            self.log.close()
-            self.log.io.close()
-        if self.io is not self.file:
-            self.io.close()
-        self.file.close()
 
 
 @dataclass(slots=True)
@@ -269,7 +207,7 @@ class SystemState:
         """
         with self.control:
             rows = tuple(
-                _counted(identified(self.mirrors[one.pair_id, one.volume_id].row, one))
+                counted(identified(self.mirrors[one.pair_id, one.volume_id].row, one))
                 for one in rows
             )
             changed, marked = self._with_intervals(rows)
@@ -281,7 +219,11 @@ class SystemState:
                 for volume_id, records in marked.items():
                     self.epochs.replace_all(volume_id, records)
             for volume_id, records in marked.items():
-                self._forget_intervals(volume_id, records)
+                # Beside what goes on: of a large volume one is scattered over 256 MiB. What isn't
+                # deleted, the next open takes for a stray.
+                gone = forget_intervals(self.live[volume_id], self.store, records)
+                if gone:
+                    self.background("remove marks", functools.partial(remove_files, gone))
             for row in changed:
                 mirror = self.mirrors[row.pair_id, row.volume_id]
                 old, mirror.row = mirror.row, row
@@ -335,44 +277,11 @@ class SystemState:
                 self.mirrors[row.pair_id, row.volume_id].link.info().epoch_start if shares else 0
             )
             if start and start != row.epoch_start:
-                marked[row.volume_id] = self._record_intervals(row.volume_id, row.chunk_bytes)
+                marked[row.volume_id] = record_intervals(
+                    self.live[row.volume_id], self.store, row.chunk_bytes
+                )
             out.append(replace(row, epoch_start=start) if start else row)
         return out, marked
-
-    def _record_intervals(self, volume_id: VolumeId, chunk_bytes: int) -> list[EpochRecord]:
-        live = self.live[volume_id]
-        found = live.core.epochs()
-        records = []
-        for index, (sequence, marks) in enumerate(found):
-            following = found[index + 1][0] if index + 1 < len(found) else 0
-            known = live.intervals.get(sequence)
-            if following and known is not None and known[1] == following:
-                records.append(known[0])
-                continue
-            record = EpochRecord(
-                volume_id=volume_id,
-                sequence=sequence,
-                row_key=new_key(),
-                chunk_bytes=chunk_bytes,
-                data_id=new_data_id() if following else 0,
-            )
-            if following:
-                self.store.save_epoch(record, live.record.key, live.record.size_bytes, marks)
-                live.intervals[sequence] = record, following
-            records.append(record)
-        return records
-
-    def _forget_intervals(self, volume_id: VolumeId, records: Sequence[EpochRecord]) -> None:
-        """Delete the files of intervals that no row begins in or before any more.
-
-        Beside what goes on: of a large volume one is scattered over 256 MiB. What isn't deleted,
-        the next open takes for a stray.
-        """
-        live = self.live[volume_id]
-        gone = live.intervals.keys() - {one.sequence for one in records}
-        paths = [self.store.path_of(live.intervals.pop(one)[0].row_key) for one in gone]
-        if paths:
-            self.background("remove marks", lambda: remove_files(paths))
 
     def _save(self, mirror: Mirror) -> None:
         """Save a row whose copy is done: a crash from now on costs what is hot."""

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from pyrep.engine.activity import Activity
-from pyrep.engine.arguments import several
 from pyrep.engine.caller import Caller
 from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.changes import Changes
@@ -31,11 +30,12 @@ from pyrep.engine.endpoint import SystemEndpoint
 from pyrep.engine.generations import Generations
 from pyrep.engine.kept import KeptGeneration
 from pyrep.engine.local import LocalPairs
-from pyrep.engine.marker import MarkerOutcome, require_pairs
+from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.opening import copies_to_resume, lock_directory, open_rows
 from pyrep.engine.options import Options
 from pyrep.engine.pair import Pair
+from pyrep.engine.pairs import Pairs
 from pyrep.engine.paths import Paths
 from pyrep.engine.policies import effective_policy, set_policy
 from pyrep.engine.remote import RemotePairs
@@ -49,14 +49,13 @@ from pyrep.engine.verify import Verifier
 from pyrep.engine.volume import Volume
 from pyrep.engine.volumes import Volumes
 from pyrep.engine.watch import Watch
-from pyrep.errors import InvalidArgumentError, NotFoundError, PyrepError
+from pyrep.errors import InvalidArgumentError, PyrepError
 from pyrep.interconnect.channel import Security
 from pyrep.interconnect.dialer import PathState, TcpPath
 from pyrep.interconnect.listener import Listener
 from pyrep.interconnect.loop import LoopPath
 from pyrep.interconnect.timing import PathTiming
 from pyrep.meta import PolicyRecord
-from pyrep.meta.column import known_hint
 from pyrep.model import (
     CHUNK_BYTES_DEFAULT,
     AckPoint,
@@ -75,8 +74,6 @@ from pyrep.model import (
     SystemId,
     VolumeId,
     check_id,
-    check_text,
-    group_status,
 )
 from pyrep.seams import OwnedPath
 
@@ -121,6 +118,7 @@ class StorageSystem:
         )
         self._paths = Paths(state, self._endpoint)
         self._volumes = Volumes(state)
+        self._pairs = Pairs(state, self._local, self._remote)
         self._ending = Ending(
             state, self._local, self._remote, self._watch, paths=self._paths, lock=lock
         )
@@ -363,8 +361,7 @@ class StorageSystem:
 
     def pair(self, pair_id: str) -> Pair:
         """Return a pair that this system holds a side of. NotFoundError names those there are."""
-        self._state.mirror(PairId(pair_id))
-        return Pair(self._state, PairId(pair_id), self._local, self._remote)
+        return self._pairs.get(pair_id)
 
     def wait_marker(
         self,
@@ -394,19 +391,13 @@ class StorageSystem:
             NotFoundError: there is no such pair or group, or nothing was named.
             CancelledError: `cancel`, or the system is closing.
         """
-        ids = [PairId(one) for one in pair_ids]
-        if group is not None:
-            rows = [one.row for one in self.pairs()]
-            ids += [one.pair_id for one in rows if one.group_id == group and one.is_primary]
-        require_pairs(ids)
-        return self._remote.markers.wait(ids, until=until, timeout_s=timeout_s, cancel=cancel)
+        return self._pairs.wait_marker(
+            pair_ids, group, until=until, timeout_s=timeout_s, cancel=cancel
+        )
 
     def pairs(self) -> tuple[Pair, ...]:
         """Return all pairs that this system holds a side of."""
-        with self._state.control:
-            self._state.check_open()
-            ids = dict.fromkeys(row.pair_id for row in self._state.table.rows())
-        return tuple(Pair(self._state, one, self._local, self._remote) for one in ids)
+        return self._pairs.all()
 
     def table(self) -> tuple[Row, ...]:
         """Return the copy management table (Fig. 3)."""
@@ -418,15 +409,7 @@ class StorageSystem:
         Raises:
             NotFoundError: no pair of this system is in a group of this name.
         """
-        table = self.table()
-        rows = [row for row in table if row.group_id == group]
-        if not rows:
-            known = {row.group_id for row in table if row.group_id is not None}
-            raise NotFoundError(
-                f"system {self.system_id} has no pair in group {group}",
-                hint=known_hint("group", known),
-            )
-        return group_status(rows)
+        return self._pairs.group_status(group)
 
     def split_pairs(
         self,
@@ -448,15 +431,7 @@ class StorageSystem:
         Raises:
             RefusedError, BusyError, TimedOutError, CancelledError: none was split.
         """
-        ids = [PairId(check_text("pair", one)) for one in several("pairs", pair_ids)]
-        remote = {self._state.mirror(one).row.is_remote for one in ids}
-        if remote == {True, False}:
-            raise InvalidArgumentError("cannot split local and remote pairs with one command")
-        caller = Caller(f"split of pairs {', '.join(ids)}", progress=progress, cancel=cancel)
-        if remote == {True}:
-            self._remote.split(ids, caller=caller)
-            return None
-        return self._local.splits.split(ids, label=label, caller=caller)
+        return self._pairs.split(pair_ids, label=label, progress=progress, cancel=cancel)
 
     # --- paths -----------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from pyrep.engine import outlet, remote_copies
+from pyrep.engine.livevolume import LiveVolume
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_copies import RemoteCopies
-from pyrep.engine.state import LiveVolume
 from pyrep.errors import DeviceError, PathLostError
 from pyrep.interconnect.frames import seal
 from pyrep.interconnect.messages import FinishPair, Message
