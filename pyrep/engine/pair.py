@@ -284,7 +284,7 @@ class Pair:
                 return self._remote.copies.resync_forward(
                     self._pair_id, lease=lease, force=force, will=will, pace=pace
                 )
-            return self._remote.copies.resync_reverse(
+            return self._remote.copies_back.resync_reverse(
                 self._pair_id, lease=lease, force=force, will=will, cancel=cancel, pace=pace
             )
         if forward:

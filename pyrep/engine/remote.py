@@ -19,6 +19,8 @@ from pyrep.engine.mirror import Mirror
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_congestion import RemoteCongestion
 from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.engine.remote_copies_back import RemoteCopiesBack
+from pyrep.engine.remote_copyjobs import RemoteCopyJobs
 from pyrep.engine.remote_failures import RemoteFailures
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_resumes import RemoteResumes
@@ -75,7 +77,8 @@ class RemotePairs:
     Attributes:
         line: what passes to the secondary.
         failures: volumes that failed.
-        copies: resyncs.
+        meetings: what both sides hold, by their data identifiers.
+        copies, copies_back: resyncs, forward and reverse.
         resumes: what a path's loss and return do.
         markers: whether what was written is there.
         congestion: what a full queue does.
@@ -87,8 +90,11 @@ class RemotePairs:
         self._judge = judge
         self.line = RemoteLine(state)
         self.failures = RemoteFailures(state, self.line)
-        self.copies = RemoteCopies(state, local, judge, self.line, self.failures)
-        self.resumes = RemoteResumes(state, self.line, self.copies)
+        jobs = RemoteCopyJobs(state, self.line, self.failures)
+        self.meetings = jobs.meetings
+        self.copies = RemoteCopies(state, judge, self.line, jobs)
+        self.copies_back = RemoteCopiesBack(state, local, judge, self.line, jobs)
+        self.resumes = RemoteResumes(state, self.line, self.copies, self.copies_back)
         self.markers = Markers(state, self.line)
         self.congestion = RemoteCongestion(state, self.line, self.copies)
         self.ageing = Ageing(state)

@@ -8,6 +8,7 @@ import logging
 from pyrep.engine.backoff import Backoff
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.remote_copies import RemoteCopies, resumes_forward
+from pyrep.engine.remote_copies_back import RemoteCopiesBack
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.roles import guard_of
@@ -32,10 +33,12 @@ class RemoteResumes:
         state: SystemState,
         line: RemoteLine,
         copies: RemoteCopies,
+        copies_back: RemoteCopiesBack,
     ) -> None:
         self._state = state
         self._line = line
         self._copies = copies
+        self._copies_back = copies_back
         self._to_resume: set[PairId] = set()
         self.backoff = Backoff()
         """Of resumes that were refused; the path's return doesn't wait for it."""
@@ -141,7 +144,7 @@ class RemoteResumes:
         elif self._came_to_its_end(row, facts):
             self._end_copy_back(mirror)
         elif row.status is PairStatus.COPY and row.direction is Direction.REVERSE:
-            self._copies.resync_reverse(
+            self._copies_back.resync_reverse(
                 row.pair_id, lease=ANY_LEASE, timeout_s=_OTHERS_S, will=Will(by_itself=True)
             )
         elif resumes_forward(row):
@@ -179,7 +182,7 @@ class RemoteResumes:
             if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
                 return
             mirror.link.mark()
-            self._copies.commit_whole(
+            self._copies_back.commit_whole(
                 mirror,
                 status=PairStatus.SPLIT,
                 cause=SplitCause.UNCLEAN,
@@ -230,7 +233,7 @@ class RemoteResumes:
             }
             back = row.status is PairStatus.COPY and row.direction is Direction.REVERSE
             if back and row.target_consistent:
-                self._copies.commit_whole(
+                self._copies_back.commit_whole(
                     mirror, direction=Direction.FORWARD, target_consistent=False, **split
                 )
                 return

@@ -84,14 +84,14 @@ def estimate_remote(
         forward, why = Direction.FORWARD, "it is DUPLEX: what differs is on its way, in order"
         known = _known(Relation.NOTHING, forward, why)
         return _estimate(state, mirror, nothing, known, forward)
-    met = remote.copies.meetings.read(mirror)
+    met = remote.meetings.read(mirror)
     way = direction or met.meeting.direction or Direction.FORWARD
     union = remote.line.peek(mirror)
     if not met.meeting.bits_suffice:
         union.fill()
     refusal = hint = None
     try:
-        remote.copies.meetings.require(mirror, met, way, will)
+        remote.meetings.require(mirror, met, way, will)
     except RefusedError as error:
         refusal, hint = str(error), error.hint
     return _estimate(

@@ -125,7 +125,7 @@ class ProductionSide:
 
         It never begins a full copy: which side is given up then is for somebody to say.
         """
-        meetings = self._system.remote_pairs.copies.meetings
+        meetings = self._system.remote_pairs.meetings
         meeting = meetings.read(self._state.mirror(pair)).meeting
         return "" if meeting.bits_suffice else f"{meeting.relation}: {meeting.reason}"
 

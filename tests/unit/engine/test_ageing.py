@@ -111,7 +111,7 @@ class Running(Rig):
 
     def relation(self, pair: Pair) -> Relation:
         """Return what the two sides are to each other."""
-        met = self.a.remote_pairs.copies.meetings.read(self.a.state.mirror(pair.pair_id))
+        met = self.a.remote_pairs.meetings.read(self.a.state.mirror(pair.pair_id))
         return met.meeting.relation
 
 

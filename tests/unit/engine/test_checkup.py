@@ -19,7 +19,7 @@ import pytest
 from pyrep.engine import CheckReport, Pair, Severity, StorageSystem, check_system, repair_system
 from pyrep.engine.checkup.finding import Remedy
 from pyrep.engine.copies_back import CopiesBack
-from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.engine.remote_copies_back import RemoteCopiesBack
 from pyrep.errors import (
     BackingChangedError,
     BitmapFileError,
@@ -399,10 +399,10 @@ def test_a_repaired_side_of_a_remote_pair_is_copied_by_command_alone(
 
 
 MOMENTS: dict[str, tuple[type, str] | None] = {
-    "not heard of at the secondary": (RemoteCopies, "_receive_reverse"),
+    "not heard of at the secondary": (RemoteCopiesBack, "_receive_reverse"),
     "copying": None,
     "all there, not ended at the secondary": (CopiesBack, "finish"),
-    "ended at the secondary, not at the primary": (RemoteCopies, "_finish_reverse"),
+    "ended at the secondary, not at the primary": (RemoteCopiesBack, "_finish_reverse"),
 }
 
 
@@ -439,7 +439,7 @@ def test_a_copy_back_waits_for_a_command_once_a_side_was_repaired(
     fill(rig.spvol, 5)
     before, expected = content(rig.pvol), content(rig.spvol)
     _begin_back(rig, pair, moment, monkeypatch)
-    is_whole = MOMENTS[moment] not in {None, (RemoteCopies, "_receive_reverse")}
+    is_whole = MOMENTS[moment] not in {None, (RemoteCopiesBack, "_receive_reverse")}
     row = rig.systems[side].pair(pair.pair_id).row
     rig.systems[side].abort()
     (rig.root / side / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()

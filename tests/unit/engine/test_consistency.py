@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pyrep.engine import CopyJob, Options, Pair
-from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.engine.remote_copies_back import RemoteCopiesBack
 from pyrep.errors import BusyError, CancelledError, FencedError, PathLostError, RefusedError
 from pyrep.interconnect.messages import BeginForward, BindChannel
 from pyrep.model import Direction, PairStatus, SplitCause, WorkflowId
@@ -98,11 +98,11 @@ def test_a_split_between_the_two_commits_at_the_end_of_a_reverse_copy_leaves_a_w
     fill(rig.spvol, 7)
     expected = content(rig.spvol)
 
-    def crash(_self: RemoteCopies, _mirror: object) -> None:
+    def crash(_self: RemoteCopiesBack, _mirror: object) -> None:
         rig.b.abort()
         raise PathLostError("the path was lost")
 
-    monkeypatch.setattr(RemoteCopies, "_finish_reverse", crash)
+    monkeypatch.setattr(RemoteCopiesBack, "_finish_reverse", crash)
     job = pair.resync(direction=Direction.REVERSE)
     assert job is not None
     with contextlib.suppress(PathLostError):

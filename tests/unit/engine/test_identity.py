@@ -9,6 +9,7 @@ import pytest
 from pyrep.engine import ChangedBacking, Options, Pair
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_copies import RemoteCopies
+from pyrep.engine.remote_copyjobs import RemoteCopyJobs
 from pyrep.errors import FencedError, InvalidArgumentError, PathLostError, RefusedError
 from pyrep.interconnect.messages import Answer, Message, SplitPair
 from pyrep.model import Direction, Force, PairStatus, Relation, SplitCause
@@ -177,7 +178,7 @@ def _stop_copies(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PathLostError("stopped here")
 
     monkeypatch.setattr(RemoteCopies, "start_forward", stopped)
-    monkeypatch.setattr(RemoteCopies, "_start", stopped)
+    monkeypatch.setattr(RemoteCopyJobs, "start", stopped)
 
 
 def test_an_old_copy_of_the_primary_never_goes_over_newer_data_by_itself(rig: Rig) -> None:
