@@ -38,6 +38,14 @@ def _paired(system: StorageSystem) -> PairId:
     return pair.pair_id
 
 
+def _costs_a_region_in_a_crash(system: StorageSystem, pair_id: PairId) -> None:
+    """Write once, crash, and look what is pending: with a log, what was hot."""
+    system.volume("105b").pwrite(b"x", 40 * MIB)
+    system.abort()
+    with StorageSystem.open(system.directory) as again:
+        assert len(again.pair(pair_id).pending()) == 4 * MIB // CHUNK
+
+
 def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,10 +71,7 @@ def test_a_log_that_could_not_be_made_is_told_and_made_when_it_can(
     assert told is not None
     assert told.state == "working"
     assert system.state.mirror(pair_id).file.marked_logged
-    system.volume("105b").pwrite(b"x", 40 * MIB)
-    system.abort()
-    with StorageSystem.open(tmp_path / "s") as system:
-        assert len(system.pair(pair_id).pending()) == 4 * MIB // CHUNK
+    _costs_a_region_in_a_crash(system, pair_id)
 
 
 def test_a_log_that_is_made_for_another_pair_keeps_the_rows_that_had_none_too(
@@ -82,10 +87,7 @@ def test_a_log_that_is_made_for_another_pair_keeps_the_rows_that_had_none_too(
     other.split()
     system._watch.look()
     assert system.state.mirror(pair_id).file.marked_logged
-    system.volume("105b").pwrite(b"x", 40 * MIB)
-    system.abort()
-    with StorageSystem.open(tmp_path / "s") as system:
-        assert len(system.pair(pair_id).pending()) == 4 * MIB // CHUNK
+    _costs_a_region_in_a_crash(system, pair_id)
 
 
 def test_a_log_that_cannot_be_made_at_open_is_made_later(

@@ -33,7 +33,7 @@ from pyrep.errors import (
     RefusedError,
 )
 from pyrep.meta import Database
-from pyrep.model import Direction, GenerationState, PairStatus, SplitCause
+from pyrep.model import Direction, GenerationState, PairStatus, Row, SplitCause
 from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, SIZE, Rig, Site, content, equal, fill
 
@@ -398,6 +398,20 @@ def test_a_repaired_side_of_a_remote_pair_is_copied_by_command_alone(
     assert equal(rig.pvol, rig.spvol)
 
 
+def _repair_without(rig: Rig, side: str, row: Row) -> None:
+    """Lose a row's bitmap file, repair, connect; the pair waits for a command then."""
+    (rig.root / side / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
+    assert repair_system(rig.root / side).after.severity is Severity.OK
+    rig.open(side)
+    rig.reconnect()
+    for _ in range(2):
+        wait_quiet(rig.a, rig.b)
+        rig.a._watch.look()
+    for system in (rig.a, rig.b):
+        state = system.pair(row.pair_id).status()
+        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+
+
 MOMENTS: dict[str, tuple[type, str] | None] = {
     "not heard of at the secondary": (RemoteCopiesBack, "_receive_reverse"),
     "copying": None,
@@ -442,16 +456,7 @@ def test_a_copy_back_waits_for_a_command_once_a_side_was_repaired(
     is_whole = MOMENTS[moment] not in {None, (RemoteCopiesBack, "_receive_reverse")}
     row = rig.systems[side].pair(pair.pair_id).row
     rig.systems[side].abort()
-    (rig.root / side / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
-    assert repair_system(rig.root / side).after.severity is Severity.OK
-    rig.open(side)
-    rig.reconnect()
-    for _ in range(2):
-        wait_quiet(rig.a, rig.b)
-        rig.a._watch.look()
-    for system in (rig.a, rig.b):
-        state = system.pair(pair.pair_id).status()
-        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+    _repair_without(rig, side, row)
     assert content(rig.pvol) == (expected if is_whole else before)
     again = rig.a.pair(pair.pair_id)
     if is_whole:
@@ -487,16 +492,7 @@ def test_a_repair_around_a_copy_back_leaves_it_to_commands_as_well(rig: Rig, mom
         rig.both(pair, PairStatus.DUPLEX)
     row = rig.b.pair(pair.pair_id).row
     rig.b.abort()
-    (rig.root / "100b" / "bitmaps" / f"{row.row_key.hex()}.bitmap").unlink()
-    assert repair_system(rig.root / "100b").after.severity is Severity.OK
-    rig.open("100b")
-    rig.reconnect()
-    for _ in range(2):
-        wait_quiet(rig.a, rig.b)
-        rig.a._watch.look()
-    for system in (rig.a, rig.b):
-        state = system.pair(pair.pair_id).status()
-        assert (state.status, state.cause) == (PairStatus.SPLIT, SplitCause.REQUESTED)
+    _repair_without(rig, "100b", row)
     if moment == "before":  # asked for by name, it is a copy like any other, lost path and all
         rig.path.stall()
         rig.a.pair(pair.pair_id).resync(direction=Direction.REVERSE)

@@ -175,14 +175,17 @@ _COMMANDS: list[tuple[Callable[[Rig], object], Callable[[Rig], object], str]] = 
 ]
 
 
-@pytest.mark.parametrize("commit", range(1, 7))
-@pytest.mark.parametrize(
+_of_each_command = pytest.mark.parametrize(
     ("prepare", "command", "who"),
     [
         pytest.param(*one, id=f"{one[1].__name__[1:]}-{one[2]}-{index}")
         for index, one in enumerate(_COMMANDS)
     ],
 )
+
+
+@pytest.mark.parametrize("commit", range(1, 7))
+@_of_each_command
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_crash_before_any_commit_of_a_command_leaves_what_can_be_finished(
     tmp_path: Path,
@@ -215,13 +218,7 @@ def test_a_crash_before_any_commit_of_a_command_leaves_what_can_be_finished(
 
 
 @pytest.mark.parametrize("commit", [1, 3])
-@pytest.mark.parametrize(
-    ("prepare", "command", "who"),
-    [
-        pytest.param(*one, id=f"{one[1].__name__[1:]}-{one[2]}-{index}")
-        for index, one in enumerate(_COMMANDS)
-    ],
-)
+@_of_each_command
 def test_a_close_amid_a_command_ends_it_with_an_error_or_lets_it_finish(
     tmp_path: Path,
     prepare: Callable[[Rig], object],

@@ -255,21 +255,6 @@ def test_a_late_order_to_forget_a_pair_leaves_one_that_was_brought_back(
     assert equal(rig.pvol, rig.spvol)
 
 
-def test_a_late_list_of_pairs_forgets_none_that_is_newer(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept, real = _kept_back(monkeypatch, "forget_others")
-    rig.path.cut()
-    rig.path.connect()
-    wait_until(lambda: bool(kept))
-    rig.path.cut()
-    rig.path.connect()
-    pair = rig.remote()
-    with pytest.raises(PathLostError, match="given up"):
-        real(*kept[0])
-    assert rig.b.pair(pair.pair_id).status().status is PairStatus.DUPLEX
-
-
 BODIES: list[dict[str, Any]] = [
     {},
     {"workflow": 5, "pairs": 7, "request": 3},

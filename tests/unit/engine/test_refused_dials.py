@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator
@@ -19,11 +20,8 @@ MANY = 20
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[TlsRig]:
-    made = TlsRig(tmp_path).build_tcp()
-    try:
+    with contextlib.closing(TlsRig(tmp_path).build_tcp()) as made:
         yield made
-    finally:
-        made.close()
 
 
 def _lines(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:

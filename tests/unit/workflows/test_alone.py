@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pyrep import (
@@ -40,6 +42,22 @@ def _stopped_restore(sites: Sites, step: int) -> str:
     with pytest.raises((WorkflowError, PathLostError)):
         restore(sites.b, generation, "105a", whole=True, progress=lose)
     return list_workflows(sites.b)[-1].workflow_id
+
+
+def _failed_restore(sites: Sites) -> tuple[str, str]:
+    """Let a restore fail at 640; return the generation's id and the workflow's."""
+    generation = sites.take().generation_id
+    sites.pvol.pwrite(b"now!", 0)
+    with pytest.raises(WorkflowError):
+        restore(sites.b, generation, "105a", whole=True, progress=at_step(640, boom))
+    return generation, list_workflows(sites.b)[-1].workflow_id
+
+
+def _failed_backup(sites: Sites, by: Callable[[], None] = boom) -> str:
+    """Let a backup fail at 420; return the workflow's id."""
+    with pytest.raises((WorkflowError, PathLostError)):
+        backup(sites.a, ["105a"], progress=at_step(420, by))
+    return list_workflows(sites.a)[-1].workflow_id
 
 
 def _is_free(sites: Sites) -> bool:
@@ -122,15 +140,13 @@ def test_a_stopped_backup_is_abandoned_without_the_path_and_the_secondary_learns
     build: Build,
 ) -> None:
     raw = build()
-    with pytest.raises((WorkflowError, PathLostError)):
-        backup(raw.a, ["105a"], progress=at_step(420, raw.path.cut))
-    workflow = list_workflows(raw.a)[-1]
-    assert workflow.state is WorkflowState.STOPPED
+    workflow = _failed_backup(raw, by=raw.path.cut)
+    assert list_workflows(raw.a)[-1].state is WorkflowState.STOPPED
     with pytest.raises(PathLostError):
-        abandon(raw.a, workflow.workflow_id)
-    abandon(raw.a, workflow.workflow_id, without_peer=True)
+        abandon(raw.a, workflow)
+    abandon(raw.a, workflow, without_peer=True)
     assert raw.a.state.journal.holder(raw.pvol.volume_id) is None
-    assert raw.b.state.journal.holder(raw.spvol.volume_id) == workflow.workflow_id
+    assert raw.b.state.journal.holder(raw.spvol.volume_id) == workflow
     raw.path.connect()
     raw.quiet()
     raw.remote().wait(timeout_s=WAIT_S)
@@ -140,9 +156,7 @@ def test_a_stopped_backup_is_abandoned_without_the_path_and_the_secondary_learns
 
 def test_a_backup_whose_primary_is_gone_is_ended_at_the_secondary(build: Build) -> None:
     raw = build()
-    with pytest.raises((WorkflowError, PathLostError)):
-        backup(raw.a, ["105a"], progress=at_step(420, raw.path.cut))
-    workflow = list_workflows(raw.a)[-1].workflow_id
+    workflow = _failed_backup(raw, by=raw.path.cut)
     with pytest.raises(NotFoundError):
         abandon(raw.b, "w-unknown", without_peer=True)
     abandon(raw.b, workflow, without_peer=True)
@@ -159,9 +173,7 @@ def test_a_backup_that_its_primary_has_lost_is_ended_at_the_secondary_though_the
     build: Build,
 ) -> None:
     raw = build()
-    with pytest.raises(WorkflowError):
-        backup(raw.a, ["105a"], progress=at_step(420, boom))
-    workflow = list_workflows(raw.a)[-1].workflow_id
+    workflow = _failed_backup(raw)
     with pytest.raises(RefusedError, match="path to it is up"):
         abandon(raw.b, workflow, without_peer=True)
     _lose_journal(raw.a, workflow)
@@ -175,11 +187,7 @@ def test_a_restore_that_its_leader_has_lost_is_ended_at_the_primary_though_the_p
     build: Build,
 ) -> None:
     raw = build()
-    generation = raw.take().generation_id
-    raw.pvol.pwrite(b"now!", 0)
-    with pytest.raises(WorkflowError):
-        restore(raw.b, generation, "105a", whole=True, progress=at_step(640, boom))
-    workflow = list_workflows(raw.b)[-1].workflow_id
+    _, workflow = _failed_restore(raw)
     with pytest.raises(RefusedError, match="path to it is up"):
         abandon(raw.a, workflow, without_peer=True)
     assert raw.is_fenced()
@@ -204,11 +212,7 @@ def test_what_a_restore_that_its_leader_has_lost_still_holds_is_named_with_what_
     build: Build,
 ) -> None:
     raw = build()
-    generation = raw.take().generation_id
-    raw.pvol.pwrite(b"now!", 0)
-    with pytest.raises(WorkflowError):
-        restore(raw.b, generation, "105a", whole=True, progress=at_step(640, boom))
-    workflow = list_workflows(raw.b)[-1].workflow_id
+    generation, workflow = _failed_restore(raw)
     raw.close()
     _lose_record(raw, "b", workflow)
     here = _wrong(raw, "b")
@@ -231,9 +235,7 @@ def test_what_a_backup_that_its_primary_has_lost_still_holds_is_named_with_what_
     build: Build,
 ) -> None:
     raw = build()
-    with pytest.raises(WorkflowError):
-        backup(raw.a, ["105a"], progress=at_step(420, boom))
-    workflow = list_workflows(raw.a)[-1].workflow_id
+    workflow = _failed_backup(raw)
     raw.close()
     _lose_record(raw, "a", workflow)
     assert _wrong(raw, "a")["lease of volume 105a"].remedy is Remedy.FREE_LEASE
