@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from crash import acts
-from crash.blocks import OPTIONS
+from crash.bound import torn_files
 from crash.far import Far, FarError, GoneError
 from crash.faults import Call, Faults
-from crash.promised import Promised
+from crash.promised import LossError, Promised
 from crash.recovery import (
     SIDES,
     Aftermath,
-    LossError,
     check_offline,
     check_order,
     make_directory,
+    reopen,
 )
 from crash.workload import Here, Side, Workload, together
 from crash.workloads import WORKLOADS
@@ -131,6 +131,7 @@ class OneSide:
         self._rule = Faults(library, self.base / "rule")
         self._near = _Near(self.base / next(one for one in SIDES if one != side))
         self._back: StorageSystem | None = None
+        self._torn: frozenset[str] = frozenset()
         self._failure: BaseException | None = None
 
     @property
@@ -238,10 +239,11 @@ class OneSide:
     def _return(self) -> None:
         """Open the side again; its path comes back when the other has its end of it."""
         check_offline(self.base / self.side)
-        self._back = StorageSystem.open(self.base / self.side, options=OPTIONS)
+        self._torn = torn_files(self.base / self.side)
+        self._back = reopen(self.base / self.side, self._marks, self._torn)
         if self.draw.random() < 0.3:  # the power goes again, at once
             self._back.abort()
-            self._back = StorageSystem.open(self.base / self.side, options=OPTIONS)
+            self._back = reopen(self.base / self.side, self._marks, self._torn)
         self._join(self._back)
 
     def _join(self, system: StorageSystem) -> None:
@@ -260,7 +262,7 @@ class OneSide:
             self._join(near)
         systems = sorted([near, back], key=lambda one: one.system_id)
         acts.wait_for_path(systems[0])
-        found = Aftermath(self.base, systems, Promised.by(self._marks), self.draw)
+        found = Aftermath(self.base, systems, self._marks, self._torn, self.draw)
         found.check()
         found.check_content()
         found.finish()

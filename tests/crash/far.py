@@ -39,6 +39,9 @@ class Far:
     def close(self) -> None:
         self._ask("close")
 
+    def abort(self) -> None:
+        self._ask("abort")
+
     def do(self, act: Callable[..., Any], *args: object) -> Any:
         return self._ask(act.__name__, *args)
 
@@ -60,7 +63,7 @@ def _serve(here: Here, connection: Connection) -> None:
         while True:
             name, args = connection.recv()
             try:
-                if name in {"open", "close"}:
+                if name in {"open", "close", "abort"}:
                     answer = getattr(here, name)()
                 else:
                     answer = here.do(getattr(acts, name), *args)

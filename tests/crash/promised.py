@@ -18,6 +18,10 @@ State = dict[str, tuple[int, ...]]
 """The write that each block holds, by volume."""
 
 
+class LossError(AssertionError):
+    """Something that was promised isn't so after the power loss."""
+
+
 @dataclass(slots=True)
 class Restoring:
     """A restore that was asked for and hadn't returned.

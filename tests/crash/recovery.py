@@ -11,8 +11,9 @@ from pathlib import Path
 
 from crash import acts
 from crash.blocks import CHUNK, OPTIONS, SPREAD, read_blocks, read_numbers, stamped, stray_data
+from crash.bound import Bound, torn_files
 from crash.filesystem import check_file_system
-from crash.promised import Promised, State
+from crash.promised import LossError, Promised, State
 from pyrep import PairStatus, StorageSystem, abandon, check_system, connect, list_workflows, resume
 from pyrep._core import Bitmap
 from pyrep.engine import Pair, Severity
@@ -47,10 +48,6 @@ _ENDED = {WorkflowState.DONE, WorkflowState.ABANDONED}
 _UNDECIDED = {GenerationState.TAKING, GenerationState.UNCONFIRMED}
 
 
-class LossError(AssertionError):
-    """Something that was promised isn't so after the power loss."""
-
-
 def make_directory() -> tempfile.TemporaryDirectory[str]:
     """Make one in memory, if there is any."""
     memory = _MEMORY if _MEMORY.is_dir() else None
@@ -64,6 +61,18 @@ def check_offline(directory: Path) -> None:
     wrong = [one for one in report.wrong if not one.thing.startswith(("volume", "workflow"))]
     if any(one.severity is Severity.FAILED for one in wrong):
         raise LossError(f"{directory.name}: {[str(one) for one in wrong]}")
+
+
+def reopen(directory: Path, marks: Sequence[str], torn: frozenset[str] | None) -> StorageSystem:
+    """Open a system after a power loss; no more is pending in it than `Bound` allows."""
+    system = StorageSystem.open(directory, options=OPTIONS)
+    if torn is not None and not Promised.by(marks).is_damaged:  # a repair may cost everything
+        try:
+            Bound(marks).check(system, torn)
+        except LossError:
+            system.abort()
+            raise
+    return system
 
 
 def check_order(system: StorageSystem, promised: Promised) -> None:
@@ -96,16 +105,24 @@ class Aftermath:
     Args:
         base: where their directories are.
         systems: 100a and 100b.
-        promised: by what was marked before.
+        marks: what was marked before.
+        torn: see `Bound.check`; None: a disk has failed, everything may be pending.
         draw: how it is brought to an end.
     """
 
     def __init__(
-        self, base: Path, systems: list[StorageSystem], promised: Promised, draw: random.Random
+        self,
+        base: Path,
+        systems: list[StorageSystem],
+        marks: Sequence[str],
+        torn: frozenset[str] | None,
+        draw: random.Random,
     ) -> None:
         self.base = base
         self.systems = systems
-        self.promised = promised
+        self.promised = Promised.by(marks)
+        self.bound = Bound(marks)
+        self.torn = torn
         self.draw = draw
         self._frozen: dict[tuple[GenerationId, VolumeId], tuple[int, ...]] | None = None
 
@@ -123,10 +140,17 @@ class Aftermath:
         if not self.promised.is_damaged:  # behind pyrep's back: nobody has marked it
             check_covered(*self.systems)
             check_no_early_clear(*self.systems)
+            self._check_bound()  # a repair may cost everything
         check_durable_first(*self.systems)
         check_one_writer(*self.systems)
         for system in self.systems:
             check_remote_stays(system.list_generations(), *self.systems)
+
+    def _check_bound(self) -> None:
+        """As at the opens; but what a torn page has brought may have been copied on."""
+        if self.torn is not None and not self.torn:
+            for system in self.systems:
+                self.bound.check(system)
 
     def check_content(self) -> None:
         """Check what volumes and generations hold."""
@@ -306,11 +330,14 @@ class Recovery:
         recording: of a workload.
         cut: before which of its effects the power goes.
         seed: what of the rest is lost, at which side, and how it is ended.
+        is_bounded: whether no disk has failed: then not everything may be pending.
     """
 
-    def __init__(self, recording: Recording, cut: int, seed: int) -> None:
+    def __init__(
+        self, recording: Recording, cut: int, seed: int, *, is_bounded: bool = True
+    ) -> None:
         self.draw = random.Random(seed * 100_003 + cut)
-        self.promised = Promised.by(recording.marks(cut))
+        self.marks = recording.marks(cut)
         self._until = contextlib.ExitStack()
         self.base = self._make_base(recording)
         kept = {side: self.draw.choice([0, 1, 2, 3]) for side in SIDES}
@@ -323,6 +350,8 @@ class Recovery:
         for path, data in files.items():
             (self.base / path).parent.mkdir(parents=True, exist_ok=True)
             data.save(self.base / path)
+        torn = frozenset[str]().union(*(torn_files(self.base / side) for side in SIDES))
+        self.torn = torn if is_bounded else None
         self.systems: list[StorageSystem] = []
 
     def close(self) -> None:
@@ -353,11 +382,11 @@ class Recovery:
             for system in self.systems:
                 system.abort()
             self._open(SIDES)
-        found = Aftermath(self.base, self.systems, self.promised, self.draw)
+        found = Aftermath(self.base, self.systems, self.marks, self.torn, self.draw)
         found.check()
         found.check_content()
-        if not self.promised.is_damaged:
-            check_order(found.b, self.promised)
+        if not found.promised.is_damaged:
+            check_order(found.b, found.promised)
         connect(*self.systems)
         found.check()
         found.finish()
@@ -365,7 +394,7 @@ class Recovery:
     def _open(self, sides: Sequence[str]) -> None:
         self.systems.clear()
         for side in sides:
-            self.systems.append(StorageSystem.open(self.base / side, options=OPTIONS))
+            self.systems.append(reopen(self.base / side, self.marks, self.torn))
 
 
 def keep(path: Path, where: Path) -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from crash.apart import Prepared
 from crash.faults import Call, Faults, build_faults
-from crash.recovery import LossError, Recovery
+from crash.promised import LossError
+from crash.recovery import Recovery
 from pyrep.errors import PyrepError
 from pyrep.testing.recording import Recording, can_record, read_trace, strace_command
 
@@ -108,7 +109,7 @@ def test_a_call_that_fails_corrupts_nothing(
         when = draw.randrange(fault.most)
         recording = _fail(prepared(workload), tmp_path / str(run), library, fault, when)
         for seed in range(4 if RUNS > 1 else 2):
-            found = Recovery(recording, len(recording.effects), seed)
+            found = Recovery(recording, len(recording.effects), seed, is_bounded=False)
             try:
                 found.run()
             except (AssertionError, PyrepError) as error:

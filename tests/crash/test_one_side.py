@@ -16,8 +16,10 @@ import pytest
 
 from crash.apart import OneSide, Prepared
 from crash.faults import build_faults
-from crash.recovery import SIDES, LossError
+from crash.promised import LossError
+from crash.recovery import SIDES
 from crash.workloads import WORKLOADS
+from pyrep.engine import found
 from pyrep.errors import PyrepError
 from pyrep.testing import InvariantError
 from pyrep.testing.recording import can_record
@@ -120,3 +122,15 @@ def test_a_side_that_forgot_to_make_something_durable_would_be_caught(
     else:
         pytest.fail("nothing noticed")
     _run(prepared(name), side, library, None, seed)  # it was that, and nothing else
+
+
+@pytest.mark.timeout(0)
+def test_a_side_that_made_everything_pending_would_be_caught(
+    prepared: Callable[[str], Prepared], library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = prepared("cold")
+    with monkeypatch.context() as careless:
+        careless.setattr(found, "_replay", lambda *_: False)
+        with pytest.raises(LossError, match="bytes are pending"):
+            _run(ready, "100b", library, None, SEED)
+    _run(ready, "100b", library, None, SEED)  # it was that, and nothing else

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from crash.recovery import LossError, Recovery, keep, make_directory
+from crash.promised import LossError
+from crash.recovery import Recovery, keep, make_directory
 from crash.workloads import WORKLOADS
 from pyrep._core import BitmapFile
+from pyrep.engine import found
 from pyrep.errors import PyrepError
 from pyrep.testing import InvariantError
 from pyrep.testing.recording import Recording, can_record, read_log, record
@@ -64,11 +66,11 @@ def _record(name: str, log: Path) -> None:
 
 
 def _recover(recording: Recording, cut: int, seed: int) -> None:
-    found = Recovery(recording, cut, seed)
+    recovery = Recovery(recording, cut, seed)
     try:
-        found.run()
+        recovery.run()
     finally:
-        found.close()
+        recovery.close()
 
 
 def _places(recording: Recording, draw: random.Random) -> list[int]:
@@ -155,5 +157,15 @@ def test_a_recovery_that_forgot_the_pages_of_regions_that_have_cooled_would_be_c
     recording, _ = recorded("cold")
     with monkeypatch.context() as forgetful:
         forgetful.setattr(BitmapFile, "load", lambda *_: None)
+        cut, seed = _caught(recording)
+    _recover(recording, cut, seed)
+
+
+def test_a_recovery_that_made_everything_pending_would_be_caught(
+    recorded: Callable[[str], Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, _ = recorded("open")
+    with monkeypatch.context() as careless:
+        careless.setattr(found, "_replay", lambda *_: False)
         cut, seed = _caught(recording)
     _recover(recording, cut, seed)

@@ -33,6 +33,10 @@ class Side(Protocol):
         """Close it."""
         ...
 
+    def abort(self) -> None:
+        """End it as a crash would."""
+        ...
+
     def do(self, act: Callable[..., Any], *args: object) -> Any:
         """Do one of `acts`."""
         ...
@@ -51,6 +55,10 @@ class Here:
     def close(self) -> None:
         if self.system is not None:
             self.system.close()
+
+    def abort(self) -> None:
+        if self.system is not None:
+            self.system.abort()
 
     def do(self, act: Callable[..., Any], *args: object) -> Any:
         return act(self.system, *args)
@@ -109,6 +117,13 @@ class Workload:
 
     def reopen(self) -> None:
         self.close()
+        self.open()
+
+    def crash(self) -> None:
+        """End both as a crash would, and open them: they recover."""
+        for side in (self.a, self.b):
+            side.abort()
+        self.mark("crashed")
         self.open()
 
     # --- hosts -----------------------------------------------------------------------------------
@@ -175,6 +190,7 @@ def mirror(work: Workload) -> None:
         work.b.do(acts.create_local, "105b", svol)
     work.flush()
     work.rest()
+    work.mark("mirrored 105a")
 
 
 def together(base: Path, mark: Callable[[str], None], marks: Sequence[str] = ()) -> Workload:

@@ -61,6 +61,21 @@ def run_cold(work: Workload) -> None:
     work.write(3)
 
 
+def run_unclean(work: Workload) -> None:
+    """Recover, of pairs in DUPLEX, and of what only pages and logs know; write on behind it."""
+    work.write(1, 2)
+    work.crash()
+    work.write(3)
+    work.a.do(acts.split, "105b")
+    work.b.do(acts.split, "106b")
+    work.write(*ALL)
+    work.crash()
+    work.write(4, 5)
+    work.flush()
+    work.a.do(acts.resync, "105b")
+    work.write(6)
+
+
 def run_backup(work: Workload) -> None:
     """Two backups with writes around them."""
     work.reopen()
@@ -295,6 +310,8 @@ def build_group(base: Path, work: Workload) -> None:
             work.b.do(acts.create_local, f"{number}b", f"{svol}b")
         work.flush(f"{number}a")
     work.rest()
+    for volume in ("105a", "115a"):
+        work.mark(f"mirrored {volume}")
 
 
 def build_stopped(base: Path, work: Workload) -> None:
@@ -343,6 +360,7 @@ WORKLOADS: Mapping[str, Script] = {
     "open": Script(run=run_open),
     "pairs": Script(run=run_pairs),
     "cold": Script(run=run_cold),
+    "unclean": Script(run=run_unclean),
     "backup": Script(run=run_backup),
     "restore": Script(run=run_restore),
     "files": Script(run=run_files, build=build_files, has_files=True),
