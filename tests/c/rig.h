@@ -201,6 +201,22 @@ static inline int put_chunk(vol v, uint64_t chunk, int byte)
     return put_bytes(v, chunk * CHUNK, CHUNK, byte);
 }
 
+/* As a host that waits for room until then, and for acknowledgements by its ticket. */
+static inline int put_for(vol v, uint64_t chunk, int byte, uint64_t deadline_ns, rep_ticket *ticket)
+{
+    uint8_t bytes[CHUNK];
+    uint64_t done;
+    memset(bytes, byte, sizeof bytes);
+    return rep_volume_pwrite(v.volume, bytes, CHUNK, chunk * CHUNK, 0, deadline_ns, NULL, ticket,
+                             &done);
+}
+
+static inline int try_put(vol v, uint64_t chunk, int byte)
+{
+    rep_ticket ticket = {0};
+    return put_for(v, chunk, byte, PAST, &ticket);
+}
+
 /* The byte at an offset, past fences and links. */
 static inline int byte_at(vol v, uint64_t offset)
 {

@@ -1,109 +1,6 @@
 #include <sched.h>
-#include <sys/socket.h>
 
-#include "rep_envelope.h"
-#include "rep_line.h"
-#include "rep_pump.h"
-#include "rep_wire.h"
-#include "rig.h"
-#include "ship_parts.h"
-
-#define SIZE (16 * CHUNK)
-#define BOTH (REP_ENVELOPE_BYTES + REP_NUMBERS_BYTES)
-
-enum { NEAR, FAR };
-
-/* A remote pair, and a connection: a data and a control line with two ends each. */
-typedef struct path {
-    remote remote;
-    int data_fds[2];
-    int control_fds[2];
-    rep_line *data[2];
-    rep_line *control[2];
-    rep_wake *wake;
-} path;
-
-static void connect_pair(int fds[2], rep_line *lines[2])
-{
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    CHECK_OK(rep_line_new(fds[NEAR], &lines[NEAR]));
-    CHECK_OK(rep_line_new(fds[FAR], &lines[FAR]));
-}
-
-static path path_new(int ack)
-{
-    path p = {.remote = remote_new(SIZE, ack)};
-    connect_pair(p.data_fds, p.data);
-    connect_pair(p.control_fds, p.control);
-    CHECK_OK(rep_wake_new(&p.wake));
-    CHECK_OK(rep_stream_carry(p.remote.stream, p.data[NEAR]));
-    return p;
-}
-
-static void path_cut(path *p)
-{
-    shutdown(p->data_fds[NEAR], SHUT_RDWR);
-    shutdown(p->control_fds[NEAR], SHUT_RDWR);
-}
-
-static void path_free(path *p)
-{
-    remote_free(&p->remote);
-    for (int end = NEAR; end <= FAR; end++) {
-        rep_line_end(p->data[end]);
-        rep_line_end(p->control[end]);
-        close(p->data_fds[end]);
-        close(p->control_fds[end]);
-        rep_line_free(p->data[end]);
-        rep_line_free(p->control[end]);
-    }
-    rep_wake_free(p->wake);
-}
-
-static int pump_frames(path *p, rep_pump *left)
-{
-    return rep_pump_frames(p->data[FAR], p->control[FAR], &p->remote.apply, 1, p->wake, left);
-}
-
-static int pump_numbers(path *p, rep_pump *left)
-{
-    return rep_pump_numbers(p->control[NEAR], &p->remote.stream, 1, left);
-}
-
-static void *receive_frames(void *argument)
-{
-    rep_pump left;
-    CHECK_ERRNO(pump_frames(argument, &left), EPIPE);
-    return NULL;
-}
-
-static void *receive_numbers(void *argument)
-{
-    rep_pump left;
-    CHECK_ERRNO(pump_numbers(argument, &left), EPIPE);
-    return NULL;
-}
-
-static void *send_frames(void *argument)
-{
-    path *p = argument;
-    CHECK_ERRNO(rep_stream_pump(p->remote.stream, p->wake), ECANCELED);
-    return NULL;
-}
-
-/* A host writes and waits. */
-static void write_and_wait(path *p, uint64_t chunk, int byte)
-{
-    uint8_t buffer[CHUNK];
-    rep_ticket ticket = {0};
-    uint64_t done;
-    memset(buffer, byte, sizeof buffer);
-    CHECK_OK(rep_volume_pwrite(p->remote.source.volume, buffer, sizeof buffer, chunk * CHUNK, 0,
-                               REP_NO_DEADLINE, NULL, &ticket, &done));
-    CHECK_EQ(ticket.count, 1);
-    CHECK_OK(rep_ticket_wait(&ticket, REP_NO_DEADLINE, NULL));
-    CHECK_EQ(ticket.count, 0);
-}
+#include "path_rig.h"
 
 /* Puts what the stream has to send into the data line's far end, without a pump. */
 static void send_one(path *p)
@@ -119,38 +16,17 @@ static void send_one(path *p)
     free(frame);
 }
 
-static rep_numbers next_numbers(path *p)
-{
-    uint8_t bytes[BOTH];
-    rep_envelope envelope;
-    rep_numbers numbers;
-    CHECK_OK(rep_line_fill(p->control[NEAR], bytes, sizeof bytes));
-    CHECK_OK(rep_envelope_get(bytes, &envelope));
-    CHECK_EQ(envelope.kind, REP_ENVELOPE_NUMBERS);
-    CHECK_OK(rep_numbers_get(bytes + REP_ENVELOPE_BYTES, &numbers));
-    return numbers;
-}
-
-static bool has_numbers(const path *p)
-{
-    uint8_t byte;
-    return recv(p->control_fds[NEAR], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
-}
-
 static void writes_are_carried_and_answered(int ack)
 {
     path p = path_new(ack);
-    pthread_t threads[] = {thread_start(send_frames, &p), thread_start(receive_frames, &p),
-                           thread_start(receive_numbers, &p)};
+    receivers ends = path_receive(&p);
+    pthread_t sender = thread_start(send_frames, &p);
     for (unsigned i = 0; i < 200; i++)
         write_and_wait(&p, i % 16, (int)i);
     CHECK(volumes_equal(p.remote.source, p.remote.target));
     rep_wake_raise(p.wake);
-    thread_join(threads[0]);
-    path_cut(&p);
-    thread_join(threads[1]);
-    thread_join(threads[2]);
-    path_free(&p);
+    thread_join(sender);
+    path_end(&p, ends);
 }
 
 static void synchronous_writes_are_carried_and_answered(void)
@@ -163,128 +39,12 @@ static void so_are_those_that_wait_until_they_are_durable(void)
     writes_are_carried_and_answered(REP_ACK_DURABLE);
 }
 
-static void a_writer_that_waits_sends_without_the_pump(void)
-{
-    path p = path_new(REP_ACK_RECEIVED);
-    pthread_t threads[] = {thread_start(receive_frames, &p), thread_start(receive_numbers, &p)};
-    for (unsigned i = 0; i < 20; i++)
-        write_and_wait(&p, i % 16, (int)i + 1);
-    CHECK(volumes_equal(p.remote.source, p.remote.target));
-    path_cut(&p);
-    thread_join(threads[0]);
-    thread_join(threads[1]);
-    path_free(&p);
-}
-
-typedef struct host {
-    path *path;
-    unsigned first; /* of four chunks */
-    pthread_t thread;
-} host;
-
-static void *write_many(void *argument)
-{
-    const host *h = argument;
-    for (unsigned i = 0; i < 500; i++)
-        write_and_wait(h->path, h->first + i % 4, (int)i + 1);
-    return NULL;
-}
-
-/* Nobody else is there to send what one of them would leave behind. */
-static void several_writers_leave_nothing_unsent_without_the_pump(int ack)
-{
-    path p = path_new(ack);
-    pthread_t threads[] = {thread_start(receive_frames, &p), thread_start(receive_numbers, &p)};
-    host hosts[4];
-    for (unsigned i = 0; i < 4; i++) {
-        hosts[i] = (host){.path = &p, .first = 4 * i};
-        hosts[i].thread = thread_start(write_many, &hosts[i]);
-    }
-    for (unsigned i = 0; i < 4; i++)
-        thread_join(hosts[i].thread);
-    CHECK(volumes_equal(p.remote.source, p.remote.target));
-    path_cut(&p);
-    thread_join(threads[0]);
-    thread_join(threads[1]);
-    path_free(&p);
-}
-
-static void several_writers_send_for_each_other(void)
-{
-    several_writers_leave_nothing_unsent_without_the_pump(REP_ACK_RECEIVED);
-}
-
-static void so_do_those_that_wait_until_they_are_durable(void)
-{
-    several_writers_leave_nothing_unsent_without_the_pump(REP_ACK_DURABLE);
-}
-
-/* Each has its barrier with it: the peer flushes once for all three, without being asked again. */
-static void writers_that_come_together_are_durable_after_one_flush(void)
-{
-    path p = path_new(REP_ACK_DURABLE);
-    rep_pump left;
-    for (uint64_t i = 0; i < 3; i++) {
-        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
-        rep_stream_help(p.remote.stream);
-        CHECK_EQ(stream_info(p.remote.stream).taken, 2 * (i + 1));
-    }
-    shutdown(p.data_fds[NEAR], SHUT_RDWR);
-    CHECK_ERRNO(pump_frames(&p, &left), EPIPE);
-    rep_numbers numbers = next_numbers(&p);
-    CHECK_EQ(numbers.received, 6);
-    CHECK_EQ(numbers.durable, 6);
-    CHECK(!has_numbers(&p));
-    path_free(&p);
-}
-
-/* INV-3: what came while an epoch was closing is settled by another barrier, which no writer puts. */
-static void what_is_unsettled_is_settled_when_such_writers_have_gone(void)
-{
-    path p = path_new(REP_ACK_DURABLE);
-    for (uint64_t i = 0; i < 3; i++) {
-        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
-        rep_stream_help(p.remote.stream);
-    }
-    pthread_t threads[] = {thread_start(send_frames, &p), thread_start(receive_frames, &p),
-                           thread_start(receive_numbers, &p)};
-    while (stream_info(p.remote.stream).durable < 6)
-        sched_yield();
-    while (info_of(p.remote.row).any_unsettled)
-        sched_yield();
-    CHECK_EQ(stream_info(p.remote.stream).durable, 7);
-    CHECK(volumes_equal(p.remote.source, p.remote.target));
-    rep_wake_raise(p.wake);
-    thread_join(threads[0]);
-    path_cut(&p);
-    thread_join(threads[1]);
-    thread_join(threads[2]);
-    path_free(&p);
-}
-
-static void who_asks_for_a_barrier_gets_it_before_a_late_one_is_due(void)
-{
-    path p = path_new(REP_ACK_DURABLE);
-    for (uint64_t i = 0; i < 2; i++) {
-        CHECK_OK(put_chunk(p.remote.source, i, 'a'));
-        rep_stream_help(p.remote.stream);
-    }
-    CHECK_OK(rep_stream_ack(p.remote.stream, 1, 4, 4));
-    CHECK(is_unsettled(p.remote.row, 1));
-    rep_stream_barrier(p.remote.stream);
-    rep_stream_help(p.remote.stream);
-    CHECK_EQ(stream_info(p.remote.stream).taken, 5);
-    CHECK_OK(rep_stream_ack(p.remote.stream, 1, 5, 5));
-    CHECK(!is_unsettled(p.remote.row, 1));
-    path_free(&p);
-}
-
 /* Far less than what the pump is woken for at once. */
 static void what_nobody_waits_for_is_sent_all_the_same(void)
 {
     path p = path_new(REP_ACK_QUEUED);
-    pthread_t threads[] = {thread_start(send_frames, &p), thread_start(receive_frames, &p),
-                           thread_start(receive_numbers, &p)};
+    receivers ends = path_receive(&p);
+    pthread_t sender = thread_start(send_frames, &p);
     for (unsigned i = 0; i < 40; i++) {
         CHECK_OK(put_chunk(p.remote.source, i % 16, (int)i + 1));
         while (i % 10 == 9 && stream_info(p.remote.stream).received <= i)
@@ -292,52 +52,8 @@ static void what_nobody_waits_for_is_sent_all_the_same(void)
     }
     CHECK(volumes_equal(p.remote.source, p.remote.target));
     rep_wake_raise(p.wake);
-    thread_join(threads[0]);
-    path_cut(&p);
-    thread_join(threads[1]);
-    thread_join(threads[2]);
-    path_free(&p);
-}
-
-static void a_writer_whose_frame_does_not_go_has_it_pending(void)
-{
-    path p = path_new(REP_ACK_RECEIVED);
-    path_cut(&p);
-    write_and_wait(&p, 3, 'x');
-    CHECK(is_pending(p.remote.row, 3));
-    CHECK_EQ(stream_info(p.remote.stream).open, 0);
-    CHECK_ERRNO(rep_stream_pump(p.remote.stream, p.wake), EPIPE);
-    path_free(&p);
-}
-
-static void *help_it(void *argument)
-{
-    rep_stream_help(argument);
-    return NULL;
-}
-
-/* Its writer has the old one's error in hand, and is slow to act on it. */
-static void a_later_connection_is_not_broken_because_of_the_one_before(void)
-{
-    path p = path_new(REP_ACK_QUEUED);
-    rep_stream *stream = p.remote.stream;
-    const int bytes = 1; /* as little as there is: less than the frame */
-    CHECK_OK(setsockopt(p.data_fds[NEAR], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes));
-    CHECK_OK(put_bytes(p.remote.source, 0, 3 * CHUNK, 'x'));
-    pthread_t thread = thread_start(help_it, stream);
-    while (!stream_info(stream).taken)
-        sched_yield();
-    pthread_mutex_lock(&stream->mutex); /* nobody breaks the stream now */
-    path_cut(&p);
-    /* Until the writer has failed, and given it back. */
-    while (pthread_mutex_trylock(&stream->turn))
-        sched_yield();
-    pthread_mutex_unlock(&stream->turn);
-    stream->attempt = 2; /* as opened anew meanwhile */
-    pthread_mutex_unlock(&stream->mutex);
-    thread_join(thread);
-    CHECK_EQ(stream_info(stream).open, 1);
-    path_free(&p);
+    thread_join(sender);
+    path_end(&p, ends);
 }
 
 static void the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called(void)
@@ -349,25 +65,6 @@ static void the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called(vo
     CHECK(is_unsettled(p.remote.row, 3));
     rep_stream_break(p.remote.stream, -EPIPE);
     CHECK(is_pending(p.remote.row, 3));
-    path_free(&p);
-}
-
-/* What the socket still takes, so that whoever sends has to wait. */
-static void clog_up(const path *p)
-{
-    uint8_t bytes[4096] = {0};
-    while (send(p->data_fds[NEAR], bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-        continue;
-}
-
-static void no_writer_waits_for_a_socket_that_takes_nothing(void)
-{
-    path p = path_new(REP_ACK_RECEIVED);
-    clog_up(&p);
-    CHECK_ERRNO(rep_line_begin(p.data[NEAR]), EAGAIN);
-    CHECK_OK(put_chunk(p.remote.source, 0, 'x'));
-    rep_stream_help(p.remote.stream);
-    CHECK_EQ(stream_info(p.remote.stream).taken, 0);
     path_free(&p);
 }
 
@@ -603,17 +300,8 @@ int main(void)
 {
     RUN(synchronous_writes_are_carried_and_answered);
     RUN(so_are_those_that_wait_until_they_are_durable);
-    RUN(a_writer_that_waits_sends_without_the_pump);
-    RUN(several_writers_send_for_each_other);
-    RUN(so_do_those_that_wait_until_they_are_durable);
-    RUN(writers_that_come_together_are_durable_after_one_flush);
-    RUN(what_is_unsettled_is_settled_when_such_writers_have_gone);
-    RUN(who_asks_for_a_barrier_gets_it_before_a_late_one_is_due);
     RUN(what_nobody_waits_for_is_sent_all_the_same);
-    RUN(a_writer_whose_frame_does_not_go_has_it_pending);
-    RUN(a_later_connection_is_not_broken_because_of_the_one_before);
     RUN(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
-    RUN(no_writer_waits_for_a_socket_that_takes_nothing);
     RUN(a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing);
     RUN(nor_for_somebody_else_who_sends);
     RUN(what_would_follow_a_part_of_a_frame_is_not_sent);

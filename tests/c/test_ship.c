@@ -368,106 +368,6 @@ static void a_cut_that_releases_writers_wakes_them(void)
     remote_free(&r);
 }
 
-typedef struct room_waiter {
-    rep_stream *stream;
-    uint64_t bytes;
-    _Atomic bool begun;
-    int result;
-} room_waiter;
-
-static void *wait_for_room(void *argument)
-{
-    room_waiter *w = argument;
-    atomic_store(&w->begun, true);
-    w->result = rep_stream_wait_room(w->stream, w->bytes, REP_NO_DEADLINE, NULL);
-    return NULL;
-}
-
-/* Nobody else wakes it: no handle, no deadline, nothing to acknowledge. */
-static void room_that_is_given_back_wakes_who_waits_for_it(void)
-{
-    for (int i = 0; i < 200; i++) {
-        rep_stream *stream = stream_new();
-        CHECK_EQ(rep_stream_reserve(stream, CAPACITY), 0);
-        CHECK_EQ(rep_stream_reserve(stream, 1), -EAGAIN);
-        room_waiter w = {.stream = stream, .bytes = CAPACITY / 2, .result = 1};
-        pthread_t thread = thread_start(wait_for_room, &w);
-        while (!atomic_load(&w.begun))
-            sched_yield();
-        for (int yields = 0; yields < i; yields++) /* mostly asleep by then, sometimes not yet */
-            sched_yield();
-        rep_stream_unreserve(stream, CAPACITY);
-        thread_join(thread);
-        CHECK_EQ(w.result, 0);
-        rep_stream_free(stream);
-    }
-}
-
-/* Else small writes, which always find some room, would keep a large one waiting for ever. */
-static void what_becomes_free_is_kept_for_who_waits_also_while_it_is_away_for_a_moment(void)
-{
-    const uint64_t large = CAPACITY / 4;
-    rep_stream *stream = stream_new();
-    CHECK_EQ(rep_stream_reserve(stream, CAPACITY - 100), 0);
-    CHECK_EQ(rep_stream_wait_room(stream, large, PAST, NULL), -ETIMEDOUT);
-    CHECK_EQ(rep_stream_reserve(stream, 50), -EAGAIN);
-    rep_stream_unreserve(stream, large / 2);
-    CHECK_EQ(rep_stream_reserve(stream, 50), -EAGAIN);
-    CHECK_EQ(rep_stream_wait_room(stream, 50, PAST, NULL), -ETIMEDOUT);
-    rep_stream_unreserve(stream, large / 2);
-    CHECK_EQ(rep_stream_reserve(stream, 101), -EAGAIN);
-    CHECK_EQ(rep_stream_reserve(stream, 100), 0); /* what is over */
-    CHECK_EQ(rep_stream_wait_room(stream, large, PAST, NULL), 0);
-    CHECK_EQ(rep_stream_reserve(stream, 1), -EAGAIN);
-    rep_stream_unreserve(stream, large);
-    CHECK_EQ(rep_stream_reserve(stream, large), 0); /* nothing is kept any more */
-    rep_stream_free(stream);
-}
-
-static void a_record_without_reserved_room_is_refused(void)
-{
-    remote r = remote_new(SIZE, REP_ACK_QUEUED);
-    uint8_t bytes[64] = {0};
-    uint64_t attempt;
-    uint64_t number;
-    uint64_t reserved = 0;
-    rep_shipment zero = {.type = REP_RECORD_ZERO, .length = CHUNK};
-    CHECK_EQ(rep_stream_append(r.stream, r.row, &zero, &reserved, &attempt, &number), -ENOBUFS);
-    CHECK_EQ(rep_stream_reserve(r.stream, 95), 0);
-    reserved = 95;
-    rep_shipment data = {.type = REP_RECORD_DATA, .length = 64, .payload = bytes};
-    CHECK_EQ(rep_stream_append(r.stream, r.row, &data, &reserved, &attempt, &number), -ENOBUFS);
-    CHECK_EQ(reserved, 95);
-    CHECK_EQ(rep_stream_reserve(r.stream, 1), 0);
-    reserved = 96;
-    CHECK_EQ(rep_stream_append(r.stream, r.row, &data, &reserved, &attempt, &number), 0);
-    CHECK_EQ(reserved, 0);
-    CHECK_EQ(number, 1);
-    remote_free(&r);
-}
-
-static void room_for_a_write_is_given_back_whole(void)
-{
-    remote r = remote_new(SIZE, REP_ACK_QUEUED);
-    uint64_t seed = 9;
-    for (int i = 0; i < 500; i++) {
-        uint64_t offset = check_below(&seed, SIZE - 1);
-        uint64_t length = 1 + check_below(&seed, SIZE - offset);
-        uint64_t chunk = check_below(&seed, SIZE / CHUNK);
-        CHECK_EQ(rep_bitmap_set(rep_link_pending(r.row), chunk, 1), 0);
-        CHECK_EQ(put_bytes(r.source, offset, length, i), 0);
-        if (i % 3 == 0)
-            CHECK_EQ(copy_all(r.row), 0);
-        pump(r.stream, r.apply);
-    }
-    CHECK_EQ(copy_all(r.row), 0);
-    pump(r.stream, r.apply);
-    CHECK(volumes_equal(r.source, r.target));
-    CHECK_EQ(rep_stream_reserve(r.stream, CAPACITY), 0); /* nothing was kept */
-    CHECK_EQ(info_of(r.row).broken, 0);
-    remote_free(&r);
-}
-
 static void a_large_write_is_cut_into_records_and_frames(void)
 {
     remote r = remote_new(2 * SIZE, REP_ACK_QUEUED);
@@ -575,10 +475,6 @@ int main(void)
     RUN(a_break_in_the_hold_leaves_no_cork);
     RUN(each_waiter_is_told_when_its_own_number_is_reached);
     RUN(a_cut_that_releases_writers_wakes_them);
-    RUN(room_that_is_given_back_wakes_who_waits_for_it);
-    RUN(what_becomes_free_is_kept_for_who_waits_also_while_it_is_away_for_a_moment);
-    RUN(a_record_without_reserved_room_is_refused);
-    RUN(room_for_a_write_is_given_back_whole);
     RUN(a_large_write_is_cut_into_records_and_frames);
     RUN(a_small_frame_is_taken_at_once);
     RUN(a_small_frame_has_as_many_whole_records_as_go_into_it);
