@@ -227,6 +227,8 @@ int rep_link_ship_piece(rep_link *link, const rep_write *write, uint64_t offset,
 void rep_link_give_up_unsettled(rep_link *link);
 /* Drops every bit of unsettled[epoch & 1]. */
 void rep_link_drop_epoch(rep_link *link, uint64_t epoch);
+/* The same; link->mutex is held. */
+void rep_link_drop_held(rep_link *link, uint64_t epoch);
 
 /* A cut's split, gate closed: nothing is pending; `fresh` as below. */
 void rep_link_split(rep_link *link, rep_bitmap **fresh);
