@@ -15,14 +15,8 @@ from pyrep.workflows.browse import (
 from pyrep.workflows.copies import find_generation, refresh_generations
 from pyrep.workflows.estimate import Estimate
 from pyrep.workflows.restore_request import RestoreReport, RestoreRequest
-from pyrep.workflows.service import (
-    abandon,
-    backup,
-    dry_run_restore,
-    list_workflows,
-    restore,
-    resume,
-)
+from pyrep.workflows.service import backup, dry_run_restore, restore
+from pyrep.workflows.stopped import abandon, list_workflows, resume
 
 __all__ = [
     "BackupReport",

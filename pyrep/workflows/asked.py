@@ -16,10 +16,11 @@ from pyrep.workflows.backup_request import BackupRequest
 from pyrep.workflows.backup_secondary import SecondaryBackup
 from pyrep.workflows.copies import generation_verbs
 from pyrep.workflows.errands import Errands
+from pyrep.workflows.leading import lead_backup, lead_restore
 from pyrep.workflows.production import ProductionSide, production_errands, production_verbs
 from pyrep.workflows.restore import Restore, begin_restore
 from pyrep.workflows.restore_request import RestoreRequest
-from pyrep.workflows.service import backup_body, lead_backup, lead_restore
+from pyrep.workflows.service import backup_body
 
 __all__ = ["attach"]
 
