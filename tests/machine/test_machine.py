@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from machine.busy import LOWER_PLACES, copy_while_writing, repair_while_writing
-from machine.world import PLACES, PVOLS, SIZE_BYTES, SPVOLS, Shape, World, place
+from machine.draws import losses, picks, places, shapes, system_ids, volumes, writes, written
+from machine.pairs import Pairs
+from machine.world import PLACES, PVOLS, SPVOLS, Shape, World, place
 from pyrep.engine import ChangedBacking, CopyJob, Pair, Volume
 from pyrep.errors import (
     BusyError,
@@ -52,56 +54,6 @@ from pyrep.testing import (
 )
 from pyrep.workflows import BackupSides, HoldAck, abandon, backup, list_workflows, restore
 
-volumes = st.sampled_from([*PVOLS, *SPVOLS])
-system_ids = st.sampled_from(["100a", "100b"])
-
-
-class Written(HostWrite):
-    """A write that is printed by what makes it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"{len(self.data)} bytes at {self.offset}, {self.data[:4].hex()}…"
-
-
-def written(number: int, length: int, seed: int) -> Written:
-    """Return a write of random bytes, or of zeros, at one of the places."""
-    return Written(
-        offset=place(number, length),
-        data=random.Random(seed).randbytes(length) if seed else bytes(length),
-    )
-
-
-places = st.integers(0, PLACES - 1)
-writes = st.builds(
-    written,
-    number=places,
-    length=st.sampled_from([1, 512, 4096, 5000, 65536, 140_000]),
-    seed=st.integers(0, 9),
-) | st.builds(
-    written,
-    number=st.just(PLACES - 1),
-    length=st.sampled_from([1, 904, 5000]),
-    seed=st.integers(0, 9),
-)
-picks = st.integers(0, 23)
-losses = st.builds(
-    PowerLoss, seed=st.integers(0, 99), keep_one_in=st.integers(0, 3), tear=st.booleans()
-)
-shapes = st.builds(
-    Shape,
-    size_bytes=st.just(SIZE_BYTES),
-    remote_chunk_bytes=st.sampled_from([4096, 8192, 65536]),
-    local_chunk_bytes=st.sampled_from([4096, 16384]),
-    ack=st.sampled_from(AckPoint),
-    second_ack=st.sampled_from([None, *AckPoint]),
-    congestion=st.sampled_from(Congestion),
-    fence_level=st.sampled_from(FenceLevel),
-    hot_regions=st.integers(4, 6),
-    volatile=st.booleans(),
-)
-
 
 def in_threads(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
     """Start a thread for each; what one raises is raised by the test run (threading.excepthook)."""
@@ -120,6 +72,7 @@ class MirrorMachine(RuleBasedStateMachine):
     """Rules are what hosts, operators and fate do; after each of them everything is checked."""
 
     world: World
+    pairs: Pairs
 
     @initialize(shape=shapes)
     def begin(self, shape: Shape) -> None:
@@ -129,6 +82,7 @@ class MirrorMachine(RuleBasedStateMachine):
         }:
             shape = replace(shape, fence_level=FenceLevel.NEVER)  # it needs an answer
         self.world = World(shape)
+        self.pairs = Pairs(self.world)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -145,48 +99,11 @@ class MirrorMachine(RuleBasedStateMachine):
         """Return the pair at the system that orders its commands."""
         return self.world.systems[one.pvol[0]].pair(one.pair_id)
 
-    def pick_pair(self, pick: int, *statuses: PairStatus) -> ReferencePair | None:
-        """Return one of the pairs (of these statuses).
-
-        What is drawn, and which rules may run, never depends on what the systems made of the rules
-        before, or a run couldn't be repeated.
-        """
-        pairs = [
-            one
-            for one in self.world.reference.pairs.values()
-            if not statuses or one.here.status in statuses
-        ]
-        return pairs[pick % len(pairs)] if pairs else None
-
-    def takes(self, name: VolumeName) -> bool:
-        """Whether a volume takes host writes: with fence level data, while its mirror does."""
-        reference = self.world.reference
-        remote = [one for one in reference.pairs.values() if one.is_remote and one.pvol == name]
-        down = not self.world.path.is_up and self.world.shape.fence_level is FenceLevel.DATA
-        is_fenced = any(
-            one.is_fenced or (down and one.here.status is not PairStatus.SPLIT) for one in remote
-        )
-        return reference.takes_host_writes(name) and not is_fenced
-
-    def is_disturbed(self, one: ReferencePair) -> bool:
-        """Whether a copy of this or a neighbouring pair is unfinished."""
-        mine = {one.pvol, one.svol}
-        return any(
-            mine & {other.pvol, other.svol}
-            and (PairStatus.COPY in {other.here.status, other.there.status})
-            for other in self.world.reference.pairs.values()
-        )
-
-    def is_whole(self, one: ReferencePair) -> bool:
-        """Whether nothing but the pair's own status stands against a copy in either direction."""
-        known = self.world.reference.is_known
-        return known(one.pvol) and known(one.svol) and not self.is_disturbed(one)
-
     # --- hosts -----------------------------------------------------------------------------------
 
     @rule(name=volumes, write=writes)
     def write(self, name: VolumeName, write: HostWrite) -> None:
-        if self.takes(name):
+        if self.pairs.takes(name):
             self.world.write(name, write)
             return
         try:
@@ -199,14 +116,14 @@ class MirrorMachine(RuleBasedStateMachine):
     def wipe(self, name: VolumeName, number: int, trims: bool) -> None:
         length = 100_000
         offset = place(number, length)
-        if self.takes(name):
+        if self.pairs.takes(name):
             volume = self.world.systems[name[0]].volume(name[1])
             (volume.trim if trims else volume.zero)(length, offset)
             self.world.reference.write(name, HostWrite(offset=offset, data=bytes(length)))
 
     @rule(name=volumes, many=st.lists(writes, min_size=2, max_size=4))
     def write_at_once(self, name: VolumeName, many: list[HostWrite]) -> None:
-        if not self.takes(name):
+        if not self.pairs.takes(name):
             return
         volume = self.world.systems[name[0]].volume(name[1])
         for thread in in_threads(writers(volume, many)):
@@ -230,14 +147,14 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def split(self, pick: int) -> None:
-        one = self.pick_pair(pick)
+        one = self.pairs.pick(pick)
         if one is None:
             return
         before = one.here
         try:
             generation = self.pair(one).split(label="by hand")
         except (RefusedError, BusyError):
-            assert before.status is not PairStatus.DUPLEX or self.is_disturbed(one)
+            assert before.status is not PairStatus.DUPLEX or self.pairs.is_disturbed(one)
             return
         event(f"split {before.status}, remote {one.is_remote}")
         self.world.note({one.pair_id: Asked.SPLIT})
@@ -256,11 +173,13 @@ class MirrorMachine(RuleBasedStateMachine):
             for one in reference.pairs.values()
             if one.pvol == pvol and not one.is_remote and one.here.status is PairStatus.DUPLEX
         ][:4]
-        sources = [PVOLS[pvols.index(pvol)] if self.is_fed(pvol) else pvol for pvol in pvols]
+        sources = [PVOLS[pvols.index(pvol)] if self.pairs.is_fed(pvol) else pvol for pvol in pvols]
         if (
             not chosen
-            or any(self.is_disturbed(one) or not reference.is_known(one.svol) for one in chosen)
-            or not all(self.takes(name) for name in sources)
+            or any(
+                self.pairs.is_disturbed(one) or not reference.is_known(one.svol) for one in chosen
+            )
+            or not all(self.pairs.takes(name) for name in sources)
         ):
             return
         before = {name: reference.content(name).copy() for name in sources}
@@ -286,16 +205,9 @@ class MirrorMachine(RuleBasedStateMachine):
         for name, write in plan[count:]:
             reference.write(name, write)
 
-    def is_fed(self, pvol: VolumeName) -> bool:
-        """Whether the volume is an SPVOL that takes what is written at its PVOL."""
-        return any(
-            one.svol == pvol and one.is_remote and one.here.status is PairStatus.DUPLEX
-            for one in self.world.reference.pairs.values()
-        )
-
     @rule(pick=picks, number=places)
     def verify(self, pick: int, number: int) -> None:
-        one = self.pick_pair(pick)
+        one = self.pairs.pick(pick)
         if one is None or (one.is_remote and not self.world.path.is_up):
             return
         event(f"verify {one.here.status}, remote {one.is_remote}")
@@ -310,10 +222,14 @@ class MirrorMachine(RuleBasedStateMachine):
     def copy_while_writing(
         self, pick: int, direction: Direction, compare: Compare, many: list[HostWrite]
     ) -> None:
-        one = self.pick_remote(pick)
+        one = self.pairs.pick_remote(pick)
         forward = direction is Direction.FORWARD
         fits = one.here.status is one.there.status is PairStatus.SPLIT and self.world.path.is_up
-        if fits and not self.is_disturbed(one) and (not forward or self.takes(one.pvol)):
+        if (
+            fits
+            and not self.pairs.is_disturbed(one)
+            and (not forward or self.pairs.takes(one.pvol))
+        ):
             began = copy_while_writing(
                 self.world,
                 one,
@@ -330,18 +246,18 @@ class MirrorMachine(RuleBasedStateMachine):
         seed=st.integers(1, 9),
     )
     def repair_while_writing(self, pick: int, number: int, count: int, seed: int) -> None:
-        one = self.pick_remote(pick)
+        one = self.pairs.pick_remote(pick)
         duplex = one.here.status is one.there.status is PairStatus.DUPLEX
-        if duplex and self.world.path.is_up and not self.is_disturbed(one) and self.takes(one.pvol):
+        if (
+            duplex
+            and self.world.path.is_up
+            and not self.pairs.is_disturbed(one)
+            and self.pairs.takes(one.pvol)
+        ):
             draw = random.Random(seed)
             many = [written(draw.randrange(LOWER_PLACES), 5000, seed) for _ in range(count)]
             event("repair while writing")
             repair_while_writing(self.world, one, place(number, 1), many)
-
-    def pick_remote(self, pick: int) -> ReferencePair:
-        """Return one of the remote pairs."""
-        remote = [one for one in self.world.reference.pairs.values() if one.is_remote]
-        return remote[pick % len(remote)]
 
     @rule(
         direction=st.sampled_from(Direction),
@@ -350,7 +266,7 @@ class MirrorMachine(RuleBasedStateMachine):
         compare=st.sampled_from(Compare),
     )
     def resync(self, direction: Direction, cancels: bool, pick: int, compare: Compare) -> None:
-        one = self.pick_pair(pick)
+        one = self.pairs.pick(pick)
         if one is None or (one.is_remote and not self.world.path.is_up):
             return
         job = self.begin_resync(one, direction, compare)
@@ -366,8 +282,8 @@ class MirrorMachine(RuleBasedStateMachine):
     def begin_resync(
         self, one: ReferencePair, direction: Direction, compare: Compare = Compare.XXH3
     ) -> CopyJob | None:
-        before, whole = one.here, self.is_whole(one)
-        free = not one.is_remote and not self.is_guarded(one.pvol)
+        before, whole = one.here, self.pairs.is_whole(one)
+        free = not one.is_remote and not self.pairs.is_guarded(one.pvol)
         try:
             job = self.pair(one).resync(
                 direction=direction, discard=self.loser(one, direction), compare=compare
@@ -389,19 +305,10 @@ class MirrorMachine(RuleBasedStateMachine):
             return None
         return one.svol[0] if direction is Direction.FORWARD else one.pvol[0]
 
-    def is_guarded(self, name: VolumeName) -> bool:
-        """Whether a remote pair in operation forbids a copy into the volume."""
-        return any(
-            one.is_remote
-            and name in {one.pvol, one.svol}
-            and one.here.status is not PairStatus.SPLIT
-            for one in self.world.reference.pairs.values()
-        )
-
     @rule(pick=picks)
     def dissolve_and_create_again(self, pick: int) -> None:
-        one = self.pick_pair(pick, PairStatus.DUPLEX, PairStatus.SPLIT)
-        if one is None or one.is_remote or not self.is_whole(one):
+        one = self.pairs.pick(pick, PairStatus.DUPLEX, PairStatus.SPLIT)
+        if one is None or one.is_remote or not self.pairs.is_whole(one):
             return
         self.pair(one).dissolve()
         self.world.reference.remove_pair(one.pair_id)
@@ -419,7 +326,7 @@ class MirrorMachine(RuleBasedStateMachine):
         reference = self.world.reference
         remote = [one for one in reference.pairs.values() if one.is_remote and one.pvol in asked]
         ready = all(one.here.status is PairStatus.DUPLEX for one in remote) and not any(
-            self.is_disturbed(one) for one in remote
+            self.pairs.is_disturbed(one) for one in remote
         )
         try:
             report = backup(
@@ -455,18 +362,9 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule(pick=picks, here=system_ids)
     def restore_a_volume(self, pick: int, here: str) -> None:
         """Fig. 6, whatever is pending on whichever side."""
-        svols = [one.svol for one in self.pairs_with_generations()]
+        svols = [one.svol for one in self.pairs.with_generations()]
         if svols and self.world.path.is_up:
             self.restore_from(svols[pick % len(svols)], here)
-
-    def pairs_with_generations(self) -> list[ReferencePair]:
-        """Return the local pairs of 100b whose SVOL holds a generation."""
-        reference = self.world.reference
-        return [
-            one
-            for one in reference.pairs.values()
-            if one.svol[0] == "100b" and not one.is_remote and reference.holder(one.svol)
-        ]
 
     def restore_from(self, svol: VolumeName, here: str) -> None:
         reference = self.world.reference
@@ -481,7 +379,7 @@ class MirrorMachine(RuleBasedStateMachine):
         local = reference.pairs[member.pair_id]
         remote = next(one for one in reference.pairs.values() if one.svol == local.pvol)
         apart = remote.pair_id in self.world.reference.apart
-        whole = self.is_whole(local) and self.is_whole(remote) and not apart
+        whole = self.pairs.is_whole(local) and self.pairs.is_whole(remote) and not apart
         content = reference.generations[generation_id][local.svol]
         known_here = {one.generation_id for one in self.world.systems[here].list_generations()}
         lead = here if generation_id in known_here else "100b"
@@ -509,12 +407,12 @@ class MirrorMachine(RuleBasedStateMachine):
         reference = self.world.reference
         chosen = [
             (remote, local)
-            for local in self.pairs_with_generations()
+            for local in self.pairs.with_generations()
             for remote in reference.pairs.values()
             if remote.svol == local.pvol
             and remote.here.status is PairStatus.DUPLEX
-            and self.is_whole(remote)
-            and self.is_whole(local)
+            and self.pairs.is_whole(remote)
+            and self.pairs.is_whole(local)
         ]
         if not chosen:
             return
@@ -584,7 +482,7 @@ class MirrorMachine(RuleBasedStateMachine):
         name = PVOLS[0]
         if cuts and self.world.shape.fence_level is FenceLevel.DATA:
             return  # some of them fail, written or not: the simulation's part
-        if not world.path.is_up or not self.takes(name):
+        if not world.path.is_up or not self.pairs.takes(name):
             return
         is_shipped = any(
             one.pvol == name and one.is_remote and one.here.status is PairStatus.DUPLEX
@@ -650,7 +548,7 @@ class MirrorMachine(RuleBasedStateMachine):
     )
     def disturb_a_copy(self, pick: int, direction: Direction, ends: str, loss: PowerLoss) -> None:
         """A copy is broken off somewhere; what is left to do isn't forgotten."""
-        one = self.pick_pair(pick, PairStatus.SPLIT)
+        one = self.pairs.pick(pick, PairStatus.SPLIT)
         if one is None or (one.is_remote and not self.world.path.is_up):
             return
         if self.begin_resync(one, direction) is None:
