@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pyrep.engine import Pair, PairVerifyResult, StorageSystem, Volume
-from pyrep.engine.pairverify import TOLD_MAX
+from pyrep.engine.pairverify_result import TOLD_MAX
 from pyrep.engine.retain import RetentionReport
 from pyrep.errors import InvalidArgumentError
 from pyrep.fs import ChangedFiles, FileStat, PathChange

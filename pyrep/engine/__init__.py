@@ -16,7 +16,7 @@ from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.options import BadBitmap, ChangedBacking, Digests, Options
 from pyrep.engine.pair import Pair
 from pyrep.engine.pairstate import Lag, PairState
-from pyrep.engine.pairverify import PairVerifyResult
+from pyrep.engine.pairverify_result import PairVerifyResult
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate
 from pyrep.engine.retain import RetentionReport

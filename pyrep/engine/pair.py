@@ -19,7 +19,8 @@ from pyrep.engine.local import LocalPairs
 from pyrep.engine.marker import MarkerOutcome
 from pyrep.engine.pairrepair import PairRepairs
 from pyrep.engine.pairstate import PairState, check_may_become, look_at
-from pyrep.engine.pairverify import PairVerifier, PairVerifyResult
+from pyrep.engine.pairverify import PairVerifier
+from pyrep.engine.pairverify_result import PairVerifyResult
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.resync_estimate import ResyncEstimate, estimate_local, estimate_remote

@@ -11,7 +11,7 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.pairverify import PairVerifyResult
+from pyrep.engine.pairverify_result import PairVerifyResult
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import SystemState
 from pyrep.errors import InvalidArgumentError, PyrepError, RefusedError

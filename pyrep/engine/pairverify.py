@@ -8,26 +8,23 @@ allows: a disk that has rotted, a volume that was written to behind pyrep's back
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from pyrep._core import Ack, Bitmap, Comparer, Runs
+from pyrep._core import Bitmap, Comparer, Runs
 from pyrep.engine.cancel import Cancel, ProgressCallback
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.datamap import RunList, data_runs, united_data
 from pyrep.engine.decide import name_of
 from pyrep.engine.draw import Draw
+from pyrep.engine.farside import Far, LocalFar, RemoteFar
 from pyrep.engine.mirror import Mirror
-from pyrep.engine.outlet import Outlet
-from pyrep.engine.peer import Peer
-from pyrep.engine.questions import ask_data, ask_digests, compare_all, halves
+from pyrep.engine.pairverify_result import Found, PairVerifyResult
+from pyrep.engine.questions import compare_all, halves
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.engine.sums import Sums
 from pyrep.engine.window import Window
-from pyrep.errors import PairDiffersError, PathLostError, RefusedError
+from pyrep.errors import PathLostError, RefusedError
 from pyrep.model import (
     SPAN_BYTES,
     CopyRate,
@@ -38,174 +35,11 @@ from pyrep.model import (
     chunk_count,
 )
 
-__all__ = ["PairVerifier", "PairVerifyResult"]
+__all__ = ["PairVerifier"]
 
 _ROUNDS = 16
 """How often a chunk is compared again that hosts wrote to meanwhile; then it is left."""
 _OTHERS_S = 60.0
-
-TOLD_MAX = 256
-"""Extents told of each kind. A volume that differs in every other chunk has millions; reports are
-kept, and read by people."""
-
-Extents = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Chunks that a verification found, as a bitmap: a bit each, however many there are."""
-
-    chunks: Bitmap
-    chunk_bytes: int
-    size_bytes: int
-
-    def extents(self) -> Iterator[tuple[int, int]]:
-        """Yield all of it as (offset, length) in bytes, ascending."""
-        return self.chunks.extents(chunk_bytes=self.chunk_bytes, size_bytes=self.size_bytes)
-
-    def told(self) -> Extents:
-        """Return the first `TOLD_MAX` of these."""
-        return tuple(itertools.islice(self.extents(), TOLD_MAX))
-
-    def extent_count(self) -> int:
-        """Return how many there are."""
-        return sum(len(firsts) for firsts, _ in self.chunks.run_arrays())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairVerifyResult:
-    """What a verification of a pair found. Extents are (offset, length) in bytes, ascending.
-
-    Attributes:
-        pair_id: the pair.
-        status: what it was throughout.
-        percentage: the share that was asked for.
-        checked_bytes: what was compared.
-        hole_bytes: of these, what is a hole at both ends: known equal without being read.
-        differing: where both sides differ though nothing says that they may; whole chunks. The
-            first 256 places; `extents` yields all.
-        differing_count: how many places there are.
-        restless: chunks that hosts wrote to whenever they were looked at: nothing is said of them.
-            The first 256 places.
-        restless_count: how many places there are.
-        found: all chunks that differ.
-    """
-
-    pair_id: PairId
-    status: PairStatus
-    percentage: float
-    checked_bytes: int
-    hole_bytes: int
-    differing: Extents
-    differing_count: int
-    restless: Extents
-    restless_count: int
-    found: Found = field(repr=False, compare=False)
-
-    def extents(self) -> Iterator[tuple[int, int]]:
-        """Yield all places where both sides differ."""
-        return self.found.extents()
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether no difference was found; `is_judged` says whether that is all of the answer."""
-        return not self.differing
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether something can be said of all that was looked at: nothing is restless."""
-        return not self.restless
-
-    @property
-    def verdict(self) -> str:
-        """What was found, in words."""
-        said = "equal"
-        if self.differing:
-            said = f"differs in {self.differing_count} places"
-        elif self.restless:
-            said = "equal as far as judged"
-        if self.restless:
-            said += f"; {self.restless_count} places kept changing"
-        return said
-
-    def raise_if_differing(self) -> None:
-        """Raise PairDiffersError, with its exit code, if one was."""
-        if self.differing:
-            offset, length = self.differing[0]
-            raise PairDiffersError(
-                f"the volumes of pair {self.pair_id} differ in {self.differing_count} places, the "
-                f"first at {offset} ({length} bytes)",
-                hint="copy these from the PVOL: pair.repair(result)",
-            )
-
-
-class _Far(Protocol):
-    """The other side."""
-
-    def digests(self, sums: Sums, runs: Runs) -> bytes:
-        """Return digests of its volume."""
-        ...
-
-    def data(self, first: int, past: int) -> tuple[RunList, int]:
-        """Return where its volume has data, as `data_runs`."""
-        ...
-
-    def await_sent(self) -> None:
-        """What was sent up to now is there."""
-        ...
-
-    def cover(self) -> Bitmap:
-        """Return what is pending or unsettled on either side."""
-        ...
-
-
-class _LocalFar:
-    def __init__(self, state: SystemState, pvol: Mirror, svol: Mirror) -> None:
-        self._sides = (pvol, svol)
-        self._io = state.volume(svol.row.volume_id).io
-
-    def digests(self, sums: Sums, runs: Runs) -> bytes:
-        return sums.read(self._io, runs)[0]
-
-    def data(self, first: int, past: int) -> tuple[RunList, int]:
-        return data_runs(self._io, first, past, chunk_bytes=self._sides[0].row.chunk_bytes)
-
-    def await_sent(self) -> None:
-        """A write is forwarded in its own pass."""
-
-    def cover(self) -> Bitmap:
-        pvol, svol = self._sides
-        both = pvol.pending()
-        both.update(svol.pending())
-        return both
-
-
-class _RemoteFar:
-    def __init__(
-        self, state: SystemState, line: RemoteLine, mirror: Mirror, outlet: Outlet | None
-    ) -> None:
-        self._state = state
-        self._line = line
-        self._mirror = mirror
-        self._outlet = outlet
-        self._peer: Peer = line.peer(mirror)
-
-    def digests(self, sums: Sums, runs: Runs) -> bytes:
-        return ask_digests(self._peer, self._mirror.row.pair_id, sums, runs)
-
-    def data(self, first: int, past: int) -> tuple[RunList, int]:
-        return ask_data(self._peer, self._mirror.row.pair_id, first, past)
-
-    def await_sent(self) -> None:
-        if self._outlet is not None:
-            timeout_s = self._state.options.ack_timeout_s
-            last = self._outlet.stream.info().last
-            self._outlet.await_answer(
-                last, Ack.RECEIVED, timeout_s=timeout_s, wake=self._state.wake
-            )
-
-    def cover(self) -> Bitmap:
-        return self._line.peek(self._mirror)
 
 
 class PairVerifier:
@@ -256,14 +90,14 @@ class PairVerifier:
                 job.close()
             return check.result(percentage, job.compared_bytes)
 
-    def _far(self, mirror: Mirror, status: PairStatus) -> _Far:
+    def _far(self, mirror: Mirror, status: PairStatus) -> Far:
         state, row = self._state, mirror.row
         if not row.is_remote:
-            return _LocalFar(state, *state.sides(row.pair_id))
+            return LocalFar(state, *state.sides(row.pair_id))
         outlet = None
         if status is PairStatus.DUPLEX and row.group_id is not None:
             outlet = self._line.peer(mirror).known_outlet(row.group_id)
-        return _RemoteFar(state, self._line, mirror, outlet)
+        return RemoteFar(state, self._line, mirror, outlet)
 
 
 def _changed(now: Row, state: SystemState) -> RefusedError:
@@ -281,7 +115,7 @@ class _Check:
         self,
         state: SystemState,
         mirror: Mirror,
-        far: _Far,
+        far: Far,
         kind: DigestKind,
         status: PairStatus,
     ) -> None:

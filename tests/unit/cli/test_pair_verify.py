@@ -12,7 +12,7 @@ import pytest
 from cli_served import Served
 from pyrep._core import Runs
 from pyrep.api import SOCKET_NAME, Client
-from pyrep.engine.pairverify import _RemoteFar
+from pyrep.engine.farside import RemoteFar
 from pyrep.engine.sums import Sums
 from pyrep.errors import BusyError, InvalidArgumentError, NotFoundError, PairDiffersError
 from pyrep.fs import Access, ExtFileSystem
@@ -43,7 +43,7 @@ def test_it_tells_where_a_pair_differs_and_repairs_it(mirrored: Served) -> None:
 def test_what_is_not_told_of_many_places_is_counted(
     mirrored: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrep.engine.pairverify.TOLD_MAX", 2)
+    monkeypatch.setattr("pyrep.engine.pairverify_result.TOLD_MAX", 2)
     io = mirrored.b.state.volume(mirrored.b.volume("105b").volume_id).io
     for number in range(5):
         io.pwrite(b"rotten", 2 * number * 8192)
@@ -59,16 +59,16 @@ def test_what_is_not_told_of_many_places_is_counted(
 def test_what_hosts_kept_changing_is_not_said_to_be_equal(
     mirrored: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pvol, far = mirrored.a.volume("105a"), _RemoteFar.digests
+    pvol, far = mirrored.a.volume("105a"), RemoteFar.digests
     written = iter(range(1, 256))
 
-    def digests(self: _RemoteFar, sums: Sums, runs: Runs) -> bytes:
+    def digests(self: RemoteFar, sums: Sums, runs: Runs) -> bytes:
         found = far(self, sums, runs)
         pvol.pwrite(bytes([next(written)]), 8192)
         return found
 
     pvol.pwrite(b"written", 8192)
-    monkeypatch.setattr(_RemoteFar, "digests", digests)
+    monkeypatch.setattr(RemoteFar, "digests", digests)
     done = mirrored.run("a", "pair", "verify", "100a.1", code=BusyError.exit_code)
     assert "equal as far as judged; 1 places kept changing" in done.stdout
     assert "is equal" not in done.stdout

@@ -13,7 +13,7 @@ from pyrep.engine import Options, Pair, Volume
 from pyrep.engine.caller import Caller
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.pairrepair import PairRepairs
-from pyrep.engine.pairverify import PairVerifyResult
+from pyrep.engine.pairverify_result import PairVerifyResult
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.errors import DeviceError, MirrorLostError
 from pyrep.model import AckPoint, FenceLevel, PairStatus, SplitCause

@@ -9,8 +9,8 @@ import pytest
 
 from pyrep._core import Comparer
 from pyrep.engine import Cancel, Pair, Volume
+from pyrep.engine.farside import RemoteFar
 from pyrep.engine.pairrepair import PairRepairs
-from pyrep.engine.pairverify import _RemoteFar
 from pyrep.engine.sums import Sums
 from pyrep.errors import (
     CancelledError,
@@ -148,7 +148,7 @@ def test_a_record_on_its_way_raises_no_alarm(rig: Rig, monkeypatch: pytest.Monke
         rig.pvol.pwrite(random.Random(5).randbytes(CHUNK), 7 * CHUNK)
 
     disturb(monkeypatch, Comparer, "begin", write, before=True)
-    disturb(monkeypatch, _RemoteFar, "await_sent", rig.path.resume, before=True)
+    disturb(monkeypatch, RemoteFar, "await_sent", rig.path.resume, before=True)
     assert pair.verify().is_equal
 
 
@@ -162,7 +162,7 @@ def test_a_chunk_that_is_always_written_to_is_told_apart(
         rig.pvol.pwrite(random_.randbytes(CHUNK), 7 * CHUNK)
 
     write()
-    disturb(monkeypatch, _RemoteFar, "digests", write, before=False)
+    disturb(monkeypatch, RemoteFar, "digests", write, before=False)
     found = pair.verify()
     assert (found.differing, found.restless) == ((), ((7 * CHUNK, CHUNK),))
     assert (found.is_equal, found.is_judged) == (True, False)
@@ -384,7 +384,7 @@ def test_of_a_pair_that_differs_everywhere_a_bounded_part_is_told_and_all_is_rep
     rot(svol, *every_other)
     told = 50
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyrep.engine.pairverify.TOLD_MAX", told)
+        patch.setattr("pyrep.engine.pairverify_result.TOLD_MAX", told)
         found = pair.verify()
     assert found.differing_count == len(every_other) == 128
     assert found.differing == tuple((one * CHUNK, CHUNK) for one in every_other[:told])
