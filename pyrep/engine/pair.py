@@ -181,7 +181,7 @@ class Pair:
         caller = Caller(f"split of {self.name}", progress=progress, cancel=cancel)
         if self.row.is_remote:
             self._check_primary("split")
-            self._remote.split([self._pair_id], lease=lease, caller=caller)
+            self._remote.splits.split([self._pair_id], lease=lease, caller=caller)
             return None
         return self._local.splits.split([self._pair_id], label=label, lease=lease, caller=caller)
 

@@ -68,7 +68,7 @@ class PairRepairs:
             yield
         except PyrepError:
             if mirror.row.is_remote:
-                self._remote.guard_again(mirror)
+                self._remote.splits.guard_again(mirror)
             raise
 
     def _set_aside(self, mirror: Mirror) -> None:
@@ -77,7 +77,7 @@ class PairRepairs:
         if mirror.row.is_remote:
             # Goes on forward by itself, should this end here; its SVOL stays closed to hosts, and
             # the generation that is split from it first is known to be of a repair.
-            self._remote.set_aside(mirror)
+            self._remote.splits.set_aside(mirror)
         else:
             self._set_aside_local(mirror.row.pair_id)
 

@@ -73,7 +73,7 @@ class Pairs:
             raise InvalidArgumentError("cannot split local and remote pairs with one command")
         caller = Caller(f"split of pairs {', '.join(ids)}", progress=progress, cancel=cancel)
         if remote == {True}:
-            self._remote.split(ids, caller=caller)
+            self._remote.splits.split(ids, caller=caller)
             return None
         return self._local.splits.split(ids, label=label, caller=caller)
 

@@ -93,7 +93,7 @@ def _abandon_production(system: StorageSystem, record: WorkflowRecord) -> None:
     if remote is not None:
         check_is_gone(system, remote.row.pair_system_id, record.workflow_id)
         if remote.row.status is PairStatus.COPY and remote.row.direction is Direction.REVERSE:
-            system.remote_pairs.split([remote.row.pair_id], lease=record.workflow_id)
+            system.remote_pairs.splits.split([remote.row.pair_id], lease=record.workflow_id)
     side = ProductionSide(system)
     if record.progress.get("fenced") or is_down(record):
         if remote is None or _is_whole(remote):
