@@ -10,6 +10,7 @@ import pytest
 import xxhash
 
 from docs.vectors import (
+    BITMAP_KEY,
     PAGE_BYTES,
     VECTORS,
     commands_table,
@@ -99,16 +100,7 @@ def test_the_documented_pieces_of_a_bitmap_file_are_taken_as_a_whole_one(tmp_pat
     pages = -(-131072 // 32640)
     path = tmp_path / "documented.bitmap"
     path.write_bytes(head + _bytes_of("bitmap header crc") + page + bytes(PAGE_BYTES * (pages - 1)))
-    key = BitmapKey(
-        system_key=bytes(range(0x10, 0x20)),
-        volume_key=bytes(range(0x20, 0x30)),
-        row_key=bytes(range(0x30, 0x40)),
-        bit_count=131072,
-        chunk_bytes=8192,
-        data_id=0x0102030405060708,
-    )
-
-    with BitmapFile.open(path, key) as file:
+    with BitmapFile.open(path, BITMAP_KEY) as file:
         assert not file.marked_open
 
     assert crc32c(head).to_bytes(4, "little") == _bytes_of("bitmap header crc")

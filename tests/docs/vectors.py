@@ -85,15 +85,19 @@ def make_frame() -> bytes:
 # --- bitmap files --------------------------------------------------------------------------------
 
 
+BITMAP_KEY = BitmapKey(
+    system_key=bytes(range(0x10, 0x20)),
+    volume_key=bytes(range(0x20, 0x30)),
+    row_key=bytes(range(0x30, 0x40)),
+    bit_count=131072,
+    chunk_bytes=8192,
+    data_id=0x0102030405060708,
+)
+"""Whose the documented bitmap file is."""
+
+
 def _bitmap_file(directory: Path) -> bytes:
-    key = BitmapKey(
-        system_key=bytes(range(0x10, 0x20)),
-        volume_key=bytes(range(0x20, 0x30)),
-        row_key=bytes(range(0x30, 0x40)),
-        bit_count=131072,
-        chunk_bytes=8192,
-        data_id=0x0102030405060708,
-    )
+    key = BITMAP_KEY
     path = directory / "vector.bitmap"
     path.unlink(missing_ok=True)
     bits = Bitmap(key.bit_count)
