@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from crash.faults import Call, Faults, build_faults
+from crash.faults import Call, Faults
 from pyrep.errors import DeviceError, MirrorLostError, NoSpaceError, PyrepError
 from pyrep.testing import wait_until
 from system.killing import LONG_S, SIDES, Served
@@ -150,11 +150,6 @@ class Sites:
 
     def close(self) -> None:
         self.served.close()
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_faults(tmp_path_factory.mktemp("faults"))
 
 
 FENCES = ["never", "data"]

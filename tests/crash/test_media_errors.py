@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from crash.apart import Prepared
-from crash.faults import Call, Faults, build_faults
+from crash.faults import Call, Faults
 from crash.promised import LossError
 from crash.recovery import Recovery
 from pyrep.errors import PyrepError
@@ -54,24 +54,6 @@ FAULTS = [
     pytest.param(Fault(calls=Call.SYNC, error=errno.EIO, most=130), id="no flush works any more"),
     pytest.param(Fault(calls=Call.SIZE, error=errno.ENOSPC, most=22), id="no file can grow"),
 ]
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_faults(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
-    """Return a maker of what workloads begin with; each is made once."""
-    made: dict[str, Prepared] = {}
-
-    def one(name: str) -> Prepared:
-        if name not in made:
-            made[name] = Prepared.make(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return one
 
 
 def _fail(prepared: Prepared, base: Path, library: Path, fault: Fault, when: int) -> Recording:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from crash.apart import OneSide, Prepared
-from crash.faults import build_faults
 from crash.promised import LossError
 from crash.recovery import SIDES
 from crash.workloads import WORKLOADS
@@ -32,24 +31,6 @@ ABOUT = 200
 PLACE = int(os.environ.get("PYREP_CRASH_PLACE", "-1"))
 
 pytestmark = pytest.mark.skipif(not can_record(), reason="needs strace, which may trace")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_faults(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
-    """Return a maker of what workloads begin with; each is made once."""
-    made: dict[str, Prepared] = {}
-
-    def one(name: str) -> Prepared:
-        if name not in made:
-            made[name] = Prepared.make(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return one
 
 
 def _run(prepared: Prepared, side: str, library: Path, stop: int | None, seed: int) -> int:
