@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.reuse import Reuse
-from pyrep.engine.state import SystemState
+from pyrep.engine.state import UNLEASED, SystemState
 from pyrep.errors import BusyError, NotFoundError, RefusedError
 from pyrep.model import NextSvol, PairId, PairStatus, VolumeId
 
@@ -84,7 +84,8 @@ class NextSvols:
             if self._choose(volume) != pair_id:
                 raise RefusedError(f"pair {pair_id} isn't the one that the next backup takes")
 
-        self._local.copies.resync_forward(pair_id, check=check)
+        # A backup that begins meanwhile waits for this one's first moments, and then for its copy.
+        self._local.copies.resync_forward(pair_id, lease=UNLEASED, check=check)
         _log.info("next_svol.begun volume=%s pair=%s", volume, pair_id)
         self._drop(volume, want)
 

@@ -58,10 +58,15 @@ from pyrep.model import (
 if TYPE_CHECKING:
     from pyrep.engine.peer import Peer
 
-__all__ = ["ANY_LEASE", "SystemState"]
+__all__ = ["ANY_LEASE", "UNLEASED", "SystemState"]
 
 ANY_LEASE = WorkflowId("*")
 """The system's own doing: goes on whatever workflow has the volumes leased."""
+
+UNLEASED = WorkflowId("-")
+"""The system's own doing, too, but with volumes that no workflow has leased alone."""
+
+_OWN_DOING = {ANY_LEASE, UNLEASED}
 
 _log = logging.getLogger(__name__)
 
@@ -373,7 +378,7 @@ class SystemState:
         with self.control:
             self.check_open()
             self.control.wait_for(lambda: not held(), timeout_s)
-            if lease != ANY_LEASE:
+            if lease not in _OWN_DOING:
                 longest_s = self.options.ack_timeout_s
                 self.control.wait_for(lambda: not held() & self.own_doing, longest_s)
             self.check_open()
@@ -388,7 +393,7 @@ class SystemState:
                 self.check_leases(f"{doing} pair {pair_id}", [one.volume_id for one in rows], lease)
             for pair_id in pair_ids:
                 self.operations[pair_id] = doing
-                if lease == ANY_LEASE:
+                if lease in _OWN_DOING:
                     self.own_doing.add(pair_id)
         try:
             yield

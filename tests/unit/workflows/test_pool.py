@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from pyrep.engine.activity import make_source_durable
+from pyrep.engine.state import SystemState
 from pyrep.errors import RefusedError
-from pyrep.model import GenerationState, NextSvol, PairId, PairStatus, RetentionPolicy, VolumeId
+from pyrep.model import (
+    GenerationState,
+    NextSvol,
+    PairId,
+    PairStatus,
+    RetentionPolicy,
+    VolumeId,
+    WorkflowId,
+)
 from pyrep.testing import wait_until
 from pyrep.workflows import backup
 from unit.workflows.conftest import Build
+from unit.workflows.sites import WAIT_S
 
 
 def test_a_volume_that_cannot_be_backed_up_costs_the_others_no_generation(
@@ -64,6 +77,56 @@ def test_with_always_the_next_backup_finds_its_mirror_in_duplex(build: Build) ->
     assert fourth.members[0].svol == "106b"
     assert raw.held(fourth)[:5] == b"later"
     assert raw.held(third)[:5] != b"later"
+
+
+def test_a_backup_waits_for_the_next_svol_that_is_just_being_made(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has asked for that command, and nobody could know of it: it isn't in the way."""
+    raw = build(svols=2)
+    raw.take("one")
+    raw.take("two")
+    begun, go = threading.Event(), threading.Event()
+
+    def held(state: SystemState, volume_id: VolumeId) -> None:
+        if threading.current_thread().name.startswith("watch"):
+            begun.set()
+            assert go.wait(WAIT_S)
+        make_source_durable(state, volume_id)
+
+    monkeypatch.setattr("pyrep.engine.local_copies.make_source_durable", held)
+    raw.b.set_policy("105b", next_svol=NextSvol.ALWAYS)
+    raw.b.next_svols.want(VolumeId("105b"))
+    assert begun.wait(WAIT_S)
+    control = raw.b.state.control
+    wait_for = control.wait_for
+
+    def let_go(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name.startswith("errand backup.prepare"):
+            go.set()  # it has the lock, and looks who has the pair
+        return wait_for(*args, **kwargs)
+
+    monkeypatch.setattr(control, "wait_for", let_go)
+    try:
+        assert raw.take("three").is_complete
+    finally:
+        go.set()
+    states = {one.label: one.state for one in raw.b.list_generations()}
+    assert states["one"] is GenerationState.GIVEN_UP
+    assert states["two"] is GenerationState.COMPLETE
+
+
+def test_a_next_svol_leaves_volumes_alone_that_a_workflow_has_leased(build: Build) -> None:
+    raw = build(svols=2)
+    raw.take("one")
+    raw.take("two")
+    raw.b.state.journal.acquire(WorkflowId("w1"), [VolumeId("105b")])
+    raw.b.set_policy("105b", next_svol=NextSvol.ALWAYS)
+    raw.b.next_svols.want(VolumeId("105b"))
+    raw.b.next_svols.look()
+    assert all(one.is_complete for one in raw.b.list_generations())
+    raw.b.state.journal.release(WorkflowId("w1"))
+    wait_until(lambda: any(not one.is_complete for one in raw.b.list_generations()))
 
 
 def test_a_backup_keeps_the_minimum_unless_asked_otherwise(build: Build) -> None:
