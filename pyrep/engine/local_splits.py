@@ -10,6 +10,7 @@ from dataclasses import replace
 from pyrep._core import CutItem, CutVerb, group_cut
 from pyrep.engine.caller import Caller
 from pyrep.engine.cancel import Cancel
+from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge
 from pyrep.engine.generations import Generations
 from pyrep.engine.local_breaks import LocalBreaks
@@ -241,6 +242,7 @@ class LocalSplits:
         but: PairId | None = None,
         lease: WorkflowId | None = None,
         cancel: Cancel | None = None,
+        longest_s: float | None = None,
     ) -> Generation | None:
         """Before the first byte of a copy reaches a volume: keep one consistent copy of it.
 
@@ -255,6 +257,7 @@ class LocalSplits:
             but: a pair that isn't split: the one that is copied.
             lease: the workflow on whose behalf.
             cancel: ends the wait.
+            longest_s: how long this call waits, if not for `Options.copy_wait_s`.
 
         Raises:
             PyrepError: they couldn't be split, and `how` requires it; the copy mustn't begin.
@@ -265,7 +268,7 @@ class LocalSplits:
         for one in state.local_svol_mirrors(volume_id):
             if one.row.pair_id == but:
                 continue
-            self._await_copy(one, f"cannot copy into {volume_id}", cancel)
+            self._await_copy(one, f"cannot copy into {volume_id}", cancel, longest_s)
             if one.row.status is PairStatus.DUPLEX:
                 pair_ids.append(one.row.pair_id)
         complete = len([one for one in state.catalogue.of_source(volume_id) if one.is_backup])
@@ -308,8 +311,14 @@ class LocalSplits:
             for one in state.sides(pvol.row.pair_id)
         ]
 
-    def _await_copy(self, mirror: Mirror, doing: str, cancel: Cancel | None = None) -> None:
-        """Wait for the copy of a local pair, if one runs: at most `Options.copy_wait_s`.
+    def _await_copy(
+        self,
+        mirror: Mirror,
+        doing: str,
+        cancel: Cancel | None = None,
+        longest_s: float | None = None,
+    ) -> None:
+        """Wait for the copy of a local pair, if one runs: `longest_s`, or `Options.copy_wait_s`.
 
         Raises:
             BusyError: it runs still.
@@ -318,7 +327,7 @@ class LocalSplits:
         """
         with self._state.control:
             job = mirror.job
-        left_s = self._state.options.copy_wait_s
+        left_s = self._state.options.copy_wait_s if longest_s is None else longest_s
         while job and not job.is_done:
             try:
                 job.wait_unless_paused(doing, min(_LOOK_S, left_s))
@@ -335,15 +344,27 @@ class LocalSplits:
         if job:
             job.wait()
 
-    def await_copies(self, volume_id: VolumeId, doing: str) -> None:
+    def copying_out_of(self, volume_id: VolumeId) -> tuple[PairId, CopyJob] | None:
+        """Return a local pair whose copy out of the volume runs, and that copy."""
+        with self._state.control:
+            for one in self._state.local_svol_mirrors(volume_id):
+                if one.job is not None and not one.job.is_done:
+                    return one.row.pair_id, one.job
+        return None
+
+    def await_copies(
+        self, volume_id: VolumeId, doing: str, *, longest_s: float | None = None
+    ) -> None:
         """Wait for local copies out of a volume that is about to be copied into.
+
+        Each is waited for `Options.copy_wait_s` at most, or `longest_s`.
 
         Raises:
             RefusedError: one has stopped half-way, and would go on from inconsistent data.
             BusyError: one runs still.
         """
         for one in self._state.local_svol_mirrors(volume_id):
-            self._await_copy(one, doing)
+            self._await_copy(one, doing, longest_s=longest_s)
             if one.row.status is PairStatus.COPY and one.row.direction is Direction.FORWARD:
                 raise RefusedError(
                     f"{doing}: local pair {one.row.pair_id} is copying out of it",

@@ -214,8 +214,8 @@ class Pair:
             discard: the id of the system whose side of a remote pair is given up.
             force: INCONSISTENT_SOURCE copies although a copy has left the source half-way; what
                 is in it then is on both sides.
-            cancel: ends the wait for local copies out of a volume that is to be copied back into
-                (at most `Options.copy_wait_s`); the copy itself has its own, in the job.
+            cancel: ends the wait for local copies out of a volume that is to be copied into (at
+                most `Options.copy_wait_s`); the copy itself has its own, in the job.
             lease: the workflow on whose behalf.
             rate: bounds of its rate, also of a copy that runs already; None: `Options.copy_rate`.
                 It may be changed while the copy runs: `pair.job.rate`.
@@ -283,7 +283,7 @@ class Pair:
             self._check_primary("resync")
             if forward:
                 return self._remote.copies.resync_forward(
-                    self._pair_id, lease=lease, force=force, will=will, pace=pace
+                    self._pair_id, lease=lease, force=force, will=will, cancel=cancel, pace=pace
                 )
             return self._remote.copies_back.resync_reverse(
                 self._pair_id, lease=lease, force=force, will=will, cancel=cancel, pace=pace
@@ -363,7 +363,7 @@ class Pair:
             cancel=cancel,
         )
 
-    def repair(self, found: PairVerifyResult) -> CopyJob | None:
+    def repair(self, found: PairVerifyResult, *, cancel: Cancel | None = None) -> CopyJob | None:
         """Make pending what a verification found to differ, and copy it from the PVOL again.
 
         A pair in DUPLEX becomes SPLIT, cause repair (a local one: unclean), and goes on forward:
@@ -372,14 +372,21 @@ class Pair:
         what differed. In a pair that is SPLIT it is only made pending: which way it is copied is
         said by the next resync. None: that, or there was no difference.
 
+        Args:
+            found: what was found.
+            cancel: ends the wait for local copies out of the SVOL; the pair goes on by itself.
+
         Raises:
             RefusedError: it is in COPY, or this isn't its primary. BusyError.
             PathLostError: what differs is pending, and is copied when the path is back.
+            CancelledError: what differs is pending, and is copied by and by.
             InvalidArgumentError: another pair was verified.
         """
         if self.row.is_remote:
             self._check_primary("repair")
-        return PairRepairs(self._state, self._local, self._remote).repair(self._pair_id, found)
+        return PairRepairs(self._state, self._local, self._remote).repair(
+            self._pair_id, found, cancel
+        )
 
     def set_protect(self, protect: Protect) -> None:
         """Say what copies into the pair's volumes do first with these volumes' local mirrors.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.local import LocalPairs
@@ -30,7 +31,9 @@ class PairRepairs:
         self._local = local
         self._remote = remote
 
-    def repair(self, pair_id: PairId, found: PairVerifyResult) -> CopyJob | None:
+    def repair(
+        self, pair_id: PairId, found: PairVerifyResult, cancel: Cancel | None = None
+    ) -> CopyJob | None:
         """Do `Pair.repair`."""
         state = self._state
         if found.pair_id != pair_id:
@@ -58,7 +61,7 @@ class PairRepairs:
             return None
         if mirror.row.is_remote:
             with self._guarded_on_error(mirror):
-                return self._remote.copies.resync_forward(pair_id)
+                return self._remote.copies.resync_forward(pair_id, cancel=cancel)
         return self._local.copies.resync_forward(pair_id)
 
     @contextlib.contextmanager

@@ -6,13 +6,15 @@ import contextlib
 
 from pyrep._core import Bitmap
 from pyrep.engine.activity import make_source_durable
+from pyrep.engine.caller import Caller
+from pyrep.engine.cancel import Cancel
 from pyrep.engine.copying import copying
 from pyrep.engine.copyjob import CopyJob
-from pyrep.engine.decide import Judge
+from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
 from pyrep.engine.remote_copyjobs import RemoteCopyJobs, running_copy
-from pyrep.engine.remote_line import RemoteLine, expect
+from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.remote_meeting import Met, Will
 from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import SystemState
@@ -20,7 +22,6 @@ from pyrep.errors import PyrepError
 from pyrep.interconnect.messages import (
     BeginForward,
     FinishPair,
-    PendingBits,
 )
 from pyrep.model import (
     Congestion,
@@ -61,6 +62,7 @@ class RemoteCopies:
         force: Force | None = None,
         timeout_s: float = 0,
         will: Will | None = None,
+        cancel: Cancel | None = None,
         pace: CopyPace | None = None,
     ) -> CopyJob | None:
         """Copy the union of both sides' pending chunks to the SVOL. None: DUPLEX already.
@@ -69,9 +71,13 @@ class RemoteCopies:
         request meanwhile is left alone, and one whose SVOL has what the PVOL never had becomes
         SPLIT, split_brain.
 
+        Args:
+            cancel: ends the wait for local copies out of the SVOL; the copy has its own.
+
         Raises:
             RefusedError: also when it would discard what nobody said may be discarded.
             BusyError, PathLostError.
+            CancelledError: nothing has changed.
         """
         will = will or Will()
         state = self._state
@@ -87,10 +93,13 @@ class RemoteCopies:
                 if running:
                     return running
             with mirror.going_on():
-                return self._begin_forward(mirror, will, pace)
+                return self._begin_forward(mirror, will, cancel, pace)
 
-    def _begin_forward(self, mirror: Mirror, will: Will, pace: CopyPace | None) -> CopyJob:
+    def _begin_forward(
+        self, mirror: Mirror, will: Will, cancel: Cancel | None, pace: CopyPace | None
+    ) -> CopyJob:
         state = self._state
+        caller = Caller(f"resync of {name_of(mirror.row, state.system_id)}", cancel=cancel)
         # What an earlier copy has left on its way would fail in this one's name.
         self._line.drain_or_break(mirror)
         met = self._jobs.met(mirror, Direction.FORWARD, will)
@@ -103,9 +112,10 @@ class RemoteCopies:
         # What hosts write there until the fence closes, which may take minutes, nobody was shown.
         named = will.discard is not None
         seen = 0 if named else met.there.current
-        self._become_target(mirror, union, begun, met, seen, written=named or met.there.written)
+        written = named or met.there.written
+        self._become_target(mirror, union, begun, met, seen, written=written, caller=caller)
         if union.any() and not protected:
-            self._become_target(mirror, union, begun, met, begun.common)
+            self._become_target(mirror, union, begun, met, begun.common, caller=caller)
         if not met.meeting.bits_suffice:
             # The rows are about to say that from here on their bits do. INV-2.
             mirror.mark_all()
@@ -139,6 +149,7 @@ class RemoteCopies:
         seen: int,
         *,
         written: bool = False,
+        caller: Caller | None = None,
     ) -> None:
         """Ask the SVOL to take this union; what its hosts wrote there meanwhile comes into it.
 
@@ -158,8 +169,7 @@ class RemoteCopies:
             protect=mirror.row.protect,
             repairs=mirror.row.cause is SplitCause.REPAIR,
         )
-        answer = self._line.peer(mirror).ask(asked)
-        union.update_roaring(expect(answer, PendingBits).bits)
+        union.update_roaring(self._line.become_target(mirror, asked, caller))
 
     def start_new(self, mirror: Mirror, *, onto_blank: bool) -> None:
         """Begin the initial copy of a new pair, all of which is pending.

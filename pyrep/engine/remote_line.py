@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TypeVar
+
+import msgspec
 
 from pyrep._core import Ack, Bitmap, LinkMode, StreamInfo
 from pyrep.engine.caller import Caller
@@ -24,12 +27,14 @@ from pyrep.errors import (
 )
 from pyrep.interconnect.messages import (
     Answer,
+    BeginForward,
     BindChannel,
     PairFacts,
     Pending,
     PendingBits,
     ReadPair,
     SplitPair,
+    Waits,
 )
 from pyrep.model import Direction, GroupId, PairStatus, SplitCause, SystemId
 
@@ -92,6 +97,33 @@ class RemoteLine:
                 f"cannot resync {name}: system {mirror.row.pair_system_id} doesn't know it",
                 hint="dissolve it here, pair.dissolve(), and create it anew",
             ) from error
+
+    def become_target(
+        self, mirror: Mirror, asked: BeginForward, caller: Caller | None = None
+    ) -> bytes:
+        """Let the secondary become the target; return what is pending there then, as it travels.
+
+        Local copies there that stand against it are waited for, at most its `Options.copy_wait_s`.
+
+        Raises:
+            RefusedError, BusyError, PathLostError.
+            CancelledError: the caller gave up waiting; nothing has changed there.
+        """
+        peer = self.peer(mirror)
+        begun_s = time.monotonic()
+        while True:
+            answer = peer.ask(asked)
+            if not isinstance(answer, Waits):
+                return expect(answer, PendingBits).bits
+            if caller:
+                caller.check()
+                caller.tell(
+                    f"waiting for the copy of pair {answer.pair_id} of system {peer.system_id}",
+                    done_bytes=answer.done_bytes,
+                    total_bytes=answer.total_bytes,
+                )
+            self._state.check_open()
+            asked = msgspec.structs.replace(asked, waited_s=time.monotonic() - begun_s)
 
     def ship(self, mirror: Mirror) -> Outlet:
         """Let the row ship; the peer knows stream and channel."""

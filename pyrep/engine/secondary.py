@@ -16,6 +16,7 @@ from pyrep.engine.peer import Peer
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.state import ANY_LEASE, SystemState
 from pyrep.errors import (
+    BusyError,
     DeviceError,
     ExistsError,
     NotFoundError,
@@ -36,6 +37,7 @@ from pyrep.interconnect.messages import (
     Pending,
     PendingBits,
     SplitPair,
+    Waits,
 )
 from pyrep.model import (
     AckPoint,
@@ -61,7 +63,8 @@ __all__ = ["SecondarySide"]
 
 _log = logging.getLogger(__name__)
 
-_PROGRESS_S = 0.05
+_ASKED_S = 0.5
+"""How long one order waits for local copies: then who gave it says whether it still wants that."""
 
 
 class SecondarySide:
@@ -260,26 +263,52 @@ class SecondarySide:
 
     # --- forward ---------------------------------------------------------------------------------
 
-    def begin_forward(self, peer: Peer, connection: Connection, asked: BeginForward) -> PendingBits:
+    def begin_forward(
+        self, peer: Peer, connection: Connection, asked: BeginForward
+    ) -> PendingBits | Waits:
         """Become the target; before the first byte, keep one consistent copy.
 
-        With nothing to copy the volume stays consistent, and its mirrors go on; should anything
-        come up before the primary ships, it asks once more.
+        What local copies stand against is asked again, for `Options.copy_wait_s` at most: so it is
+        known that somebody wants it still. With nothing to copy the volume stays consistent, and
+        its mirrors go on; should anything come up before the primary ships, it asks once more.
 
         Returns:
-            What is pending here now that no host writes any more.
+            What is pending here now that no host writes any more; or the copy that is waited for.
 
         Raises:
+            BusyError: it was waited for as long as may be.
             RefusedError: hosts began to write here after the primary had looked: it hasn't decided
                 about that. Nothing has changed but, perhaps, the mirrors.
             PathLostError: the order is late.
         """
-        state = self._state
         mirror = own_row(self._state, peer, asked.pair_id)
-        row = mirror.row
+        left_s = self._state.options.copy_wait_s - asked.waited_s
+        try:
+            bits = self._begin_forward(
+                peer, connection, mirror, asked, min(_ASKED_S, max(left_s, 0.0))
+            )
+        except BusyError:
+            ahead = self._local.splits.copying_out_of(mirror.row.volume_id)
+            if ahead is None or left_s <= 0:
+                raise
+            pair_id, job = ahead
+            return Waits(pair_id=pair_id, done_bytes=job.done_bytes, total_bytes=job.total_bytes)
+        return PendingBits(bits=bits)
+
+    def _begin_forward(
+        self,
+        peer: Peer,
+        connection: Connection,
+        mirror: Mirror,
+        asked: BeginForward,
+        longest_s: float,
+    ) -> bytes:
+        state, row = self._state, mirror.row
         peer.check_in_use(connection)
         self._check_may_copy_into(mirror)
-        self._local.splits.await_copies(row.volume_id, f"cannot copy into {row.volume_id}")
+        self._local.splits.await_copies(
+            row.volume_id, f"cannot copy into {row.volume_id}", longest_s=longest_s
+        )
         check_seen(self._state, mirror, asked.seen, asked.current, written=asked.written)
         if asked.pending_count and row.target_consistent:
             self._local.splits.protect(
@@ -287,6 +316,7 @@ class SecondarySide:
                 how=Protect(asked.protect),
                 cause=GenerationCause.REPAIR if asked.repairs else GenerationCause.PROTECT,
                 lease=ANY_LEASE,
+                longest_s=longest_s,
             )
         with state.control:
             # Again: a local pair may have begun to copy back while the others were split, and a
@@ -308,7 +338,7 @@ class SecondarySide:
             state.commit(target, *followers)
         # The fence is closed: only the path writes here now.
         mirror.link.idle()
-        return PendingBits(bits=mirror.pending().to_roaring())
+        return mirror.pending().to_roaring()
 
     def finish(self, peer: Peer, connection: Connection, asked: FinishPair) -> None:
         """Equal and durable on both sides.

@@ -55,6 +55,7 @@ __all__ = [
     "ReverseRun",
     "SplitPair",
     "StreamAck",
+    "Waits",
     "decode_answer",
     "decode_message",
     "decode_plain",
@@ -165,7 +166,8 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     is) and hosts haven't begun to write to it since it was looked at; `written`: they had by then,
     or what they have written is given up by name. `base` is by what it was matched. `protect`:
     whether its DUPLEX local mirrors are split first. `repairs`: it was found to differ where
-    nothing is said to, and so may these mirrors.
+    nothing is said to, and so may these mirrors. `waited_s`: for how long it has been asked already
+    and answered with `waits`.
     """
 
     pair_id: str
@@ -176,6 +178,7 @@ class BeginForward(msgspec.Struct, frozen=True, kw_only=True, tag="begin_forward
     written: bool = False
     protect: str = "require"
     repairs: bool = False
+    waited_s: float = 0.0
 
 
 class FinishPair(msgspec.Struct, frozen=True, kw_only=True, tag="finish_pair"):
@@ -370,6 +373,17 @@ class PendingBits(msgspec.Struct, frozen=True, kw_only=True, tag="pending_bits")
     overmarked: bool = False
 
 
+class Waits(msgspec.Struct, frozen=True, kw_only=True, tag="waits"):
+    """Nothing was done yet: the copy of this local pair stands against it. Ask again.
+
+    How far that copy is, in bytes, is told with it.
+    """
+
+    pair_id: str
+    done_bytes: int
+    total_bytes: int
+
+
 class Digests(msgspec.Struct, frozen=True, kw_only=True, tag="digests"):
     """The digests that were asked for, one behind the other."""
 
@@ -447,6 +461,7 @@ Answer = (
     | PairCreated
     | PairFacts
     | PendingBits
+    | Waits
     | CopyFacts
     | ReverseReady
     | Digests

@@ -305,6 +305,7 @@ class ProductionSide:
             timeout_s=self._state.options.ack_timeout_s,
             # What 530 or 650 has written to the SPVOL is undone.
             will=Will(discard=self._state.mirror(PairId(pair)).row.pair_system_id, by_bits=True),
+            cancel=cancel,
         )
         if job is not None:
             job.wait(progress=progress, cancel=cancel)

@@ -46,6 +46,7 @@ from pyrep.interconnect.messages import (
     ReverseReady,
     SplitPair,
     StreamAck,
+    Waits,
     decode_answer,
     decode_message,
     decode_plain,
@@ -110,6 +111,7 @@ _ANSWERS = st.one_of(
         history=st.lists(_U64, max_size=8),
         repaired=st.booleans(),
     ),
+    st.builds(Waits, pair_id=_IDS, done_bytes=_U64, total_bytes=_U64),
     st.builds(PendingBits, bits=st.binary(max_size=40), overmarked=st.booleans()),
     st.builds(
         CopyFacts,

@@ -283,7 +283,7 @@ def verify_pair(site: Site, pair: str, asked: VerifyPair) -> RunningJob:
             names = differing_files(site.system, result)
         told = verified_json(result, names)
         if asked.repair:
-            copy = found.repair(result)
+            copy = found.repair(result, cancel=cancel)
             told["repair"] = "pending" if copy is None else "copied"
             if copy is not None:
                 copy.wait(progress=progress, cancel=cancel)

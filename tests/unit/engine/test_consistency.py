@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pyrep.engine import CopyJob, Options, Pair
+from pyrep.engine import Cancel, CopyJob, Options, Pair
+from pyrep.engine.peer import Peer
 from pyrep.engine.remote_copies_back import RemoteCopiesBack
 from pyrep.errors import BusyError, CancelledError, FencedError, PathLostError, RefusedError
-from pyrep.interconnect.messages import BeginForward, BindChannel
+from pyrep.interconnect.messages import BeginForward, BindChannel, Message, Waits
 from pyrep.model import Direction, PairStatus, SplitCause, WorkflowId
 from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, Rig, content, equal, fill, refused, row_of
@@ -208,6 +209,65 @@ def _create_remote(rig: Rig) -> None:
     rig.a.create_remote_pair("105a", "100b", "105b")
 
 
+def test_a_cancel_reaches_a_resync_that_waits_for_a_local_copy_at_the_secondary(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, local = rig.remote(), rig.local()
+    pair.split()
+    fill(rig.pvol, 9)
+    rows = (rig.a.table(), rig.b.table())
+    cancel, answers = Cancel(), list[object]()
+    ask = Peer.ask
+
+    def then_cancel(self: Peer, message: Message) -> object:
+        answer = ask(self, message)
+        if isinstance(message, BeginForward):
+            answers.append(answer)
+            cancel.cancel()
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", then_cancel)
+    job = _never_ends(rig, local)
+    try:
+        with pytest.raises(CancelledError, match=f"resync of pair {pair.pair_id}"):
+            pair.resync(cancel=cancel)
+    finally:
+        job.close()
+    assert answers == [Waits(pair_id=local.pair_id, done_bytes=0, total_bytes=0)]
+    assert (rig.a.table(), rig.b.table()) == rows
+    monkeypatch.undo()
+    again = pair.resync()
+    assert again is not None
+    again.wait(LONG_S)
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_local_copy_at_the_secondary_is_waited_for_over_several_questions(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, local = rig.remote(), rig.local()
+    pair.split()
+    fill(rig.pvol, 9)
+    waited: list[float] = []
+    ask = Peer.ask
+    job = _never_ends(rig, local)
+
+    def then_end_it(self: Peer, message: Message) -> object:
+        answer = ask(self, message)
+        if isinstance(answer, Waits) and isinstance(message, BeginForward):
+            waited.append(message.waited_s)
+            if len(waited) == 2:
+                job.close()
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", then_end_it)
+    copy = pair.resync()
+    assert copy is not None
+    copy.wait(LONG_S)
+    assert waited[0] == 0 < waited[1]
+    assert equal(rig.pvol, rig.spvol)
+
+
 @pytest.mark.parametrize("command", [_resync_back, _create_remote])
 def test_a_copy_that_a_protective_split_waits_for_is_waited_for_so_long_and_then_named(
     rig: Rig, command: Callable[[Rig], None]
@@ -224,3 +284,21 @@ def test_a_copy_that_a_protective_split_waits_for_is_waited_for_so_long_and_then
         assert caught.value.hint
     finally:
         job.close()
+
+
+def test_a_resync_that_waits_for_a_local_copy_at_the_secondary_names_it_when_it_waited_long(
+    rig: Rig,
+) -> None:
+    rig.options["100b"] = Options(copy_wait_s=0.05)
+    rig.reopen("100b")
+    rig.reconnect()
+    pair, local = rig.remote(), rig.local()
+    pair.split()
+    rows = (rig.a.table(), rig.b.table())
+    job = _never_ends(rig, local)
+    try:
+        with pytest.raises(BusyError, match=f"{local.pair_id} is copying out of it still"):
+            pair.resync()
+    finally:
+        job.close()
+    assert (rig.a.table(), rig.b.table()) == rows

@@ -227,7 +227,7 @@ def test_a_repair_that_a_crash_interrupts_goes_on_by_itself(
     rot(rig.spvol, *REMOTE_CHUNKS)
     found = pair.verify()
     copies = rig.a.remote_pairs.copies
-    monkeypatch.setattr(copies, "resync_forward", lambda *_: rig.path.cut())
+    monkeypatch.setattr(copies, "resync_forward", lambda *_, **__: rig.path.cut())
     pair.repair(found)
     row = rig.a.state.mirror(pair.pair_id).row
     assert (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.REPAIR)
@@ -294,7 +294,9 @@ def test_a_repair_that_goes_on_after_a_crash_says_what_its_generation_is(
     rig.local()
     rot(rig.spvol, 3)
     found = pair.verify()
-    monkeypatch.setattr(rig.a.remote_pairs.copies, "resync_forward", lambda *_: rig.path.cut())
+    monkeypatch.setattr(
+        rig.a.remote_pairs.copies, "resync_forward", lambda *_, **__: rig.path.cut()
+    )
     pair.repair(found)
     rig.reopen("100a", crash=True)
     rig.reconnect()
