@@ -120,7 +120,9 @@ def issue_certificate(
         system_id: whose.
         days: how long it is valid; never longer than the authority.
         directory: where SYSTEM-ID.pem and SYSTEM-ID.key go; None: the authority's directory.
-        replace: whether files of these names are replaced.
+        replace: whether files of these names are replaced. The key file has both keys then until
+            the certificate has its name: whoever loads the two (`Tls`) finds a pair at any moment,
+            also after a crash.
 
     Raises:
         NotFoundError: there is no authority.
@@ -281,19 +283,33 @@ def _write_pair(
         serialization.NoEncryption(),
     )
     public = certificate.public_bytes(serialization.Encoding.PEM)
+    old = _read(made.key) if made.key.exists() else b""
     with _part(made.key, secret, 0o600) as new_key, _part(made.certificate, public, 0o644) as new:
-        # Both are on the disk whole, so that nothing but a rename stands between the two names.
+        # Both are on the disk whole, so that nothing but renames stands between the names.
         _sync_directory_of(made.key)
-        with _undone(made.key):
-            _name(new_key, made.key, replace=replace)
-            _name(new, made.certificate, replace=replace)
+        if old:
+            _replace_pair(made, new_key, new, both_keys=old + secret)
+        else:
+            with _undone(made.key):
+                _name(new_key, made.key, replace=replace)
+                _name(new, made.certificate, replace=replace)
         _sync_directory_of(made.key)
+
+
+def _replace_pair(made: Issued, new_key: Path, new: Path, *, both_keys: bytes) -> None:
+    """Replace key and certificate: a load at any moment, or after a crash, finds a pair."""
+    with _part(made.key, both_keys, 0o600, suffix="both") as both, _undone(made.key):
+        _name(both, made.key, replace=True)
+        _sync_directory_of(made.key)
+        _name(new, made.certificate, replace=True)
+    _sync_directory_of(made.key)
+    _name(new_key, made.key, replace=True)
 
 
 @contextlib.contextmanager
-def _part(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+def _part(path: Path, data: bytes, mode: int, *, suffix: str = "part") -> Iterator[Path]:
     """Write a file's content below another name; it never has a wider mode than `mode`."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{suffix}")
     try:
         with _writing(path):
             part.unlink(missing_ok=True)

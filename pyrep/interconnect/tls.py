@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
@@ -19,13 +21,17 @@ __all__ = ["IDENTITY_PREFIX", "Tls"]
 IDENTITY_PREFIX = "urn:pyrep:system:"
 """What stands before the system id in the certificate's subject alternative name (a URI)."""
 
+_KEYS = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_MISMATCH = "KEY_VALUES_MISMATCH"
+
 
 class Tls:
     """Mutual TLS 1.3 with certificates of one authority (`pyrep pki` makes them).
 
     Args:
         certificate: PEM file of this system's certificate, which holds its id.
-        key: PEM file of its private key.
+        key: PEM file of its private key; of several, as while the pair is replaced, the one that
+            belongs to the certificate is used.
         authority: PEM file of the certificates that others' must come from.
         denied: ids of systems that aren't let in any more, whatever they show.
 
@@ -65,10 +71,33 @@ class Tls:
             with _reading(self.authority, "the authority's certificate"):
                 context.load_verify_locations(self.authority)
             with _reading(self.certificate, f"the certificate with the key {self.key}"):
-                context.load_cert_chain(self.certificate, self.key, _no_password)
+                self._load_pair(context)
             contexts.append(context)
         contexts[1].num_tickets = 0  # nobody resumes a session: each has its certificates checked
         return contexts[0], contexts[1]
+
+    def _load_pair(self, context: ssl.SSLContext) -> None:
+        """Load the certificate with the key that belongs to it.
+
+        Both files may be replaced between the two looks at them: then the next look finds a pair.
+        """
+        try:
+            self._look_at_pair(context)
+        except ssl.SSLError as error:
+            if error.reason != _MISMATCH:
+                raise
+            self._look_at_pair(context)
+
+    def _look_at_pair(self, context: ssl.SSLContext) -> None:
+        certificate, text = self.certificate.read_bytes(), self.key.read_bytes()
+        *others, last = [found.group() for found in _KEYS.finditer(text)] or [text]
+        for key in others:
+            try:
+                return _load(context, certificate, key)
+            except ssl.SSLError as error:
+                if error.reason != _MISMATCH:
+                    raise
+        return _load(context, certificate, last)
 
     def client(self, sock: socket.socket, expected: SystemId) -> Channel:
         """Return the channel to the system that was dialled. See `Security`.
@@ -115,6 +144,14 @@ class Tls:
                 f"{what} is system {peer_id}, which is denied",
                 hint="take it off the list of denied systems to let it in again",
             )
+
+
+def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Load a certificate and a key; the `ssl` module takes them from files alone."""
+    with os.fdopen(os.memfd_create("pyrep"), "wb") as file:
+        file.write(certificate + b"\n" + key + b"\n")
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=_no_password)
 
 
 def _name(sock: socket.socket) -> str:
@@ -172,7 +209,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         why = (reason or str(error)).replace("_", " ").lower()
         hint = "name PEM files that pyrep pki has made, and that this user may read"
-        if reason == "KEY_VALUES_MISMATCH":
+        if reason == _MISMATCH:
             hint = (
                 "issuing or copying them was stopped half-way? copy both again, or let pyrep pki "
                 "issue --force make both anew"

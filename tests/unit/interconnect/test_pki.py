@@ -111,12 +111,80 @@ def test_names_are_durable_as_files_are(tmp_path: Path, monkeypatch: pytest.Monk
     assert synced == ["file", "file", "directory", "directory"]
 
 
+def test_at_any_moment_of_a_replacement_a_load_finds_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a crash: the files are as they are before and behind each of the names given."""
+    make_authority(tmp_path)
+    made = issue_certificate(tmp_path, "100a")
+    loaded: list[str] = []
+    replace = Path.replace
+
+    def load() -> None:
+        Tls(certificate=made.certificate, key=made.key, authority=tmp_path / "authority.pem")
+        loaded.append(read_certificate(made.certificate).sha256)
+        assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
+
+    def watched(self: Path, target: Path) -> Path:
+        load()
+        done = replace(self, target)
+        load()
+        return done
+
+    monkeypatch.setattr(Path, "replace", watched)
+    issue_certificate(tmp_path, "100a", replace=True)
+    assert len(loaded) == 6  # key, certificate, key
+    assert len(set(loaded)) == 2
+    assert made.key.read_text().count("BEGIN") == 1
+
+
+@pytest.mark.parametrize("stops_at", [1, 2, 3])
+def test_a_replacement_that_a_crash_came_amid_leaves_a_pair_and_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_at: int
+) -> None:
+    make_authority(tmp_path)
+    made = issue_certificate(tmp_path, "100a")
+    replace, left = Path.replace, [stops_at]
+
+    def crashes(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        return target if left[0] <= 0 else replace(self, target)  # nothing happens any more
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crashes)
+        issue_certificate(tmp_path, "100a", replace=True)
+    tls = Tls(certificate=made.certificate, key=made.key, authority=tmp_path / "authority.pem")
+    issue_certificate(tmp_path, "100a", replace=True)
+    tls.reload()
+    assert made.key.read_text().count("BEGIN") == 1
+
+
+@pytest.mark.parametrize("name", ["100a.key", "100a.pem"])
+def test_a_pair_that_is_replaced_between_the_looks_at_its_files_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make_authority(tmp_path)
+    made = issue_certificate(tmp_path, "100a")
+    read, replaced = Path.read_bytes, list[str]()
+
+    def replacing(self: Path) -> bytes:
+        data = read(self)
+        if self.name == name and not replaced:
+            replaced.append(name)
+            issue_certificate(tmp_path, "100a", replace=True)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", replacing)
+    Tls(certificate=made.certificate, key=made.key, authority=tmp_path / "authority.pem")
+    assert replaced
+
+
 def test_a_key_of_another_certificate_is_refused_with_what_to_do(tmp_path: Path) -> None:
     make_authority(tmp_path)
     first = issue_certificate(tmp_path, "100a")
     key = first.key.read_bytes()
     issue_certificate(tmp_path, "100a", replace=True)
-    first.key.write_bytes(key)  # the power went between the two renames
+    first.key.write_bytes(key)  # one of the two was copied
     with pytest.raises(InvalidArgumentError, match="key values mismatch") as caught:
         Tls(certificate=first.certificate, key=first.key, authority=tmp_path / "authority.pem")
     assert caught.value.hint is not None
