@@ -32,6 +32,7 @@ _COLUMNS: tuple[Column, ...] = (
     ("protected", "protected"),
     ("used by", "pins"),
     ("notes", "annotations"),
+    ("told", "told"),
 )
 _FILES: tuple[Column, ...] = (
     ("mode", "mode"),
@@ -55,6 +56,7 @@ def _row(told: Json) -> Json:
         "sources": sorted({one["origin_volume"] for one in members}),
         "svols": [one["svol"] for one in members],
         "protected": told.get("protected") or None,
+        "told": "as last known" if told.get("is_last_known") else None,
     }
 
 
@@ -62,7 +64,11 @@ def _row(told: Json) -> Json:
 @click.option("--volume", "volume_id", help="Only of this volume, by its id at either system.")
 @click.option("--all", "also_ended", is_flag=True, help="Those that were given up, too.")
 def list_generations(session: Session, *, volume_id: str | None, also_ended: bool) -> None:
-    """List the catalogue, oldest first."""
+    """List the catalogue, oldest first.
+
+    Systems that hold generations of volumes here are asked, for two seconds at most; what one that
+    doesn't answer holds is told as last known.
+    """
     found = [
         one
         for one in session.client.generations()

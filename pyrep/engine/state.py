@@ -104,6 +104,8 @@ class SystemState:
     own_doing: set[PairId] = field(default_factory=set)
     ending: set[WorkflowId] = field(default_factory=set)
     """Workflows that another system leads and that are being ended here alone."""
+    asking: set[SystemId] = field(default_factory=set)
+    """Systems that are asked in the background which generations they hold."""
     acting: dict[WorkflowId, list[object]] = field(default_factory=dict)
     """Who acts at the host of a workflow's volume, and who waits to, in this order."""
     threads: list[threading.Thread] = field(default_factory=list)

@@ -8,8 +8,10 @@ made anew, since its site was lost, has none of these copies, and learns them.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyrep.engine import StorageSystem
@@ -25,13 +27,15 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 200
 """Rows in one question: its answer stays far below the bound of a command."""
 
+_SLICE_S = 0.2
+
 _MAY_CHANGE = {GenerationState.TAKING, GenerationState.UNCONFIRMED, GenerationState.COMPLETE}
 
 Verb = Callable[[Peer, dict[str, Any]], dict[str, Any]]
 
 
 def refresh_generations(
-    system: StorageSystem, *, home: SystemId | None = None
+    system: StorageSystem, *, home: SystemId | None = None, wait_s: float | None = None
 ) -> tuple[SystemId, ...]:
     """Ask the systems that hold generations of this one's volumes which, and what became of others.
 
@@ -43,25 +47,77 @@ def refresh_generations(
     Args:
         system: the one whose copies are brought up to date.
         home: ask this holder alone; None: all of them.
+        wait_s: ask all at once, and wait so long for their answers; what comes later counts for the
+            next time. None: one after the other, each until it has answered or its path is lost.
 
     Returns:
-        The holders that couldn't be asked, since the path to them is down or they refused: of
-        theirs, what was last heard stays.
+        The holders that couldn't be asked, since the path to them is down or they refused, or that
+        haven't answered: of theirs, what was last heard stays.
     """
     connected = {peer.system_id for peer in list(system.state.peers.values()) if peer.is_connected}
     holders = connected.union(system.state.catalogue.homes()) - {system.system_id}
-    unheard = []
-    for holder in sorted(holders if home is None else holders & {home}):
+    asked = sorted(holders if home is None else holders & {home})
+    if wait_s is None:
+        heard = {holder for holder in asked if _has_answered(system, holder)}
+    else:
+        heard = _ask_at_once(system, asked, wait_s)
+    return tuple(holder for holder in asked if holder not in heard)
+
+
+def _has_answered(system: StorageSystem, holder: SystemId) -> bool:
+    try:
+        _refresh(system, holder)
+    except PyrepError as error:
+        _log.info("generation.copies home=%s not asked: %s", holder, error)
+        return False
+    return True
+
+
+def _ask_at_once(
+    system: StorageSystem, holders: Sequence[SystemId], wait_s: float
+) -> set[SystemId]:
+    """Ask holders beside each other; return those that have answered in time.
+
+    One that is being asked for somebody else is asked when that has ended: its answer may be from
+    before this question. So there is never more than one thread for a holder that is dead.
+    """
+    state = system.state
+    answers: dict[SystemId, bool | None] = {}
+    end_s = time.monotonic() + wait_s
+
+    def ask(holder: SystemId) -> None:
+        answered = False
         try:
-            _refresh(system, holder)
-        except PyrepError as error:
-            _log.info("generation.copies home=%s not asked: %s", holder, error)
-            unheard.append(holder)
-    return tuple(unheard)
+            answered = _has_answered(system, holder)
+        finally:
+            with state.control:
+                state.asking.discard(holder)
+                answers[holder] = answered
+                state.control.notify_all()
+
+    with state.control:
+        while not state.closing:
+            for holder in holders:
+                if holder not in answers and holder not in state.asking:
+                    answers[holder] = None
+                    state.asking.add(holder)
+                    state.background(f"ask {holder}", partial(ask, holder))
+            is_over = len(answers) == len(holders) and None not in answers.values()
+            if is_over or time.monotonic() >= end_s:
+                break
+            state.control.wait(min(_SLICE_S, wait_s))
+        return {holder for holder, answered in answers.items() if answered}
 
 
-def find_generation(system: StorageSystem, generation_id: str) -> Generation:
+def find_generation(
+    system: StorageSystem, generation_id: str, *, wait_s: float | None = None
+) -> Generation:
     """Return a generation; one that isn't known here is asked for where it may be held.
+
+    Args:
+        system: where it is looked for.
+        generation_id: which.
+        wait_s: as `refresh_generations`.
 
     Raises:
         NotFoundError: nobody who can be asked has it; the hint names those there are.
@@ -69,7 +125,7 @@ def find_generation(system: StorageSystem, generation_id: str) -> Generation:
     try:
         return system.generation(generation_id)
     except NotFoundError:
-        refresh_generations(system)
+        refresh_generations(system, wait_s=wait_s)
         return system.generation(generation_id)
 
 

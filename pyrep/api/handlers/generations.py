@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +31,15 @@ from pyrep.api.shapes import (
 from pyrep.engine import Cancel, ProgressCallback
 from pyrep.engine.arguments import one_of
 from pyrep.errors import InvalidArgumentError
-from pyrep.model import MIB, NextSvol, RetentionPolicy, VolumeId, format_bytes
+from pyrep.model import (
+    MIB,
+    Generation,
+    NextSvol,
+    RetentionPolicy,
+    SystemId,
+    VolumeId,
+    format_bytes,
+)
 from pyrep.workflows import browse, changed_files, diff, find_generation, refresh_generations
 
 __all__ = [
@@ -56,22 +65,32 @@ __all__ = [
 Json = dict[str, Any]
 
 _CAT_MAX = 64 * MIB
+_ASK_S = 2.0
+"""How long a listing waits for other systems: one that is dead, its path finds dead in 16 s."""
 
 
 @route("GET", "/generations")
 def list_generations(site: Site, _: Nothing) -> list[Json]:
-    """Return the catalogue, oldest first; who holds generations of volumes here is asked."""
-    refresh_generations(site.system)
-    return [generation_json(one) for one in site.system.list_generations()]
+    """Return the catalogue, oldest first; who holds generations of volumes here is asked.
+
+    `is_last_known`: who holds it hasn't answered within two seconds, or can't be asked.
+    """
+    unheard = refresh_generations(site.system, wait_s=_ASK_S)
+    return [_known_json(one, unheard) for one in site.system.list_generations()]
+
+
+def _known_json(generation: Generation, unheard: Collection[SystemId]) -> Json:
+    return {**generation_json(generation), "is_last_known": generation.home in unheard}
 
 
 @route("GET", "/generations/{generation}")
 def get_generation(site: Site, generation: str, _: Nothing) -> Json:
-    """Return a generation; who holds it is asked, if the path is up."""
-    home = find_generation(site.system, generation).home
+    """Return a generation; who holds it is asked, if the path is up. `is_last_known` as above."""
+    home = find_generation(site.system, generation, wait_s=_ASK_S).home
+    unheard: Collection[SystemId] = ()
     if home != site.system.system_id:
-        refresh_generations(site.system, home=home)
-    return generation_json(site.system.generation(generation))
+        unheard = refresh_generations(site.system, home=home, wait_s=_ASK_S)
+    return _known_json(site.system.generation(generation), unheard)
 
 
 @route("POST", "/generations/{generation}/protect")

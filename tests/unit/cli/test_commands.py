@@ -13,11 +13,13 @@ from click.testing import CliRunner
 
 from cli_served import SIZE, Served
 from pyrep.cli import main
+from pyrep.engine import StorageSystem
 from pyrep.errors import (
     BusyError,
     NotFoundError,
     NotServedError,
     OutOfRangeError,
+    PathLostError,
     RefusedError,
     TimedOutError,
 )
@@ -191,6 +193,24 @@ def test_generations_are_marked_checked_and_given_up_by_rule(mirrored: Served) -
     assert kept == [second]
     assert len(mirrored.ask("b", "generation", "list", "--all")) == 2
     assert mirrored.ask("b", "generation", "list", "--volume", "999") == []
+
+
+def test_what_a_system_holds_that_doesnt_answer_is_told_as_last_known(
+    mirrored: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored.run("a", "backup", "105a")
+    assert [one["is_last_known"] for one in mirrored.ask("a", "generation", "list")] == [False]
+    assert "last known" not in mirrored.run("a", "generation", "list").stdout
+
+    def dead(*_: object) -> None:
+        raise PathLostError("it is dead")
+
+    monkeypatch.setattr(StorageSystem, "ask", dead)
+    (held,) = mirrored.ask("a", "generation", "list")
+    assert held["is_last_known"]
+    assert mirrored.ask("a", "generation", "show", held["generation_id"])["is_last_known"]
+    assert "as last known" in mirrored.run("a", "generation", "list").stdout
+    assert not mirrored.ask("b", "generation", "list")[0]["is_last_known"]
 
 
 def test_damage_ends_the_check_with_its_code(mirrored: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from pyrep import NextSvol, RetentionPolicy, StorageSystem, connect, refresh_gen
 from pyrep.errors import InvalidArgumentError, NotFoundError
 from pyrep.model import GenerationId, GenerationState, SystemId
 from pyrep.workflows.codec import generation_to
-from unit.workflows.sites import SIZE, WAIT_S, Sites
+from unit.workflows.sites import SIZE, WAIT_S, BoomError, Sites
 
 Build = Callable[..., Sites]
 
@@ -69,6 +70,47 @@ def test_without_the_path_what_was_last_heard_stays_and_the_holder_is_named(raw:
     raw.reconnect()
     assert refresh_generations(raw.a) == ()
     assert raw.a.generation(taken).protected
+
+
+def test_a_holder_that_doesnt_answer_delays_nobody_and_is_asked_by_one_alone(
+    raw: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = raw.take("one").generation_id
+    raw.b.kept(taken).protect()
+    ask, go, asked = StorageSystem.ask, threading.Event(), list[str]()
+
+    def dead(system: StorageSystem, peer: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        asked.append(peer)
+        if peer == "100b":
+            assert go.wait(WAIT_S)
+        return ask(system, peer, verb, body)
+
+    with StorageSystem.create(raw.base / "c", "100c") as other:
+        connect(raw.a, other)
+        monkeypatch.setattr(StorageSystem, "ask", dead)
+        assert refresh_generations(raw.a, wait_s=0.1) == ("100b",)
+        assert refresh_generations(raw.a, wait_s=0.1) == ("100b",)
+        assert asked.count("100b") == 1
+        assert "100c" in asked
+        assert not raw.a.generation(taken).protected
+        go.set()
+        # The answer to an older question isn't taken for the one to this.
+        assert refresh_generations(raw.a, wait_s=WAIT_S) == ()
+        assert raw.a.generation(taken).protected
+    assert not raw.a.state.asking
+
+
+def test_an_answer_that_fails_in_a_way_nobody_knows_is_none(
+    raw: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw.take("one")
+
+    def broken(*_: object) -> None:
+        raise BoomError("boom")
+
+    monkeypatch.setattr(StorageSystem, "ask", broken)
+    assert refresh_generations(raw.a, wait_s=WAIT_S) == ("100b",)
+    assert not raw.a.state.asking
 
 
 def test_a_holder_asks_nobody_about_its_own(raw: Sites) -> None:
