@@ -55,6 +55,7 @@ _BITMAP_FAULTS = {
     errno.ESTALE: "it belongs to another generation of the data",
     errno.ENOENT: "it is missing",
 }
+_REPAIR = "put a copy of it back, or let repair_system(directory) make everything pending"
 
 
 class BitmapFile(Owned):
@@ -105,7 +106,7 @@ class BitmapFile(Owned):
     def _opened(code: int, out: Pointer, path: Path) -> Pointer:
         if -code in _BITMAP_FAULTS:
             what = f"cannot use bitmap file {path}: {_BITMAP_FAULTS[-code]}"
-            raise BitmapFileError(what, is_torn=code == -errno.EBADMSG)
+            raise BitmapFileError(what, is_torn=code == -errno.EBADMSG, hint=_REPAIR)
         if code == -errno.EIO:
             raise _unreadable(path)
         check(code, f"opening bitmap file {path}")
@@ -135,7 +136,9 @@ class BitmapFile(Owned):
         """
         code = lib.rep_bitmap_file_load(self.pointer, bitmap.pointer)
         if code == -errno.EBADMSG:
-            raise BitmapFileError(f"cannot use bitmap file {self.path}: a page is corrupt")
+            raise BitmapFileError(
+                f"cannot use bitmap file {self.path}: a page is corrupt", hint=_REPAIR
+            )
         if code == -errno.EIO:
             bitmap.fill()
             raise _unreadable(self.path)
@@ -163,4 +166,4 @@ class BitmapFile(Owned):
 
 def _unreadable(path: Path) -> BitmapFileError:
     what = f"cannot use bitmap file {path}: {os.strerror(errno.EIO)} as it was read"
-    return BitmapFileError(what, is_unreadable=True)
+    return BitmapFileError(what, is_unreadable=True, hint=_REPAIR)

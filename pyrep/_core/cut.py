@@ -76,7 +76,8 @@ def group_cut(items: Sequence[CutItem], *, timeout_s: float, wake: Wake) -> tupl
     if code in {-errno.EBUSY, -errno.EALREADY, -errno.EAGAIN}:
         name = items[failed[0]].verb.name if failed[0] >= 0 else "GATE"
         raise RefusedError(
-            f"cannot cut: item {failed[0]} ({name}) isn't ready: {os.strerror(-code)}"
+            f"cannot cut: item {failed[0]} ({name}) isn't ready: {os.strerror(-code)}",
+            hint="try again; if it stays so, resync the pairs that are meant",
         )
     check(code, "cutting")
     return [int(native[index].number) for index in range(len(items))], closed[0] / 1e6

@@ -121,7 +121,10 @@ class FileIo(Io):
         opening = lib.rep_io_file_open if locked else lib.rep_io_file_open_readonly
         code = opening(os.fsencode(path), out)
         if code == -errno.EINVAL:
-            raise InvalidArgumentError(f"cannot open {path}: not a regular file")
+            raise InvalidArgumentError(
+                f"cannot open {path}: not a regular file",
+                hint="name a regular file or a block device",
+            )
         check(code, f"opening {path}")
         super().__init__(out[0], str(path))
 
@@ -145,7 +148,10 @@ class DeviceIo(Io):
         out = ffi.new("rep_io **")
         code = lib.rep_io_device_open(os.fsencode(path), out)
         if code == -errno.EINVAL:
-            raise InvalidArgumentError(f"cannot open {path}: not a block device")
+            raise InvalidArgumentError(
+                f"cannot open {path}: not a block device",
+                hint="name a regular file or a block device",
+            )
         if code == -errno.EBUSY:
             raise InUseError(
                 f"cannot open {path}: the device is in use",

@@ -62,10 +62,18 @@ Buffer = bytes | bytearray | memoryview
 
 _FACTORIES: dict[int, Callable[[str], PyrepError]] = {
     errno.ECANCELED: lambda what: CancelledError(f"{what}: cancelled"),
-    errno.ETIMEDOUT: lambda what: TimedOutError(f"{what}: timed out"),
+    errno.ETIMEDOUT: lambda what: TimedOutError(
+        f"{what}: timed out", hint="try again; system.paths() says whether a path is down"
+    ),
     errno.ERANGE: lambda what: OutOfRangeError(f"{what}: the range reaches past the end"),
-    errno.EPIPE: lambda what: PathLostError(f"{what}: the path or the target is gone"),
-    errno.EROFS: lambda what: ReadOnlyError(f"{what}: read-only"),
+    errno.EPIPE: lambda what: PathLostError(
+        f"{what}: the path or the target is gone",
+        hint="restore the path; system.paths() says why it is down",
+    ),
+    errno.EROFS: lambda what: ReadOnlyError(
+        f"{what}: read-only",
+        hint="let its storage be written again: is it mounted, or set, read-only?",
+    ),
     errno.EACCES: lambda what: ReadOnlyError(
         f"{what}: permission denied",
         hint="give this user write permission for the file and its directory",
@@ -75,7 +83,9 @@ _FACTORIES: dict[int, Callable[[str], PyrepError]] = {
         f"{what}: locked by another volume or process",
         hint="one backing file belongs to one volume; close the other one first",
     ),
-    errno.ENOENT: lambda what: NotFoundError(f"{what}: there is no such file"),
+    errno.ENOENT: lambda what: NotFoundError(
+        f"{what}: there is no such file", hint="put it back, or name another one"
+    ),
 }
 
 
@@ -83,7 +93,11 @@ def error_of(code: int, what: str) -> PyrepError:
     factory = _FACTORIES.get(-code)
     if factory:
         return factory(what)
-    return DeviceError(f"{what}: {os.strerror(-code)}", errno_code=-code)
+    return DeviceError(
+        f"{what}: {os.strerror(-code)}",
+        errno_code=-code,
+        hint="is it the disk? the kernel's log (dmesg) tells; then try again",
+    )
 
 
 def check(code: int, what: str) -> int:

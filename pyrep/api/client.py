@@ -98,7 +98,10 @@ class Client:
                 return
             if time.monotonic() >= end:
                 why = "; ".join(str(one.get("last_error")) for one in found) or "none is dialled"
-                raise TimedOutError(f"the path to {system_id} isn't up: {why}")
+                raise TimedOutError(
+                    f"the path to {system_id} isn't up: {why}",
+                    hint="look at both systems: pyrep path list says why it is down",
+                )
             time.sleep(_POLL_S)
 
     def openapi(self) -> Json:
@@ -264,7 +267,8 @@ class Client:
                 if end is not None and time.monotonic() >= end:
                     wanted = "/".join(statuses or ("DUPLEX",))
                     raise TimedOutError(
-                        f"pair {pair_id} isn't {wanted} after {timeout_s:g} s"
+                        f"pair {pair_id} isn't {wanted} after {timeout_s:g} s",
+                        hint="wait on, or look what it is doing: pyrep pair show",
                     ) from error
 
     def sync_pairs(self, *pair_ids: str, **options: str | float | None) -> Job:

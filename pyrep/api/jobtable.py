@@ -102,7 +102,10 @@ class RunningJob:
             state = _state_after(error, was_cancelled=self._cancel.is_cancelled)
         except Exception as error:  # noqa: BLE001 (a bug: told to who asked, and logged whole)
             _log.exception("job.failed job=%s what=%s", self.job_id, self._what)
-            self._error = PyrepError(f"{self._what} failed: {error!r}")
+            self._error = PyrepError(
+                f"{self._what} failed: {error!r}",
+                hint="this is a fault of pyrep's own: its log has it whole",
+            )
             state = JobState.FAILED
         self._ended_at = datetime.now(UTC)
         self._state = state

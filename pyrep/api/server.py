@@ -150,7 +150,10 @@ def _make_room(path: Path) -> None:
     """Remove a socket that nobody listens at."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise InUseError(f"cannot listen at {path}: something else is there")
+            raise InUseError(
+                f"cannot listen at {path}: something else is there",
+                hint="name another socket, or move that away",
+            )
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe, socket_address(path) as address:
@@ -159,7 +162,10 @@ def _make_room(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise InUseError(f"cannot listen at {path}: {error.strerror}") from error
+            raise InUseError(
+                f"cannot listen at {path}: {error.strerror}",
+                hint="name another socket, or let this user use that one",
+            ) from error
         else:
             raise InUseError(
                 f"cannot listen at {path}: another process does",
@@ -296,10 +302,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except OSError as error:
             if isinstance(error, ConnectionError):
                 raise
-            self._fail(PyrepError(f"{self.path} failed: {error}"))
+            self._fail(
+                PyrepError(
+                    f"{self.path} failed: {error}",
+                    hint="try again: what it says is the operating system's",
+                )
+            )
         except Exception as error:  # noqa: BLE001 (a bug: told to who asked, and logged whole)
             _log.exception("api.failed %s %s", self.command, self.path)
-            self._fail(PyrepError(f"{self.path} failed: {error!r}"))
+            self._fail(
+                PyrepError(
+                    f"{self.path} failed: {error!r}",
+                    hint="this is a fault of pyrep's own: its log has it whole",
+                )
+            )
         else:
             self._answer(route, answer)
 

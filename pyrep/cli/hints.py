@@ -36,6 +36,8 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
     (rf"abandon\(system, {_Q}\)", r"pyrep workflow abandon \1"),
     (rf"resume\(system, {_Q}\)", r"pyrep workflow resume \1"),
     (r"system\.paths\(\)", "pyrep path list"),
+    (r"system\.pairs\(\)", "pyrep pair list"),
+    (r"pair\.status\(\)", "pyrep pair show"),
     (r"list_workflows\(system\)", "pyrep workflow list"),
     (r"repair_system\(directory, system_id=\.\.\.\)", "pyrep system repair --id"),
     (r"repair_system\(directory\)", "pyrep system repair"),

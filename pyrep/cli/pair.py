@@ -132,7 +132,9 @@ def create(
     system for a local pair, as SYSTEM:VOLUME for a remote one.
     """
     if wait and no_wait:
-        raise InvalidArgumentError("--wait and --no-wait contradict each other")
+        raise InvalidArgumentError(
+            "--wait and --no-wait contradict each other", hint="give one of them"
+        )
     system_id, colon, volume_id = svol.rpartition(":")
     job = session.client.create_pair(
         pvol,
@@ -364,7 +366,10 @@ def pending(session: Session, *, pair_id: str, files: bool, partition: int | Non
         session.show(told, lambda console: print_facts(console, _shown(told)))
         return
     if partition is not None:
-        raise InvalidArgumentError("--partition says where files are: with --files")
+        raise InvalidArgumentError(
+            "--partition says where files are: with --files",
+            hint="give --files too, or leave it out",
+        )
     count = total_bytes = 0
     for offset, length in client.pending_extents(pair_id):
         count, total_bytes = count + 1, total_bytes + length

@@ -131,10 +131,16 @@ def _security(
 ) -> Security | None:
     if is_plain:
         if certificate or key or authority:
-            raise InvalidArgumentError("plain TCP takes no certificates")
+            raise InvalidArgumentError(
+                "plain TCP takes no certificates",
+                hint="leave out --insecure-plain-tcp, or the certificates",
+            )
         return Plain()
     if certificate is None and key is None and authority is None:
         return None
     if certificate is None or key is None or authority is None:
-        raise InvalidArgumentError("certificate, key and authority belong together: name all three")
+        raise InvalidArgumentError(
+            "certificate, key and authority belong together: name all three",
+            hint="--certificate, --key and --authority, made by pyrep pki",
+        )
     return Tls(certificate=certificate, key=key, authority=authority)

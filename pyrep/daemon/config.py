@@ -93,10 +93,16 @@ def read_config(directory: Path, file: Path | None = None, *, is_protected: bool
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         if file is not None:
-            raise NotFoundError(f"there is no configuration {file}") from error
+            raise NotFoundError(
+                f"there is no configuration {file}",
+                hint="name the file that is there; without --config the defaults hold",
+            ) from error
         return _Reader(directory, {}, Findings(path, Lines("")), is_protected, own).config(None)
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"cannot read the configuration {path}: {error}") from error
+        raise InvalidArgumentError(
+            f"cannot read the configuration {path}: {error}",
+            hint="it has to be a file in UTF-8 that this user may read",
+        ) from error
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -241,7 +241,10 @@ class Ageing:
         )
         peer = self._state.peers.get(system_id)
         if peer is None:
-            raise PathLostError(f"there is no path to system {system_id} yet")
+            raise PathLostError(
+                f"there is no path to system {system_id} yet",
+                hint="connect the two systems; it is tried again by itself",
+            )
         done = set(expect(peer.ask(asked), AgedPairs).pair_ids)
         return [one for one in steps if one.mirror.row.pair_id in done]
 

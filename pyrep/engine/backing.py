@@ -79,7 +79,11 @@ def refused(doing: str, error: OSError) -> DeviceError:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return NoSpaceError(what, hint="free some space, or lift the user's limit")
         case _:
-            return DeviceError(what, errno_code=error.errno or errno.EIO)
+            return DeviceError(
+                what,
+                errno_code=error.errno or errno.EIO,
+                hint="is it the disk? the kernel's log (dmesg) tells",
+            )
 
 
 def sync_directory(directory: Path) -> None:

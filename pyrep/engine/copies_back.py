@@ -110,11 +110,15 @@ class CopiesBack:
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.REVERSE:
                 raise RefusedError(
-                    f"cannot copy out of {row.volume_id}: status is {row.status}, {row.direction}"
+                    f"cannot copy out of {row.volume_id}: status is {row.status}, {row.direction}",
+                    hint="begin it anew at its primary: pair.resync(direction=Direction.REVERSE)",
                 )
             outlet = peer.known_outlet(group_of(mirror))
             if outlet is None:
-                raise PathLostError(f"pair {asked.pair_id} has no stream")
+                raise PathLostError(
+                    f"pair {asked.pair_id} has no stream",
+                    hint="restore the path: the copy goes on then",
+                )
             outlet.ship(mirror)
         make_source_durable(self._state, mirror.row.volume_id)
 
@@ -149,7 +153,10 @@ class CopiesBack:
         with in_turn(self._state, peer, connection):
             job = self._jobs.get(mirror.row.pair_id)
         if job is None:
-            raise NotFoundError(f"pair {asked.pair_id} isn't copying back")
+            raise NotFoundError(
+                f"pair {asked.pair_id} isn't copying back",
+                hint="go on with it at its primary: pair.resync(direction=Direction.REVERSE)",
+            )
         _steer(job, asked)
         if asked.cancel:
             self._end(mirror, job)
@@ -176,7 +183,10 @@ class CopiesBack:
         mirror = own_row(self._state, peer, pair_id)
         outlet = peer.known_outlet(group_of(mirror))
         if outlet is None:
-            raise PathLostError(f"pair {pair_id} has no stream")
+            raise PathLostError(
+                f"pair {pair_id} has no stream",
+                hint="restore the path: the copy goes on then",
+            )
         core = state.volume(mirror.row.volume_id).core
         with in_turn(self._state, peer, connection):
             core.fence(Fence.WRITES)
@@ -185,7 +195,10 @@ class CopiesBack:
             outlet.drain(timeout_s=timeout_s, wake=state.wake, links=[mirror.link])
             info = mirror.link.info()
             if info.broken or info.any_pending:
-                raise PathLostError("the path was lost at the end of the copy")
+                raise PathLostError(
+                    "the path was lost at the end of the copy",
+                    hint="restore the path: the copy goes on then",
+                )
             # What hosts wrote here while it was SPLIT: from now on this is the target (INV-3).
             core.flush(ack_timeout_s=timeout_s)
         except PyrepError:

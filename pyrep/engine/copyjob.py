@@ -85,7 +85,10 @@ class CopyJob:
             _log.info("copy.stopped what=%s why=%s", self.what, error)
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("copy.failed what=%s", self.what)
-            self._error = PyrepError(f"{self.what} failed: {error!r}")
+            self._error = PyrepError(
+                f"{self.what} failed: {error!r}",
+                hint="this is a fault of pyrep's own: its log has it whole",
+            )
         finally:
             try:
                 self._ended(self._error)
@@ -203,7 +206,10 @@ class CopyJob:
             if left is not None:
                 left -= _POLL_S
                 if left <= 0 and not self._done.is_set():
-                    raise TimedOutError(f"{self.what}: not done after {timeout_s} s")
+                    raise TimedOutError(
+                        f"{self.what}: not done after {timeout_s} s",
+                        hint="it goes on: wait for it again",
+                    )
         self._report(progress)
         if self._error:
             raise self._error
@@ -236,7 +242,10 @@ class CopyJob:
                 if self._moved.wait_for(lambda: self._paused or self._done.is_set(), slice_s):
                     break
             if end_s is not None and time.monotonic() >= end_s:
-                raise TimedOutError(f"{self.what}: not done after {timeout_s} s")
+                raise TimedOutError(
+                    f"{self.what}: not done after {timeout_s} s",
+                    hint="it goes on: wait for it again",
+                )
             self._report(progress)
             if cancel is not None:
                 cancel.check(doing)

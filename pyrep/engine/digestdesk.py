@@ -31,7 +31,10 @@ class DigestDesk:
     def _row(self, peer: Peer, pair_id: str) -> Row:
         row = self._state.mirror(PairId(pair_id)).row
         if not row.is_remote or row.pair_system_id != peer.system_id:
-            raise NotFoundError(f"no pair {pair_id} of system {peer.system_id}")
+            raise NotFoundError(
+                f"no pair {pair_id} of system {peer.system_id}",
+                hint="look into the pair at both systems: system.pairs()",
+            )
         return row
 
     def read(self, peer: Peer, asked: ReadDigests) -> Digests:

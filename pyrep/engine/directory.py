@@ -128,7 +128,10 @@ def _fill(path: Path, system_id: SystemId) -> None:
         )
     try:
         if (path / f"{_NEW}-wal").exists():
-            raise DeviceError(f"cannot create system {system_id} in {path}: its tables stay open")
+            raise DeviceError(
+                f"cannot create system {system_id} in {path}: its tables stay open",
+                hint="create it again, when no other program has files there open",
+            )
         (path / _NEW).rename(path / DATABASE)
         sync_directory(path)
     except OSError as error:

@@ -244,7 +244,10 @@ class SystemEndpoint:
         for peer in list(self._state.peers.values()):
             if peer.has(connection):
                 return peer
-        raise PathLostError("this connection was given up")
+        raise PathLostError(
+            "this connection was given up",
+            hint="try again: a later one is in use, or is made",
+        )
 
     # --- data ------------------------------------------------------------------------------------
 
@@ -314,7 +317,9 @@ class SystemEndpoint:
 
     def _perform(self, peer: Peer, connection: Connection, message: Message) -> Answer:
         if self._state.closing:
-            raise PathLostError(f"system {self.system_id} is closing")
+            raise PathLostError(
+                f"system {self.system_id} is closing", hint="try again when it is served again"
+            )
         peer.terms.check(message, f"system {peer.system_id}")
         side = self._secondary
         match message:
@@ -374,12 +379,18 @@ class SystemEndpoint:
             one.group_id for one in rows if one.is_remote and one.pair_system_id == peer.system_id
         }
         if stream_id not in {stream_id_of(peer.system_id, one) for one in groups if one}:
-            raise NotFoundError(f"system {peer.system_id} has no group of stream {stream_id} here")
+            raise NotFoundError(
+                f"system {peer.system_id} has no group of stream {stream_id} here",
+                hint="look into the pair at both systems: system.pairs()",
+            )
 
     def _call(self, peer: Peer, message: Call) -> Result:
         handler = self.calls.get(message.verb)
         if handler is None:
-            raise NotFoundError(f"system {self.system_id} has no command {message.verb!r}")
+            raise NotFoundError(
+                f"system {self.system_id} has no command {message.verb!r}",
+                hint="update the older of the two systems",
+            )
         try:
             return Result(body=msgspec.to_builtins(handler(peer, message.body)))
         except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -170,7 +170,8 @@ class Generations:
             )
         if generation.state in {GenerationState.GIVEN_UP, GenerationState.FAILED}:
             raise RefusedError(
-                f"cannot {doing} generation {generation_id}: it is {generation.state}"
+                f"cannot {doing} generation {generation_id}: it is {generation.state}",
+                hint="choose one that is complete",
             )
         return generation
 

@@ -82,7 +82,10 @@ class NextSvols:
 
         def check() -> None:
             if self._choose(volume) != pair_id:
-                raise RefusedError(f"pair {pair_id} isn't the one that the next backup takes")
+                raise RefusedError(
+                    f"pair {pair_id} isn't the one that the next backup takes",
+                    hint="it is looked at again by itself",
+                )
 
         # A backup that begins meanwhile waits for this one's first moments, and then for its copy.
         self._local.copies.resync_forward(pair_id, lease=UNLEASED, check=check)

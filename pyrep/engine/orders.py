@@ -20,14 +20,20 @@ def own_row(state: SystemState, peer: Peer, pair_id: str) -> Mirror:
     """Return this side's row of a pair with this peer: a system reaches only its own pairs."""
     mirror = state.mirror(PairId(pair_id))
     if mirror.row.pair_system_id != peer.system_id or mirror.row.is_primary:
-        raise NotFoundError(f"no pair {pair_id} of system {peer.system_id}")
+        raise NotFoundError(
+            f"no pair {pair_id} of system {peer.system_id}",
+            hint="look into the pair at both systems: system.pairs()",
+        )
     return mirror
 
 
 def group_of(mirror: Mirror) -> GroupId:
     """Return the consistency group of a remote pair's row."""
     if mirror.row.group_id is None:
-        raise NotFoundError(f"pair {mirror.row.pair_id} has no group")
+        raise NotFoundError(
+            f"pair {mirror.row.pair_id} has no group",
+            hint="look into the pair at both systems: system.pairs()",
+        )
     return mirror.row.group_id
 
 

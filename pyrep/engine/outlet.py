@@ -236,7 +236,8 @@ class Outlet:
             if now == before:
                 raise TimedOutError(
                     f"the peer hasn't answered the stream of group {self.group_id} for "
-                    f"{timeout_s:g} s"
+                    f"{timeout_s:g} s",
+                    hint="is that system alive? system.paths() tells; try again",
                 )
             before = now
             end_s = time.monotonic() + timeout_s
@@ -273,7 +274,8 @@ class Outlet:
             self.stream.wait(number, Ack.DURABLE, timeout_s=timeout_s, wake=wake)
         if any(link.info().any_unsettled for link in links):
             raise TimedOutError(
-                f"the stream of group {self.group_id} doesn't settle while hosts write"
+                f"the stream of group {self.group_id} doesn't settle while hosts write",
+                hint="try again when hosts write less",
             )
 
     def close_sender(self) -> None:
@@ -324,4 +326,7 @@ class Outlet:
     def require_open(self) -> None:
         """Raise PathLostError unless the stream is open."""
         if not self.stream.info().open:
-            raise PathLostError(f"the stream of group {self.group_id} isn't open")
+            raise PathLostError(
+                f"the stream of group {self.group_id} isn't open",
+                hint="restore the path; system.paths() says why it is down",
+            )

@@ -505,7 +505,8 @@ class Pair:
             if left is not None and left <= 0:
                 raise TimedOutError(
                     f"pair {self._pair_id} is {now.status}, not {'/'.join(wanted)}, after "
-                    f"{timeout_s} s"
+                    f"{timeout_s} s",
+                    hint="wait on, or look what it is doing: pair.status()",
                 )
             self._pause(_POLL_S if left is None else min(left, _POLL_S))
 

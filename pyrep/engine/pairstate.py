@@ -133,7 +133,7 @@ def check_may_become(pair_id: PairId, now: PairState, wanted: Sequence[PairStatu
     ):
         raise RefusedError(
             f"pair {pair_id} won't be {'/'.join(wanted)}: it is {now.status} ({now.cause})",
-            hint="resync it" if now.cause else None,
+            hint="resync it" if now.cause else "it was dissolved: create it anew",
         )
     if now.stopped:
         back = now.direction is Direction.REVERSE

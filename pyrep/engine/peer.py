@@ -175,7 +175,10 @@ class Peer:
             PathLostError: a later connection has superseded this one, or none has yet.
         """
         if self._connection is not connection:
-            raise PathLostError(f"this connection of system {self.system_id} was given up")
+            raise PathLostError(
+                f"this connection of system {self.system_id} was given up",
+                hint="try again: a later one is in use, or is made",
+            )
 
     def break_silent(self, now_s: float, patience_s: float) -> None:
         """Break streams of which nothing was answered for so long; see `Outlet.is_silent`."""

@@ -162,10 +162,16 @@ class RemoteLine:
     def check_ships(self, mirror: Mirror) -> None:
         """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""
         if mirror.row.status is not PairStatus.COPY:
-            raise RefusedError(f"cannot end the copy: status is {mirror.row.status}")
+            raise RefusedError(
+                f"cannot end the copy: status is {mirror.row.status}",
+                hint="resync the pair: pair.resync()",
+            )
         info = mirror.link.info()
         if info.mode is not LinkMode.SHIP or info.broken or not self.peer(mirror).is_connected:
-            raise PathLostError("the path was lost at the end of the copy")
+            raise PathLostError(
+                "the path was lost at the end of the copy",
+                hint="restore the path: the copy goes on then",
+            )
 
     def ships(self, mirror: Mirror) -> bool:
         """Whether its writes still go into its stream."""

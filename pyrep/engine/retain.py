@@ -171,7 +171,10 @@ class Retention:
         with state.operation(doing, [one.pair_id for one in members]), state.control:
             plans = self._plans(asked, now)  # another may have been given up meanwhile
             if not any(generation_id in plan.given_up for plan in plans.values()):
-                raise RefusedError(f"cannot {doing}: the plan has changed meanwhile")
+                raise RefusedError(
+                    f"cannot {doing}: the plan has changed meanwhile",
+                    hint="the next round decides anew",
+                )
             for member in members:
                 self._generations.check_may_give_up(member.svol, doing)
             state.commit(first=lambda: self._generations.end(generation_id))

@@ -109,7 +109,11 @@ class SecondarySide:
             svol_ref = VolumeRef(state.system_id, svol)
             self._judge.check_create_remote(name, svol, pvol_ref, svol_ref, asked.chunk_bytes)
             if any(key[0] == asked.pair_id for key in state.mirrors):
-                raise ExistsError(f"{name}: pair {asked.pair_id} exists already")
+                raise ExistsError(
+                    f"{name}: pair {asked.pair_id} exists already",
+                    hint="dissolve it at its primary first; what only this side knows is forgotten "
+                    "when the path is back",
+                )
             state.check_leases(name.removeprefix("cannot "), [svol], None)
 
         with state.control:
@@ -351,7 +355,8 @@ class SecondarySide:
             row = mirror.row
             if row.status is not PairStatus.COPY or row.direction is not Direction.FORWARD:
                 raise RefusedError(  # its volume failed, or the path was lost, just now
-                    f"cannot end the copy into {row.volume_id}: status is {row.status}"
+                    f"cannot end the copy into {row.volume_id}: status is {row.status}",
+                    hint="resync the pair at its primary: pair.resync()",
                 )
             mirror.link.clean()
             whole = replace(

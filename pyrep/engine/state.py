@@ -145,7 +145,10 @@ class SystemState:
             if found is None:
                 self.check_open()
                 self.volumes.get(volume_id)  # raises with the known ids
-                raise NotFoundError(f"volume {volume_id} isn't open")
+                raise NotFoundError(
+                    f"volume {volume_id} isn't open",
+                    hint="open the system again: what keeps it from being used is said then",
+                )
             return found
 
     def check_open(self) -> None:

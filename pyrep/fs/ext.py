@@ -132,7 +132,10 @@ class ExtFileSystem:
         where = normalize(path)
         inode = self._find(where)
         if inode is None:
-            raise PathNotInFileSystemError(f"{show(where)} isn't in {self.name}")
+            raise PathNotInFileSystemError(
+                f"{show(where)} isn't in {self.name}",
+                hint="list the directory: is it spelled so there?",
+            )
         return where, inode
 
     def _resolve_new(self, path: PathLike) -> tuple[int, bytes]:

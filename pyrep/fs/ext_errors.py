@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 
 from pyrep.errors import (
     DamagedFileSystemError,
@@ -23,31 +22,37 @@ from pyrep.fs.ext_library import Native, library
 
 __all__ = ["make_error", "make_refusal"]
 
-_ERRORS: dict[int, Callable[[str], PyrepError]] = {
-    errno.EUCLEAN: DamagedFileSystemError,
-    errno.ERANGE: DamagedFileSystemError,
-    errno.ENOTSUP: UnsupportedFeatureError,
-    errno.ENOENT: PathNotInFileSystemError,
-    errno.ENOTDIR: PathNotInFileSystemError,
-    errno.EEXIST: ExistsError,
-    errno.EROFS: ReadOnlyError,
-    errno.ENOSPC: NoSpaceError,
-    errno.EISDIR: InvalidArgumentError,
-    errno.EINVAL: InvalidArgumentError,
-    errno.ENAMETOOLONG: InvalidArgumentError,
-    errno.EOVERFLOW: InvalidArgumentError,
-    errno.ENOTEMPTY: InvalidArgumentError,
-    errno.EMLINK: FileSystemError,
-    errno.EFBIG: FileSystemError,
+_SOUND = "check it with e2fsck -fn; another generation may be sound"
+_SPELLED = "list the directory: is it spelled so there?"
+_NAME = "choose another name or kind for it"
+
+_ERRORS: dict[int, tuple[type[PyrepError], str]] = {
+    errno.EUCLEAN: (DamagedFileSystemError, _SOUND),
+    errno.ERANGE: (DamagedFileSystemError, _SOUND),
+    errno.ENOTSUP: (UnsupportedFeatureError, "restore the whole volume, or all but this file"),
+    errno.ENOENT: (PathNotInFileSystemError, _SPELLED),
+    errno.ENOTDIR: (PathNotInFileSystemError, _SPELLED),
+    errno.EEXIST: (ExistsError, "choose another name, or remove what is there"),
+    errno.EROFS: (ReadOnlyError, "open it for writing"),
+    errno.ENOSPC: (NoSpaceError, "make room in that file system, at its host"),
+    errno.EISDIR: (InvalidArgumentError, _NAME),
+    errno.EINVAL: (InvalidArgumentError, _NAME),
+    errno.ENAMETOOLONG: (InvalidArgumentError, _NAME),
+    errno.EOVERFLOW: (InvalidArgumentError, _NAME),
+    errno.ENOTEMPTY: (InvalidArgumentError, "remove what is in it first"),
+    errno.EMLINK: (FileSystemError, "remove other names of that file first"),
+    errno.EFBIG: (FileSystemError, "restore the whole volume, or all but this file"),
 }
 
 
 def make_error(code: int, text: str) -> PyrepError:
     """Return what a call that answered `code`, a negative errno, means."""
-    factory = _ERRORS.get(-code)
-    if factory:
-        return factory(text)
-    return DeviceError(text, errno_code=-code)
+    if -code in _ERRORS:
+        kind, hint = _ERRORS[-code]
+        return kind(text, hint=hint)
+    return DeviceError(
+        text, errno_code=-code, hint="is it the disk? the kernel's log (dmesg) tells"
+    )
 
 
 def make_refusal(error: Native, name: str) -> PyrepError:
@@ -81,4 +86,8 @@ def make_refusal(error: Native, name: str) -> PyrepError:
             f"the file system in {name} is damaged: {text}",
             hint="check it with e2fsck -fn; another generation may be sound",
         )
-    return DeviceError(f"cannot read {name}: {text}", errno_code=-error.code)
+    return DeviceError(
+        f"cannot read {name}: {text}",
+        errno_code=-error.code,
+        hint="is it the disk? the kernel's log (dmesg) tells; another generation may be sound",
+    )

@@ -29,7 +29,10 @@ def _load() -> tuple[Native, Native]:
         ) from error
     module.lib.rep_ext_start()
     if module.ffi.sizeof("rep_ext_entry") != struct.calcsize(ENTRY_FORMAT):
-        raise MissingLibraryError("pyrep._ext_native was built from another version of pyrep")
+        raise MissingLibraryError(
+            "pyrep._ext_native was built from another version of pyrep",
+            hint="install pyrep again, whole",
+        )
     return module.ffi, module.lib
 
 

@@ -103,7 +103,10 @@ def _to_stat(values: tuple[int, ...], path: bytes) -> FileStat:
     try:
         kind = FileKind(mode & 0o170000)
     except ValueError:
-        raise DamagedFileSystemError(f"inode {inode} has the unknown kind {mode:#o}") from None
+        raise DamagedFileSystemError(
+            f"inode {inode} has the unknown kind {mode:#o}",
+            hint="check it with e2fsck -fn; another generation may be sound",
+        ) from None
     return FileStat(
         path=path,
         kind=kind,

@@ -49,6 +49,8 @@ def recover(io: Io, name: str) -> JournalReport | None:
             raise DeviceError(
                 f"cannot recover the file system in {name}: {report.text}",
                 errno_code=report.errno_code,
+                hint="is it the disk? the kernel's log (dmesg) tells; another generation may "
+                "be sound",
             )
         case JournalRefusal.NONE:
             pass

@@ -138,5 +138,7 @@ def _nothing(
     similar = difflib.get_close_matches(show(part), near, n=3)
     return PathNotInFileSystemError(
         f"{show(pattern)} matches nothing in {tree.name}",
-        hint=f"similar names there: {', '.join(similar)}" if similar else None,
+        hint=f"similar names there: {', '.join(similar)}"
+        if similar
+        else "list the directory: is it spelled so there?",
     )

@@ -150,7 +150,12 @@ class TcpPath:
             return False
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("path.dial_failed peer=%s at=%s", self.peer_id, self.address)
-            self._note(PyrepError(f"cannot dial system {self.peer_id}: {error!r}"))
+            self._note(
+                PyrepError(
+                    f"cannot dial system {self.peer_id}: {error!r}",
+                    hint="this is a fault of pyrep's own: its log has it whole",
+                )
+            )
             return False
         with self._lock:
             self._connection = connection

@@ -183,7 +183,10 @@ class Listener:
             with self._lock:
                 del self._expected[token]
         if expected.data is None:
-            raise PathLostError(f"system {peer_id} opened no data channel")
+            raise PathLostError(
+                f"system {peer_id} opened no data channel",
+                hint="wait: it dials again",
+            )
         self._connect(channel, expected.data, peer_id, attempt, asked.hello)
 
     def _open_data(self, channel: Channel, asked: OpenData) -> None:
@@ -214,7 +217,7 @@ class Listener:
             closing = self._closing
         try:
             if closing:
-                raise PathLostError("the system is closing")
+                raise PathLostError("the system is closing", hint="wait: it dials again")
             say(data, Kind.ACCEPT, Accept(attempt=attempt))
             self._endpoint.path_up(connection)
         except PyrepError as error:

@@ -45,7 +45,7 @@ class _LoopConnection(Connection):
 
     def _peer(self) -> Connection:
         if self.other is None:
-            raise PathLostError("the path has one end only")
+            raise PathLostError("the path has one end only", hint="connect both systems first")
         return self.other
 
 

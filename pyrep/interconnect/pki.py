@@ -173,7 +173,9 @@ def read_certificates(path: Path) -> tuple[CertificateFacts, ...]:
     try:
         return tuple(map(_facts_of, x509.load_pem_x509_certificates(_read(path))))
     except ValueError as error:
-        raise InvalidArgumentError(f"{path} holds no certificate") from error
+        raise InvalidArgumentError(
+            f"{path} holds no certificate", hint="name a PEM file that pyrep pki has made"
+        ) from error
 
 
 def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
@@ -241,11 +243,20 @@ def _read_authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurve
     try:
         key = serialization.load_pem_private_key(_read(path), None)
     except (ValueError, TypeError) as error:
-        raise InvalidArgumentError(f"{path} holds no private key that can be used") from error
+        raise InvalidArgumentError(
+            f"{path} holds no private key that can be used",
+            hint="put it back from a copy of the authority, or make a new one: docs/site-lost.md",
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise InvalidArgumentError(f"{path} holds a key of another kind than pyrep makes")
+        raise InvalidArgumentError(
+            f"{path} holds a key of another kind than pyrep makes",
+            hint="name the authority's directory: pyrep pki init makes one",
+        )
     if certificate.public_key() != key.public_key():
-        raise InvalidArgumentError(f"{path} isn't the key of {directory / AUTHORITY_CERTIFICATE}")
+        raise InvalidArgumentError(
+            f"{path} isn't the key of {directory / AUTHORITY_CERTIFICATE}",
+            hint="put both back from one copy, or make a new authority: docs/site-lost.md",
+        )
     return certificate, key
 
 
@@ -253,7 +264,9 @@ def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(_read(path))
     except ValueError as error:
-        raise InvalidArgumentError(f"{path} holds no certificate") from error
+        raise InvalidArgumentError(
+            f"{path} holds no certificate", hint="name a PEM file that pyrep pki has made"
+        ) from error
 
 
 def _read(path: Path) -> bytes:
@@ -265,7 +278,9 @@ def _read(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise DeviceError(
-            f"cannot read {path}: {error.strerror}", errno_code=error.errno
+            f"cannot read {path}: {error.strerror}",
+            errno_code=error.errno,
+            hint="let this user read it",
         ) from error
 
 
@@ -371,10 +386,17 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise ExistsError(f"{path} is there already") from error
+        raise ExistsError(
+            f"{path} is there already",
+            hint="somebody makes it at this moment: name another directory, or replace it: --force",
+        ) from error
     except PermissionError as error:
-        raise ReadOnlyError(f"cannot write {path}: {error.strerror}") from error
+        raise ReadOnlyError(
+            f"cannot write {path}: {error.strerror}", hint="let this user write there"
+        ) from error
     except OSError as error:
         raise DeviceError(
-            f"cannot write {path}: {error.strerror}", errno_code=error.errno
+            f"cannot write {path}: {error.strerror}",
+            errno_code=error.errno,
+            hint="make room there, or name another directory",
         ) from error

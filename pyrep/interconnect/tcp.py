@@ -193,7 +193,12 @@ class TcpConnection(Connection):
             self.end(error)
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("path.failed peer=%s", self.peer_id)
-            self.end(PathLostError(f"the path was lost: {error!r}"))
+            self.end(
+                PathLostError(
+                    f"the path was lost: {error!r}",
+                    hint="a fault of pyrep's own: the log has it; the path is made anew",
+                )
+            )
         # Harmless twice; the one that comes last returns when the system has got over it.
         try:
             self._endpoint.path_down(self)
@@ -304,7 +309,14 @@ class TcpConnection(Connection):
             return encode(PeerFailed.of(error))
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("path.command_failed peer=%s", self.peer_id)
-            return encode(PeerFailed.of(PyrepError(f"the command failed there: {error!r}")))
+            return encode(
+                PeerFailed.of(
+                    PyrepError(
+                        f"the command failed there: {error!r}",
+                        hint="this is a fault of pyrep's own: its log has it whole",
+                    )
+                )
+            )
 
     def _aside(self, name: str, job: object) -> None:
         """Do something that may wait in a thread of its own."""

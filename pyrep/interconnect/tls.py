@@ -171,7 +171,10 @@ def _refusal(error: OSError, what: str) -> PyrepError:
             "see pyrep pki show",
         )
     if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
-        return PathLostError(f"cannot agree on TLS with {what}: it ended the connection")
+        return PathLostError(
+            f"cannot agree on TLS with {what}: it ended the connection",
+            hint="look into its log: it says why it refused",
+        )
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
         return WireError(
@@ -179,7 +182,10 @@ def _refusal(error: OSError, what: str) -> PyrepError:
             hint="does it speak TLS 1.3, or is it set to plain?",
         )
     if isinstance(error, TimeoutError):
-        return PathLostError(f"cannot agree on TLS with {what}: nothing came in time")
+        return PathLostError(
+            f"cannot agree on TLS with {what}: nothing came in time",
+            hint="does it speak TLS 1.3, and is it alive?",
+        )
     return lost(error)
 
 

@@ -174,7 +174,10 @@ class TlsChannel:
             if is_writable(self._sock):
                 self._send(make())
         except ValueError as error:
-            raise PathLostError("the path was lost: it was cut on this side") from error
+            raise PathLostError(
+                "the path was lost: it was cut on this side",
+                hint="restore the path; system.paths() says why it is down",
+            ) from error
         finally:
             self._sending.release()
 

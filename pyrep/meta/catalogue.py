@@ -192,7 +192,10 @@ class Catalogue:
         """
         with self._db.transaction():
             if self.get(generation_id).state is GenerationState.GIVEN_UP:
-                raise RefusedError(f"cannot use generation {generation_id}: it was given up")
+                raise RefusedError(
+                    f"cannot use generation {generation_id}: it was given up",
+                    hint="choose one that is complete",
+                )
             self._add_pin(generation_id, holder)
 
     def unpin(self, generation_id: GenerationId, holder: str) -> None:

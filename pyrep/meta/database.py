@@ -148,11 +148,14 @@ class Database:
     def _run(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         connection = self._connection
         if connection is None:
-            raise PyrepError(f"{self.name} is closed")
+            raise PyrepError(f"{self.name} is closed", hint="open the system again")
         if self._depth and not connection.in_transaction:
             # A full disk or an I/O error makes SQLite roll back by itself. Going on after such an
             # error was swallowed would commit the second half of a change alone.
-            raise PyrepError(f"{self.name}: the transaction was rolled back by an earlier error")
+            raise PyrepError(
+                f"{self.name}: the transaction was rolled back by an earlier error",
+                hint="nothing of it was kept: try again when what that error says is mended",
+            )
         try:
             return connection.execute(sql, parameters).fetchall()
         except (OverflowError, UnicodeEncodeError) as error:

@@ -42,7 +42,11 @@ def failure_of_directory(error: OSError, path: Path) -> DeviceError:
             hint=f"make {path} and {path.parent} writable for this user",
             errno_code=error.errno,
         )
-    return DeviceError(f"cannot write {path}: {reason}", errno_code=error.errno)
+    return DeviceError(
+        f"cannot write {path}: {reason}",
+        errno_code=error.errno,
+        hint="is it the disk? the kernel's log (dmesg) tells",
+    )
 
 
 def failure_of_sqlite(error: sqlite3.Error, path: Path) -> PyrepError:
@@ -82,7 +86,11 @@ def failure_of_sqlite(error: sqlite3.Error, path: Path) -> PyrepError:
         case sqlite3.SQLITE_CONSTRAINT:
             return InvalidArgumentError(f"what is stored in {path} rules this out: {error}")
         case _:
-            return DeviceError(f"cannot use {path}: {error}")
+            return DeviceError(
+                f"cannot use {path}: {error}",
+                hint="repair_system(directory) keeps what can be read; pyrep system check tells "
+                "what that is",
+            )
 
 
 def corrupt(path: Path, what: str) -> FormatError:

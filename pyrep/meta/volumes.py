@@ -85,7 +85,10 @@ class VolumeTable:
         """
         with self._db.transaction():
             if self._find(record.volume_id):
-                raise ExistsError(f"volume {record.volume_id} exists already")
+                raise ExistsError(
+                    f"volume {record.volume_id} exists already",
+                    hint="name another id, or delete that volume first",
+                )
             self._put(record)
 
     def replace(self, record: VolumeRecord) -> None:

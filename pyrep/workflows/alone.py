@@ -128,7 +128,10 @@ def _abandon_backup_lease(system: StorageSystem, workflow_id: WorkflowId) -> Non
     state = system.state
     held = [one for one in state.live if state.journal.holder(one) == workflow_id]
     if not held:
-        raise NotFoundError(f"system {system.system_id} knows no workflow {workflow_id}")
+        raise NotFoundError(
+            f"system {system.system_id} knows no workflow {workflow_id}",
+            hint="list_workflows(system) lists those there are",
+        )
     for volume_id in held:
         remote = state.remote_mirror(volume_id)
         if remote is not None:

@@ -43,7 +43,8 @@ def _check_own_pair(
         ):
             return
     raise NotFoundError(
-        f"system {peer.system_id} has no pair {pair or ''} with volume {volume or ''}"
+        f"system {peer.system_id} has no pair {pair or ''} with volume {volume or ''}",
+        hint="look into the pair at both systems: system.pairs()",
     )
 
 
@@ -51,7 +52,10 @@ def _check_is_paired(system: StorageSystem, peer: Peer) -> None:
     """Raise NotFoundError unless the peer has a pair with this system."""
     rows = [one.row for one in list(system.state.mirrors.values())]
     if not any(one.is_remote and one.pair_system_id == peer.system_id for one in rows):
-        raise NotFoundError(f"system {peer.system_id} has no pair with {system.system_id}")
+        raise NotFoundError(
+            f"system {peer.system_id} has no pair with {system.system_id}",
+            hint="look into the pair at both systems: system.pairs()",
+        )
 
 
 def _check_own_workflow(system: StorageSystem, peer: Peer, workflow: str) -> None:
@@ -73,7 +77,10 @@ def _check_own_workflow(system: StorageSystem, peer: Peer, workflow: str) -> Non
     except NotFoundError:
         is_own = False
     if is_own or not paired.issuperset(journal.leased(WorkflowId(workflow))):
-        raise NotFoundError(f"system {peer.system_id} leads no workflow {workflow} here")
+        raise NotFoundError(
+            f"system {peer.system_id} leads no workflow {workflow} here",
+            hint="list_workflows(system) at both systems tells what became of it",
+        )
 
 
 def attach(system: StorageSystem) -> None:
@@ -170,7 +177,8 @@ def _led_here(system: StorageSystem) -> dict[str, ErrandHandler]:
         made = Restore(system, RestoreRequest.from_json(body["request"]))
         if made.subject.member.origin_system != peer.system_id:
             raise NotFoundError(
-                f"system {peer.system_id} has no volume in generation {made.request.generation}"
+                f"system {peer.system_id} has no volume in generation {made.request.generation}",
+                hint="choose a generation of a volume of that system",
             )
         return made
 

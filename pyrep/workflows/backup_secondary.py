@@ -59,7 +59,10 @@ class SecondaryBackup:
     def _spvol(self, peer: str, pair_id: PairId) -> VolumeId:
         row = self._state.mirror(pair_id).row
         if row.pair_system_id != peer or row.is_primary:
-            raise RefusedError(f"pair {pair_id} isn't one of system {peer}")
+            raise RefusedError(
+                f"pair {pair_id} isn't one of system {peer}",
+                hint="look into the pair at both systems: system.pairs()",
+            )
         return row.volume_id
 
     def _attempt(self, peer: str, attempt_id: str) -> Generation:
@@ -75,14 +78,18 @@ class SecondaryBackup:
                 and origins == {peer}
             ):
                 return one
-        raise RefusedError(f"there is no backup attempt {attempt_id}")
+        raise RefusedError(
+            f"there is no backup attempt {attempt_id}",
+            hint="begin another: resume the backup, or abandon it",
+        )
 
     def split(self, peer: str, body: dict[str, Any]) -> dict[str, Any]:
         """440, 460, 450: split all volumes at one point, where applied = number."""
         generation = self._attempt(peer, body["attempt"])
         if generation.state is not GenerationState.TAKING:
             raise RefusedError(
-                f"backup attempt {body['attempt']} is {generation.state}: too late to split"
+                f"backup attempt {body['attempt']} is {generation.state}: too late to split",
+                hint="begin another: resume the backup, or abandon it",
             )
         pairs = self._pool.sides_of(generation)
         self._tell(generation, 440, "are the local mirrors in sync?")
@@ -125,7 +132,8 @@ class SecondaryBackup:
             return {"generation": generation_to(generation)}
         if generation.state is not GenerationState.UNCONFIRMED:
             raise RefusedError(
-                f"generation {generation.generation_id} is {generation.state}, not split"
+                f"generation {generation.generation_id} is {generation.state}, not split",
+                hint="begin another: resume the backup, or abandon it",
             )
         generation = complete_generation(self._system, generation.generation_id, body)
         self._split.pop(generation.generation_id, None)
@@ -154,4 +162,7 @@ class SecondaryBackup:
         """Wait until the rows of a split were committed: else they are after it has failed."""
         done = self._split.get(generation.generation_id)
         if done is not None and not done.wait(self._state.options.ack_timeout_s):
-            raise TimedOutError(f"generation {generation.generation_id} isn't flushed yet")
+            raise TimedOutError(
+                f"generation {generation.generation_id} isn't flushed yet",
+                hint="try again in a moment",
+            )

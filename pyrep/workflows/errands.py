@@ -100,7 +100,10 @@ class Errands:
         key, verb = (str(peer.system_id), str(body["errand"])), str(body["verb"])
         handler = self._system.endpoint.errands.get(verb)
         if handler is None:
-            raise NotFoundError(f"system {self._system.system_id} does no errand {verb!r}")
+            raise NotFoundError(
+                f"system {self._system.system_id} does no errand {verb!r}",
+                hint="update the older of the two systems",
+            )
         asked: dict[str, Any] = body["body"]
         with self._lock:
             if key in self._errands:
@@ -156,7 +159,14 @@ class Errands:
                 errand.end(**_failure(WireError(failed)))
             except Exception as error:  # noqa: BLE001 (told to who asks)
                 _log.exception("errand.failed peer=%s verb=%s", peer.system_id, errand.verb)
-                errand.end(**_failure(PyrepError(f"{errand.verb} failed there: {error!r}")))
+                errand.end(
+                    **_failure(
+                        PyrepError(
+                            f"{errand.verb} failed there: {error!r}",
+                            hint="this is a fault of pyrep's own: its log has it whole",
+                        )
+                    )
+                )
             else:
                 errand.end(answer=answer)
 
@@ -170,7 +180,8 @@ class Errands:
             errand = self._errands.get((str(peer.system_id), str(body["errand"])))
         if errand is None:
             raise NotFoundError(
-                f"system {self._system.system_id} knows no such errand of {peer.system_id}"
+                f"system {self._system.system_id} knows no such errand of {peer.system_id}",
+                hint="it was started anew: list_workflows(system) there tells what became of it",
             )
         if body["cancel"]:
             errand.cancel.cancel()

@@ -287,7 +287,10 @@ class ProductionSide:
             cancel=cancel,
         )
         if job is None:
-            raise RefusedError(f"pair {pair} has nothing to copy back")
+            raise RefusedError(
+                f"pair {pair} has nothing to copy back",
+                hint="resume the workflow: list_workflows(system) tells which",
+            )
         job.wait(progress=progress, cancel=cancel)
         return {"copied_bytes": job.done_bytes}
 

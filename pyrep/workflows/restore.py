@@ -136,7 +136,9 @@ class Restore:
     def write_files(self, run: Run) -> None:
         """530: the files are read from the generation's view and written by difference."""
         if self.subject.selection is None:
-            raise WorkflowError("no files were chosen", step=530)
+            raise WorkflowError(
+                "no files were chosen", step=530, hint="abandon it, and name files or whole=True"
+            )
         volume = self._state.volume(self.subject.member.source)
         timeout_s = self._state.options.ack_timeout_s
         token = token_of(run.workflow_id)

@@ -200,9 +200,15 @@ class Run:
         journal = self.system.state.journal
         state = journal.get(self.workflow_id).state
         if state is not WorkflowState.RUNNING:
-            raise RefusedError(f"workflow {self.workflow_id} can't go on: it is {state}")
+            raise RefusedError(
+                f"workflow {self.workflow_id} can't go on: it is {state}",
+                hint="list_workflows(system) tells who has ended it",
+            )
         if not journal.leased(self.workflow_id):
-            raise RefusedError(f"workflow {self.workflow_id} can't go on: its volumes are free")
+            raise RefusedError(
+                f"workflow {self.workflow_id} can't go on: its volumes are free",
+                hint="abandon it: what it held may have changed since",
+            )
 
     def tell(self, number: int, text: str) -> None:
         """Tell a step inside a step: logged and reported, not journalled.

@@ -245,7 +245,10 @@ def _retention(told: Json) -> RetentionPolicy:
     try:
         return RetentionPolicy(**rules)
     except TypeError as error:
-        raise InvalidArgumentError(f"the retention rules can't be used: {error}") from error
+        raise InvalidArgumentError(
+            f"the retention rules can't be used: {error}",
+            hint="pyrep policy set --help tells what they may be",
+        ) from error
 
 
 @route("POST", "/retention", Retain)

@@ -38,7 +38,8 @@ def create_volume(site: Site, asked: CreateVolume) -> Json:
     """Make a volume: of `size_bytes` on a new sparse file, or of what is at `path`."""
     if (asked.size_bytes is None) == (asked.path is None):
         raise InvalidArgumentError(
-            f"cannot make volume {asked.volume_id}: name its size or its path, one of the two"
+            f"cannot make volume {asked.volume_id}: name its size or its path, one of the two",
+            hint="a size makes a new volume, a path takes what is there",
         )
     if asked.size_bytes is not None:
         return volume_json(site.system.create_volume(asked.volume_id, asked.size_bytes))

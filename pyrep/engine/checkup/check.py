@@ -84,12 +84,17 @@ def _unfinished(path: Path) -> Iterator[Finding]:
 
 def _read(path: Path) -> Stored:
     if not (path / DATABASE).is_file():
-        raise NotFoundError(f"{path / DATABASE} is missing")
+        raise NotFoundError(
+            f"{path / DATABASE} is missing",
+            hint="name the directory of a system; repair_system(directory, system_id=...) makes "
+            "lost tables anew from what is beside them",
+        )
     with copied_tables(path / DATABASE) as copy:
         if copy.unreadable_bytes:
             raise FormatError(
                 f"{copy.unreadable_bytes} bytes of {path / DATABASE}, or of its log, can't be read "
-                f"(Input/output error)"
+                f"(Input/output error)",
+                hint="repair_system(directory) keeps what can be read",
             )
         with Database.open(copy.path, name=path / DATABASE) as db:
             stored = read_stored(db)

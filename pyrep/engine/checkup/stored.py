@@ -135,9 +135,15 @@ def read_stored(db: Database) -> Stored:
     """
     for (finding,) in db.read("PRAGMA integrity_check(1)"):
         if finding != "ok":
-            raise FormatError(f"{db.name} is damaged: {finding}")
+            raise FormatError(
+                f"{db.name} is damaged: {finding}",
+                hint="repair_system(directory) keeps what can be read",
+            )
     for row in db.read("PRAGMA foreign_key_check"):
-        raise FormatError(f"{db.name} is damaged: a record of {row[0]} belongs to none of {row[2]}")
+        raise FormatError(
+            f"{db.name} is damaged: a record of {row[0]} belongs to none of {row[2]}",
+            hint="repair_system(directory) keeps what can be read",
+        )
     leases = db.read("SELECT tree_root, workflow_id FROM lease ORDER BY tree_root")
     policies = db.read("SELECT volume_id FROM policy WHERE volume_id != '' ORDER BY volume_id")
     return Stored(
