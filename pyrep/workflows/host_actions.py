@@ -99,8 +99,8 @@ class HostActions:
         down = before - {_UNDOES.get(action, "")}
         if action == "unmount":
             down |= {"recover"}
+        self._caller.tell(f"{_TOLD[action]} at its host")  # what that raises comes before
         self._write(down, action)
-        self._caller.tell(f"{_TOLD[action]} at its host")
         try:
             self._actions[action](self._volume_id)
         except HostAgentError as error:

@@ -86,9 +86,10 @@ class ProductionSide:
         with control:
             queue = self._state.acting.setdefault(workflow_id, [])
             queue.append(mine)
-            if len(queue) > 1:
-                caller.tell("waiting until what was asked of the host before has ended")
+            waits = len(queue) > 1
         try:
+            if waits:
+                caller.tell("waiting until what was asked of the host before has ended")
             with control:
                 while queue[0] is not mine:
                     control.wait(_SLICE_S)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pyrep import BackupSides, StorageSystem, abandon, backup, restore, resume
+from pyrep import BackupSides, Progress, StorageSystem, abandon, backup, restore, resume
 from pyrep.errors import DeviceError, HostAgentError, WorkflowError
 from pyrep.model import VolumeId, WorkflowId, WorkflowState
 from pyrep.workflows.host_actions import HostActions
+from pyrep.workflows.production import ProductionSide
 from unit.workflows.conftest import Build
 from unit.workflows.sites import BoomError, RecordingAgent, Sites, boom
 
@@ -223,3 +224,23 @@ def test_an_error_that_isnt_the_hosts_leaves_the_action_under_way(
     with pytest.raises(BoomError):
         actions.bring_up()
     assert sites.a.state.journal.get(workflow).progress["doing"] == "mount"
+
+
+def test_a_callback_that_raises_before_an_action_leaves_it_unasked(
+    sites: Sites, host: PlainHost
+) -> None:
+    def progress(now: Progress) -> None:
+        if "unmounting" in now.what:
+            boom()
+
+    side = ProductionSide(sites.a)
+    workflow = WorkflowId("w1")
+    side.begin(workflow, "restore_files", "105a", leads=False)
+    with pytest.raises(BoomError):
+        side.stop(workflow, "105a", progress)
+    journalled = sites.a.state.journal.get(workflow).progress
+    assert (journalled["down"], journalled["doing"]) == (["stop"], "")
+    side.start(workflow, "105a")
+    side.end(workflow, "abandoned")
+    assert host.asked == ["stop", "start"]
+    sites.check_at_rest()
