@@ -27,8 +27,9 @@ struct rep_bitmap_file {
     pthread_mutex_t mutex; /* innermost but for rep_bitmap's; guards all below and the pages */
     rep_bitmap_key key;
     uint32_t flags;
-    bool
-        unsure; /* a change of the header failed, and so did taking it back: `flags` may not be there */
+    /* A change of the header failed, and so did taking it back: `flags` may not be there, and no page
+     * is put as a hole, which could mean either. */
+    bool unsure;
     bool has_crc;
     uint32_t crc;      /* the header's, for all of the file's life */
     uint64_t openings; /* how often it was marked open: a save that goes on beside one has failed */
@@ -49,6 +50,11 @@ static inline uint64_t rep_bitmap_file_pages(const rep_bitmap_key *key)
  * `unsure`: then no mark counts as set before it was written again. */
 int rep_bitmap_file_change(rep_bitmap_file *file, const rep_bitmap_key *key, uint32_t flags);
 
+/* Mutex held: a page of zeros means from now on that all of its bits are set, or that none is; no page
+ * says anything else than before, at no moment. Costs a write of each page of zeros, unless the file
+ * has the open mark: then of nothing. On failure nothing is told otherwise; the header may be
+ * `unsure`. */
+int rep_bitmap_file_turn(rep_bitmap_file *file, bool filled);
 /* Writes the pages [first, end) as `source` has them now: it is read with the mutex held, so that no
  * older state of a page overwrites a newer one. Not flushed. */
 int rep_bitmap_file_put(rep_bitmap_file *file, const rep_page_source *source, uint64_t first,

@@ -289,13 +289,8 @@ int rep_bitmap_file_mark_logged(rep_bitmap_file *file)
 int rep_bitmap_file_begin(rep_bitmap_file *file, bool filled, uint64_t *openings)
 {
     pthread_mutex_lock(&file->mutex);
-    int rc = 0;
     *openings = file->openings;
-    /* Until all pages are written the old ones would say the opposite: under the open mark nobody
-     * asks them. */
-    if (file->unsure || filled != ((file->flags & REP_FILE_FILLED) != 0))
-        rc = rep_bitmap_file_change(file, &file->key,
-                                    REP_FILE_OPEN | (filled ? REP_FILE_FILLED : 0U));
+    int rc = rep_bitmap_file_turn(file, filled);
     pthread_mutex_unlock(&file->mutex);
     return rc;
 }

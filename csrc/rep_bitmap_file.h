@@ -69,9 +69,10 @@ int rep_bitmap_file_marked_logged(rep_bitmap_file *file);
 int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap);
 /* Writes all pages of first OR second (second may be NULL), punching holes for empty pages (where
  * more than half of `first` is set: for full ones, and the file is filled), then fdatasync. Costs by
- * what differs from all clear, or from all set. -EINVAL: of another size; -ENOSPC. After a failure
- * each page is the old one, the new one or, after a crash, torn; a file that was to become filled,
- * or no longer, is left with the open mark, under which nobody asks its pages. */
+ * what differs from all clear, or from all set. -EINVAL: of another size; -ENOSPC. After a failure,
+ * and after a crash meanwhile, each page is the old one, the new one or, after a crash, torn; the
+ * marks are as they were. A file that is to become filled, or no longer, has its holes written out
+ * as pages first, unless it has the open mark. */
 int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second);
 int rep_bitmap_file_mark_open(rep_bitmap_file *file);
 /* Sets the log mark in place of the open mark. The pages must say enough: rep_link_save does both. */

@@ -133,7 +133,68 @@ int rep_bitmap_file_load(rep_bitmap_file *file, rep_bitmap *bitmap)
     return rc;
 }
 
-/* Whether the page has to be written: at some moment of this call it wasn't what a hole means. */
+static void seal(page *p, uint64_t index)
+{
+    p->index = htole64(index);
+    p->crc = htole32(rep_crc32c(0, p, REP_PAGE_CRC_OFFSET));
+}
+
+/* Writes a page of zeros as what it means. */
+static void spell(const rep_bitmap_file *file, uint64_t index, page *out)
+{
+    uint64_t left = file->key.bit_count - index * REP_PAGE_BITS;
+    for (uint64_t i = 0; is_filled(file) && i < page_words(file, index); i++) {
+        uint64_t bits = left - i * REP_WORD_BITS;
+        out->words[i] = htole64(bits < REP_WORD_BITS ? rep_bit(bits) - 1 : ~0ULL);
+    }
+    seal(out, index);
+}
+
+/* Pages [first, end), at most a batch: those of zeros are spelled out. */
+static int spell_batch(rep_bitmap_file *file, uint64_t first, uint64_t end, page *batch)
+{
+    int rc = rep_io_pread(file->io, batch, (end - first) * REP_PAGE_BYTES, page_offset(first));
+    for (uint64_t i = first; !rc && i < end;) {
+        uint64_t next = i;
+        for (; next < end && all_zero(&batch[next - first]); next++)
+            spell(file, next, &batch[next - first]);
+        if (next > i)
+            rc = rep_io_pwrite(file->io, &batch[i - first], (next - i) * REP_PAGE_BYTES,
+                               page_offset(i));
+        i = next + 1;
+    }
+    return rc;
+}
+
+/* Afterwards no page is of zeros, whatever that means: each says durably what it said before. */
+static int spell_out(rep_bitmap_file *file)
+{
+    page *batch = malloc(BATCH_PAGES * sizeof *batch);
+    if (!batch)
+        return -ENOMEM;
+    int rc = 0;
+    uint64_t pages = rep_bitmap_file_pages(&file->key);
+    for (uint64_t first = 0; !rc && first < pages; first += BATCH_PAGES)
+        rc = spell_batch(file, first, pages - first < BATCH_PAGES ? pages : first + BATCH_PAGES,
+                         batch);
+    free(batch);
+    return rc ? rc : rep_io_flush(file->io);
+}
+
+int rep_bitmap_file_turn(rep_bitmap_file *file, bool filled)
+{
+    int rc = file->unsure ? rep_bitmap_file_change(file, &file->key, file->flags) : 0;
+    if (rc || filled == is_filled(file))
+        return rc;
+    /* A page of zeros would say the opposite of what it was written for. Under the open mark nobody
+     * asks it: a fresh pair's file, of which all is pending, costs nothing. */
+    if (!(file->flags & REP_FILE_OPEN))
+        rc = spell_out(file);
+    return rc ? rc : rep_bitmap_file_change(file, &file->key, file->flags ^ REP_FILE_FILLED);
+}
+
+/* Whether the page has to be written: at some moment of this call it wasn't what a hole means, or
+ * nobody knows what that is. */
 static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_page_source *source,
                         page *out)
 {
@@ -154,12 +215,11 @@ static bool encode_page(const rep_bitmap_file *file, uint64_t index, const rep_p
         differs |= out->words[i] ^ hole;
         out->words[i] = htole64(out->words[i]);
     }
-    if (!differs) {
+    if (!differs && !file->unsure) {
         memset(out, 0, sizeof *out);
         return false; /* zeros, as a hole */
     }
-    out->index = htole64(index);
-    out->crc = htole32(rep_crc32c(0, out, REP_PAGE_CRC_OFFSET));
+    seal(out, index);
     return true;
 }
 
@@ -219,19 +279,8 @@ static int save_pages(rep_bitmap_file *file, const rep_bitmap *first, const rep_
 /* Mutex held. */
 static int save_held(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
 {
-    bool filled = rep_bitmap_count(first) > file->key.bit_count / 2;
-    if (filled == is_filled(file))
-        return save_pages(file, first, second);
-    /* Until all pages are written the old ones would say the opposite: under the open mark nobody
-     * asks them. */
-    uint32_t meaning = filled ? REP_FILE_FILLED : 0;
-    uint32_t marks = file->flags & ~(uint32_t)REP_FILE_FILLED;
-    int rc = rep_bitmap_file_change(file, &file->key, REP_FILE_OPEN | meaning);
-    if (!rc)
-        rc = save_pages(file, first, second);
-    if (!rc && marks != REP_FILE_OPEN)
-        rc = rep_bitmap_file_change(file, &file->key, marks | meaning);
-    return rc;
+    int rc = rep_bitmap_file_turn(file, rep_bitmap_count(first) > file->key.bit_count / 2);
+    return rc ? rc : save_pages(file, first, second);
 }
 
 int rep_bitmap_file_save(rep_bitmap_file *file, const rep_bitmap *first, const rep_bitmap *second)
@@ -252,7 +301,7 @@ static bool mean_holes(const rep_bitmap_file *file, const rep_page_source *sourc
 {
     uint64_t bit;
     uint64_t count;
-    if (is_filled(file))
+    if (is_filled(file) || file->unsure)
         return false;
     for (int s = 0; s < source->count; s++)
         if (rep_bitmap_next_run(source->bitmaps[s], NULL, REP_BITMAP_UNION, first * REP_PAGE_BITS,
