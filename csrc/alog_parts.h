@@ -166,7 +166,7 @@ int rep_alog_clear_rest(rep_alog *log);
 
 /* Chunks of a region in a row: count of bits from *first on. */
 uint64_t rep_alog_bits(const rep_alog *log, const rep_link *link, uint64_t region, uint64_t *first);
-/* The bitmaps of a row's cover, inside a pass and with the link's mutex held. -ENOMEM. */
+/* The bitmaps of a row's cover and of what it expects, inside a pass and with the link's mutex held. -ENOMEM. */
 int rep_alog_cover(const rep_link *link, const rep_bitmap ***bitmaps, int *count);
 /* Every row's file gets the open mark: then the log is bypassed, else it has failed. A row that is
  * being saved meanwhile is told, or marked open afterwards. */

@@ -50,6 +50,7 @@ struct rep_link {
     rep_link *next_in_stream;
     rep_bitmap_file *file; /* changed with the gate closed and `checkpointing` of the log held */
     uint8_t row_id[16];
+    const rep_bitmap *expected;    /* under `mutex`; see rep_link_expect */
     struct rep_compare *comparers; /* changed with the gate closed */
 };
 

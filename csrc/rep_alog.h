@@ -105,6 +105,12 @@ void rep_alog_info_get(rep_alog *log, rep_alog_info *out);
 /* The row's bitmap file, for checkpoints and the log; it outlives the link, or is taken away (NULL)
  * first. row_id names the row in the log. */
 int rep_link_keep(rep_link *link, rep_bitmap_file *file, const uint8_t row_id[16]);
+/* Chunks that are about to become pending, for a cause that no region is hot for: until another call
+ * pages and log hold them beside the row's cover (rep_link_save makes them durable), while writes go
+ * on as if they weren't. So they are durable before whoever relies on them (INV-2), and a crash
+ * costs them, not everything. NULL: none; before, they must have become pending, or else they are
+ * forgotten by and by. The bitmap isn't changed meanwhile. -EINVAL: of another size. */
+int rep_link_expect(rep_link *link, const rep_bitmap *expected);
 /* Writes all pages with the row's cover as it is, while hosts write, then sets the log mark, unless the
  * log fails meanwhile: from now on a crash costs what is pending and what is hot, not everything. -EINVAL: no file is kept;
  * -ENOTCONN: the log doesn't work (the open mark stays); errno of the storage: the marks are as they

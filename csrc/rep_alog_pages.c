@@ -19,7 +19,7 @@ uint64_t rep_alog_bits(const rep_alog *log, const rep_link *link, uint64_t regio
 int rep_alog_cover(const rep_link *link, const rep_bitmap ***bitmaps, int *count)
 {
     const rep_volume *volume = link->volume;
-    const rep_bitmap **all = calloc(3 + (size_t)volume->epoch_count, sizeof *all);
+    const rep_bitmap **all = calloc(4 + (size_t)volume->epoch_count, sizeof *all);
     if (!all)
         return -ENOMEM;
     int used = 0;
@@ -30,6 +30,8 @@ int rep_alog_cover(const rep_link *link, const rep_bitmap ***bitmaps, int *count
     for (int i = 0; link->epoch_start && i < volume->epoch_count; i++)
         if (volume->epochs[i].sequence >= link->epoch_start)
             all[used++] = volume->epochs[i].bitmap;
+    if (link->expected)
+        all[used++] = link->expected;
     *bitmaps = all;
     *count = used;
     return 0;
@@ -186,6 +188,16 @@ int rep_link_keep(rep_link *link, rep_bitmap_file *file, const uint8_t row_id[16
     }
     pthread_mutex_unlock(&log->checkpointing);
     return rc;
+}
+
+int rep_link_expect(rep_link *link, const rep_bitmap *expected)
+{
+    if (expected && rep_bitmap_size(expected) != rep_link_chunk_count(link))
+        return -EINVAL;
+    pthread_mutex_lock(&link->mutex);
+    link->expected = expected;
+    pthread_mutex_unlock(&link->mutex);
+    return 0;
 }
 
 static int save_held(rep_link *link, rep_bitmap_file *file)

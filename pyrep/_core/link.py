@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyrep._core.bitmap import Bitmap
@@ -205,6 +207,19 @@ class LinkCore(Owned):
             DeviceError: it couldn't be written, or the volume's log doesn't work.
         """
         check(lib.rep_link_save(self.pointer), f"saving a row of volume {self.volume.name}")
+
+    @contextmanager
+    def expecting(self, chunks: Bitmap) -> Iterator[None]:
+        """Let what is saved hold these chunks, too, which become pending in the block.
+
+        `save` makes them durable, and whatever is saved behind it in the block, by whomever.
+        """
+        with held(chunks):
+            check(lib.rep_link_expect(self.pointer, chunks.pointer), self._what)
+            try:
+                yield
+            finally:
+                check(lib.rep_link_expect(self.pointer, ffi.NULL), self._what)
 
     def break_off(self, errno_code: int) -> None:
         """End the link's work; everything unsettled becomes pending."""

@@ -199,6 +199,7 @@ class LocalCopies:
         # Before anything that may fail or be interrupted: the rows are in COPY already, and with
         # nothing pending they would be taken for a copy that is done. INV-1.
         source.mark_all()
+        self._state.save(target)  # nothing is pending in it: a crash copies what the source's says
         try:
             if self._began_blank(source, target):
                 return

@@ -130,6 +130,8 @@ def _save_found(loaded: dict[RowKey, Found]) -> None:
         if one.all_pending:
             one.file.mark_open()
         elif one.unclean or one.grown:
+            if not one.unclean:  # a closed one mustn't have a page that the next crash tears
+                one.file.mark_logged()
             one.file.save(one.bits)
 
 

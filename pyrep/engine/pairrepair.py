@@ -51,9 +51,9 @@ class PairRepairs:
                     hint="wait until it is DUPLEX",
                 )
             # Once it is set aside it goes on by itself, also after a crash, with what is pending
-            # then: until that is written down, everything. INV-2.
-            with mirror.savers:
-                mirror.file.mark_open()
+            # then: that is written down before. INV-2.
+            with mirror.savers, mirror.link.expecting(found.found.chunks):
+                self._note(mirror)
                 self._set_aside(mirror)
                 with self._guarded_on_error(mirror):
                     self._make_pending(mirror, found)
@@ -102,10 +102,19 @@ class PairRepairs:
                 )
             )
 
+    @staticmethod
+    def _note(mirror: Mirror) -> None:
+        """Write down what is about to be pending; where that fails, that everything may be."""
+        try:
+            mirror.save()
+        except PyrepError as error:
+            _log.info("pair.repair pair=%s all is pending: %s", mirror.row.pair_id, error)
+            mirror.file.mark_open()
+
     def _make_pending(self, mirror: Mirror, found: PairVerifyResult) -> None:
-        """Durably: no region is hot for these bits (INV-2)."""
         mirror.link.pending.update(found.found.chunks)
-        mirror.save()
+        if mirror.file.marked_open:
+            mirror.save()
         _log.warning(
             "pair.repair pair=%s extents=%d pending again",
             mirror.row.pair_id,

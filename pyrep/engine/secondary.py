@@ -133,7 +133,9 @@ class SecondarySide:
             chunk_bytes=asked.chunk_bytes,
             lineage=Lineage(current=asked.current),
         )
-        self._remote.open_row(row, check).link.idle()
+        mirror = self._remote.open_row(row, check)
+        mirror.link.idle()
+        state.save(mirror)  # nothing is pending here: a crash of this side copies nothing anew
         return PairCreated(blank=self._is_blank(svol))
 
     def _is_blank(self, volume_id: VolumeId) -> bool:

@@ -251,7 +251,7 @@ class SystemState:
                     mirror.link.guard(on=guard)
                 is_over = old.status is PairStatus.COPY and not mirror.link.info().any_pending
                 if old.status is not row.status and (row.status is PairStatus.DUPLEX or is_over):
-                    self._save(mirror)
+                    self.save(mirror)
             self.refence({row.volume_id for row in rows})
 
     def age(self, ages: Iterable[tuple[Mirror, int]]) -> None:
@@ -293,8 +293,8 @@ class SystemState:
             out.append(replace(row, epoch_start=start) if start else row)
         return out, marked
 
-    def _save(self, mirror: Mirror) -> None:
-        """Save a row whose copy is done: a crash from now on costs what is hot."""
+    def save(self, mirror: Mirror) -> None:
+        """Save a row whose cover is known: a crash from now on costs that, and what is hot."""
         try:
             log = self.volume(mirror.row.volume_id).log
             if log is not None:  # it forgets what has left it, too: bits that are no more

@@ -296,6 +296,42 @@ static void a_wait_for_a_region_can_be_given_up(void)
     end(p);
 }
 
+static int saved(plant *p, uint64_t bit)
+{
+    rep_bitmap *bits;
+    CHECK_OK(rep_bitmap_new(CHUNKS, &bits));
+    CHECK_OK(rep_bitmap_file_load(p->rows[0], bits));
+    int set = rep_bitmap_test(bits, bit);
+    rep_bitmap_free(bits);
+    return set;
+}
+
+static void what_is_expected_is_in_the_pages_and_nowhere_else(void)
+{
+    plant *p = running();
+    const uint64_t bit = REGION / CHUNK + 3;
+    rep_bitmap *expected;
+    rep_bitmap *other;
+    CHECK_OK(rep_bitmap_new(CHUNKS, &expected));
+    CHECK_OK(rep_bitmap_new(CHUNKS - 1, &other));
+    CHECK_OK(rep_bitmap_set(expected, bit, 1));
+    CHECK_ERRNO(rep_link_expect(p->links[0], other), EINVAL);
+    CHECK_OK(rep_link_expect(p->links[0], expected));
+    CHECK_OK(rep_link_save(p->links[0]));
+    CHECK_EQ(saved(p, bit), 1);
+    CHECK_EQ(rep_bitmap_any(rep_link_pending(p->links[0])), 0);
+    for (uint64_t r = 0; r < REGIONS; r++)
+        CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
+    CHECK_EQ(rep_alog_checkpoint(p->log, 0), 1); /* of its page, too: its region has left */
+    CHECK_EQ(saved(p, bit), 1);
+    CHECK_OK(rep_link_expect(p->links[0], NULL));
+    CHECK_OK(rep_link_save(p->links[0]));
+    CHECK_EQ(saved(p, bit), 0);
+    rep_bitmap_free(expected);
+    rep_bitmap_free(other);
+    end(p);
+}
+
 int main(void)
 {
     RUN(a_write_to_a_hot_region_needs_no_durable_write);
@@ -311,5 +347,6 @@ int main(void)
     RUN(many_writers_share_few_slots_and_all_get_on);
     RUN(writers_who_wait_for_a_transaction_share_the_next_one);
     RUN(a_wait_for_a_region_can_be_given_up);
+    RUN(what_is_expected_is_in_the_pages_and_nowhere_else);
     return 0;
 }

@@ -262,7 +262,7 @@ class OneSide:
             self._join(near)
         systems = sorted([near, back], key=lambda one: one.system_id)
         acts.wait_for_path(systems[0])
-        found = Aftermath(self.base, systems, self._marks, self._torn, self.draw)
+        found = Aftermath(self.base, systems, self._marks, self._torn, self.draw, ended=1)
         found.check()
         found.check_content()
         found.finish()

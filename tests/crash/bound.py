@@ -49,21 +49,21 @@ class Bound:
             case "mirrored":
                 self._mirrored.add(rest[0])
             case "crashed":
-                self._earlier = {volume: self._regions(volume) for volume in self._layouts}
+                # Of both sides, once they have met.
+                self._earlier = {volume: self._regions(volume, 2) for volume in self._layouts}
             case _:
                 pass
 
     def _note(self, volume: str, block: int) -> None:
         self._written[volume].add(self._layouts[volume][block] // MIB)
 
-    def _regions(self, volume: str) -> int:
+    def _regions(self, volume: str, sides: int) -> int:
         """Return how many regions are pending as a whole: those that can have been hot."""
-        if self._layouts[volume] != SPREAD:
-            return self._earlier[volume] + OPTIONS.hot_regions
-        count = len(self._written[volume])
-        return min(count, self._earlier[volume] + min(count, OPTIONS.hot_regions))
+        hot = self._earlier[volume] + sides * OPTIONS.hot_regions
+        is_known = self._layouts[volume] == SPREAD
+        return min(len(self._written[volume]), hot) if is_known else hot
 
-    def most_bytes(self, volume: str) -> int:
+    def most_bytes(self, volume: str, sides: int) -> int:
         """Return how much may be pending in each row of a primary's volume and its mirrors.
 
         The regions that were hot, and each block that was ever written.
@@ -72,14 +72,17 @@ class Bound:
             return SIZE
         layout = self._layouts[volume]
         more = 0 if layout == SPREAD else _FILES_BYTES
-        return min(SIZE, self._regions(volume) * MIB + len(layout) * CHUNK + more)
+        return min(SIZE, self._regions(volume, sides) * MIB + len(layout) * CHUNK + more)
 
-    def check(self, system: StorageSystem, torn: frozenset[str] = frozenset()) -> None:
+    def check(
+        self, system: StorageSystem, torn: frozenset[str] = frozenset(), *, sides: int = 1
+    ) -> None:
         """Check every row of a system.
 
         Args:
             system: nobody has written to it since.
             torn: bitmap files that had a torn page, by name: it stands for all of the volume.
+            sides: whose hot regions: a copy of what was hot at both marks it in other rows, too.
 
         Raises:
             LossError: more is pending.
@@ -92,7 +95,7 @@ class Bound:
             origin = origins.get(here)
             if origin is None or system.state.store.path_of(row.row_key).name in torn:
                 continue
-            pending, most = mirror.pending().count() * CHUNK, self.most_bytes(origin)
+            pending, most = mirror.pending().count() * CHUNK, self.most_bytes(origin, sides)
             if pending > most:
                 raise LossError(
                     f"{system.system_id}: {pending} bytes are pending in pair {row.pair_id} of "

@@ -66,7 +66,7 @@ def check_offline(directory: Path) -> None:
 def reopen(directory: Path, marks: Sequence[str], torn: frozenset[str] | None) -> StorageSystem:
     """Open a system after a power loss; no more is pending in it than `Bound` allows."""
     system = StorageSystem.open(directory, options=OPTIONS)
-    if torn is not None and not Promised.by(marks).is_damaged:  # a repair may cost everything
+    if torn is not None:
         try:
             Bound(marks).check(system, torn)
         except LossError:
@@ -108,6 +108,7 @@ class Aftermath:
         marks: what was marked before.
         torn: see `Bound.check`; None: a disk has failed, everything may be pending.
         draw: how it is brought to an end.
+        ended: how many of them have lost power.
     """
 
     def __init__(
@@ -117,6 +118,8 @@ class Aftermath:
         marks: Sequence[str],
         torn: frozenset[str] | None,
         draw: random.Random,
+        *,
+        ended: int = 2,
     ) -> None:
         self.base = base
         self.systems = systems
@@ -124,6 +127,7 @@ class Aftermath:
         self.bound = Bound(marks)
         self.torn = torn
         self.draw = draw
+        self.ended = ended
         self._frozen: dict[tuple[GenerationId, VolumeId], tuple[int, ...]] | None = None
 
     @property
@@ -140,7 +144,7 @@ class Aftermath:
         if not self.promised.is_damaged:  # behind pyrep's back: nobody has marked it
             check_covered(*self.systems)
             check_no_early_clear(*self.systems)
-            self._check_bound()  # a repair may cost everything
+        self._check_bound()
         check_durable_first(*self.systems)
         check_one_writer(*self.systems)
         for system in self.systems:
@@ -150,7 +154,7 @@ class Aftermath:
         """As at the opens; but what a torn page has brought may have been copied on."""
         if self.torn is not None and not self.torn:
             for system in self.systems:
-                self.bound.check(system)
+                self.bound.check(system, sides=self.ended)
 
     def check_content(self) -> None:
         """Check what volumes and generations hold."""

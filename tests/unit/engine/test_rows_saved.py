@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrep._core import BitmapFile
-from pyrep.engine import Options, StorageSystem
+from pyrep._core import Bitmap, BitmapFile, LinkCore
+from pyrep.engine import Options, StorageSystem, connect
+from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.pairrepair import PairRepairs
 from pyrep.errors import DeviceError
 from pyrep.model import Direction, GenerationState, PairStatus, VolumeId
@@ -75,16 +76,26 @@ def test_a_close_that_ends_amid_its_rows_leaves_none_with_bits_in_memory_alone(
         ends.setattr(BitmapFile, "mark_closed", mark_closed)
         with contextlib.suppress(DeviceError):
             system.close()
-    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+    save = BitmapFile.save
+
+    def save_marked(file: BitmapFile, bits: Bitmap) -> None:
+        assert file.marked_logged or file.marked_open, "the next crash may tear a page"
+        save(file, bits)
+
+    with monkeypatch.context() as seen:
+        seen.setattr(BitmapFile, "save", save_marked)
+        again = StorageSystem.open(tmp_path / "s", options=OPTIONS)
+    with again:
         wait_quiet(again)
         check_durable_first(again)
 
 
-@pytest.mark.parametrize("who", ["activity", "settling"])
-def test_nobody_saves_a_row_whose_pair_is_being_repaired(
-    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+@pytest.mark.parametrize("when", ["_set_aside", "_make_pending"])
+@pytest.mark.parametrize("who", ["activity", "settling", "log"])
+def test_a_repair_that_ends_anywhere_costs_what_differs_and_what_is_hot(
+    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str, when: str
 ) -> None:
-    """A save takes the open mark away, before what was found to differ is pending. INV-2."""
+    """Whoever writes pages meanwhile, they have what is about to be pending. INV-2."""
     pair = system.create_local_pair("105b", "106b")
     pair.wait(timeout_s=LONG_S)
     for n in range(20):  # what rots is in no hot region
@@ -101,20 +112,89 @@ def test_nobody_saves_a_row_whose_pair_is_being_repaired(
     def stop(*_told: object) -> None:
         if who == "activity":
             system._activity.tend()
-        else:
+        elif who == "settling":
             system._watch.settling.look()
-        assert mirror.file.marked_open
+        else:
+            for n in range(30):
+                system.volume("105b").pwrite(b"h", n * MIB + MIB // 2)
+            log = system.state.volume(mirror.row.volume_id).log
+            assert log is not None
+            assert log.checkpoint()
         raise InterruptedError
 
-    monkeypatch.setattr(PairRepairs, "_make_pending", stop)
+    monkeypatch.setattr(PairRepairs, when, stop)
     with pytest.raises(InterruptedError):
         pair.repair(found)
     system.abort()
+    with monkeypatch.context() as paused:
+        paused.setattr(CopyJob, "start", lambda _: None)
+        with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+            pending = again.pair(pair.pair_id).pending()
+            assert 5 * CHUNKS in pending
+            assert len(pending) <= 16 * CHUNKS + 51
     with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
         pair = again.pair(pair.pair_id)
         pair.wait(timeout_s=LONG_S)
         assert pair.status().status is PairStatus.DUPLEX
         assert pair.verify().is_equal
+
+
+def test_a_repair_whose_bits_cannot_be_written_down_goes_on_with_everything_pending(
+    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = system.create_local_pair("105b", "106b")
+    pair.wait(timeout_s=LONG_S)
+    system.state.volume(VolumeId("106b")).io.pwrite(b"rotten", 5 * MIB)
+    found = pair.verify()
+
+    def refuse(_link: LinkCore) -> None:
+        raise DeviceError("no room")
+
+    def stop(*_told: object) -> None:
+        assert system.state.mirror(pair.pair_id).file.marked_open
+        raise InterruptedError
+
+    with monkeypatch.context() as full:
+        full.setattr(LinkCore, "save", refuse)
+        full.setattr(PairRepairs, "_make_pending", stop)
+        with pytest.raises(InterruptedError):
+            pair.repair(found)
+        system.abort()
+    with StorageSystem.open(tmp_path / "s", options=OPTIONS) as again:
+        pair = again.pair(pair.pair_id)
+        pair.wait(timeout_s=LONG_S)
+        assert pair.verify().is_equal
+
+
+def test_an_initial_copy_that_a_crash_interrupts_does_not_begin_anew(
+    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CopyJob, "start", lambda _: None)
+    pair = system.create_local_pair("105b", "106b")
+    pvol, _ = system.state.sides(pair.pair_id)
+    assert len(pair.pending()) == 64 * CHUNKS
+    pvol.link.pending.clear(0, 60 * CHUNKS)  # as a copy does
+    pvol.save()
+    system.abort()
+    again = StorageSystem.open(tmp_path / "s", options=OPTIONS)
+    assert len(again.pair(pair.pair_id).pending()) == 4 * CHUNKS
+    again.abort()
+
+
+def test_a_secondary_that_ends_in_an_initial_copy_has_nothing_copied_anew(
+    system: StorageSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CopyJob, "start", lambda _: None)
+    with StorageSystem.create(tmp_path / "a", "100a", options=OPTIONS) as primary:
+        primary.create_volume("105a", 64 * MIB)
+        primary.volume("105a").pwrite(b"a" * MIB, 0)
+        connect(primary, system)
+        pair = primary.create_remote_pair("105a", "100b", "105b")
+        assert len(pair.pending()) == 64 * CHUNKS
+        system.abort()
+        again = StorageSystem.open(tmp_path / "s", options=OPTIONS)
+        assert len(again.pair(pair.pair_id).pending()) == 0
+        again.abort()
 
 
 def test_marks_of_intervals_that_nobody_asks_for_any_more_leave_no_file(
