@@ -89,11 +89,14 @@ class Bound:
         """
         mirrors = list(system.state.mirrors.values())
         origins = {one.row.volume_id: _primary(one.row) for one in mirrors if one.row.is_remote}
+        store = system.state.store
+        bad = [one.row for one in mirrors if store.path_of(one.row.row_key).name in torn]
+        shared = any(not row.is_remote for row in bad)  # siblings share what they mark
         for mirror in mirrors:
             row = mirror.row
             here = row.volume_id if row.is_remote or row.is_primary else row.mirror_volume_id
             origin = origins.get(here)
-            if origin is None or system.state.store.path_of(row.row_key).name in torn:
+            if origin is None or row in bad or (shared and not row.is_remote):
                 continue
             pending, most = mirror.pending().count() * CHUNK, self.most_bytes(origin, sides)
             if pending > most:
