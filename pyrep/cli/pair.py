@@ -259,7 +259,9 @@ def resync(
     """Copy what is pending on either side, and mirror again.
 
     Forward ends in DUPLEX, and a local SVOL's generation is given up. Reverse copies back: a local
-    pair ends in SPLIT, a remote one in DUPLEX. An interrupted copy goes on where it was.
+    pair ends in SPLIT, a remote one in DUPLEX. An interrupted copy goes on where it was. Where only
+    the SVOL of a remote pair was written to since both were equal, name the direction: forward
+    gives that up.
     """
     client = session.client
     if dry_run:

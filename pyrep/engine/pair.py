@@ -205,9 +205,10 @@ class Pair:
 
         Of a remote pair the data identifiers of both sides decide whether the bits can be used, or
         an old copy that was put back asks for a copy of everything. A direction gives up what only
-        its target was written with. Where both sides were written to since they were equal (split
-        brain), where the target holds newer data than an old copy at the source, and where they
-        never were equal (unrelated), `discard` has to name the side that is given up.
+        its target was written with; where that is the SVOL, one has to be named. Where both sides
+        were written to since they were equal (split brain), where the target holds newer data than
+        an old copy at the source, and where they never were equal (unrelated), `discard` has to
+        name the side that is given up.
 
         Args:
             direction: see above; None: away from the side to discard, else FORWARD.
@@ -233,7 +234,9 @@ class Pair:
             check_copy_workers(workers)
         pace = CopyPace(rate=rate, workers=workers, compare=compare)
         will = Will(
-            discard=None if discard is None else SystemId(discard), by_bits=lease is not None
+            discard=None if discard is None else SystemId(discard),
+            undirected=direction is None and discard is None and force is None and lease is None,
+            by_bits=lease is not None,
         )
         job = self._resync(
             self._direction(direction, discard),
@@ -318,7 +321,9 @@ class Pair:
         self._check_primary("estimate a resync of")
         if discard is not None:
             direction = self._direction(direction, discard)
-        will = Will(discard=None if discard is None else SystemId(discard))
+        will = Will(
+            discard=None if discard is None else SystemId(discard), undirected=direction is None
+        )
         return estimate_remote(self._state, self._remote, self._pair_id, direction, will)
 
     def verify(

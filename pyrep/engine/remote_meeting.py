@@ -36,11 +36,13 @@ class Will:
     Attributes:
         discard: the system whose side of the pair is to be given up; None: nobody was named.
         by_itself: nobody wants it but the system.
+        undirected: nobody said which way: forward, if nothing is given up by that.
         by_bits: a workflow: it discards what its own steps have made, never more than the bits say.
     """
 
     discard: SystemId | None = None
     by_itself: bool = False
+    undirected: bool = False
     by_bits: bool = False
 
 
@@ -133,15 +135,7 @@ class RemoteMeetings:
         Raises:
             InvalidArgumentError: the system to discard isn't the one that the copy overwrites.
         """
-        doing = f"cannot resync {name_of(mirror.row, self._state.system_id)} {direction}"
-        discards = self._discards(mirror, will.discard, direction, doing)
-        reason = meeting_refusal(
-            met.meeting, direction, by_itself=will.by_itself, discards=discards
-        )
-        if reason is None and will.by_bits and not met.meeting.bits_suffice:
-            reason = f"{met.meeting.relation}: {met.meeting.reason}"
-        if reason is not None:
-            raise RefusedError(f"{doing}: {reason}", hint=self.choices(mirror))
+        self.check(mirror, met, direction, will)
         if met.meeting.relation not in {Relation.NOTHING, Relation.BITMAP}:
             _log.warning(
                 "pair.meeting pair=%s relation=%s direction=%s discard=%s",
@@ -150,6 +144,21 @@ class RemoteMeetings:
                 direction,
                 will.discard,
             )
+
+    def check(self, mirror: Mirror, met: Met, direction: Direction, will: Will) -> None:
+        """Do the same without a line of log: nothing is about to be copied."""
+        doing = f"cannot resync {name_of(mirror.row, self._state.system_id)} {direction}"
+        discards = self._discards(mirror, will.discard, direction, doing)
+        reason = meeting_refusal(
+            met.meeting,
+            direction,
+            gives_up=not will.by_itself and not will.undirected,
+            discards=discards,
+        )
+        if reason is None and will.by_bits and not met.meeting.bits_suffice:
+            reason = f"{met.meeting.relation}: {met.meeting.reason}"
+        if reason is not None:
+            raise RefusedError(f"{doing}: {reason}", hint=self.choices(mirror))
 
     def _discards(
         self, mirror: Mirror, discard: SystemId | None, direction: Direction, doing: str

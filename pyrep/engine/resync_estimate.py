@@ -85,13 +85,15 @@ def estimate_remote(
         known = _known(Relation.NOTHING, forward, why)
         return _estimate(state, mirror, nothing, known, forward)
     met = remote.meetings.read(mirror)
+    # Without a direction a resync goes forward, and is refused where that would give up something.
+    asked = direction or Direction.FORWARD
     way = direction or met.meeting.direction or Direction.FORWARD
     union = remote.line.peek(mirror)
     if not met.meeting.bits_suffice:
         union.fill()
     refusal = hint = None
     try:
-        remote.meetings.require(mirror, met, way, will)
+        remote.meetings.check(mirror, met, asked, will)
     except RefusedError as error:
         refusal, hint = str(error), error.hint
     return _estimate(
@@ -118,7 +120,7 @@ def estimate_path(
         if not row.is_primary or row.pair_system_id != system_id or not row.is_remote:
             continue
         try:
-            found.append(estimate_remote(state, remote, row.pair_id, None, Will()))
+            found.append(estimate_remote(state, remote, row.pair_id, None, Will(undirected=True)))
         except NotFoundError:
             continue  # dissolved meanwhile
         except RefusedError as error:

@@ -165,7 +165,7 @@ def meeting_refusal(
     meeting: Meeting,
     direction: Direction,
     *,
-    by_itself: bool,
+    gives_up: bool,
     discards: Direction | None = None,
 ) -> str | None:
     """Return why a copy in a direction may not begin, or None.
@@ -173,13 +173,15 @@ def meeting_refusal(
     Args:
         meeting: what `meet` said.
         direction: which way it would copy.
-        by_itself: nobody asked. Then nothing is discarded that only the target has.
+        gives_up: whoever asked named this direction, and gives up what only the target was written
+            with. False: nobody asked, or nobody said which way.
         discards: the direction that follows from the side that was named as the one to discard.
     """
     if discards is direction or meeting.relation is Relation.NOTHING:
         return None
     if meeting.direction is direction:
         return None
-    if meeting.relation is Relation.BITMAP and not by_itself:
-        return None  # whoever names a direction names what is given up
+    if meeting.relation is Relation.BITMAP:
+        # Whoever names a direction names what is given up.
+        return None if gives_up else meeting.reason
     return f"{meeting.relation}: {meeting.reason}"

@@ -33,7 +33,7 @@ def test_nothing_that_only_a_whole_secondary_has_is_overwritten_by_itself(
 ) -> None:
     meeting = meet(primary, secondary)
     if secondary.lineage.written and secondary.whole:
-        refusal = meeting_refusal(meeting, Direction.FORWARD, by_itself=True)
+        refusal = meeting_refusal(meeting, Direction.FORWARD, gives_up=False)
         assert refusal is not None
 
 
@@ -112,4 +112,4 @@ def test_each_beginning_and_end_of_a_copy_has_a_name_that_is_new_again() -> None
 def test_a_named_side_is_always_enough(primary: MetSide, secondary: MetSide) -> None:
     meeting = meet(primary, secondary)
     for direction in Direction:
-        assert meeting_refusal(meeting, direction, by_itself=False, discards=direction) is None
+        assert meeting_refusal(meeting, direction, gives_up=False, discards=direction) is None

@@ -131,11 +131,11 @@ def test_what_would_have_to_wait_for_a_paused_copy_is_refused(rig: Rig) -> None:
     job = crawl(local)
     job.pause()
     with refused(RefusedError, rig.a, rig.b, names="paused"):
-        pair.resync()
+        pair.resync(direction=Direction.FORWARD)
     job.rate = CopyRate()
     job.resume()
     job.wait(LONG_S)
-    again = pair.resync()
+    again = pair.resync(direction=Direction.FORWARD)
     assert again is not None
     again.wait(LONG_S)
     assert equal(rig.pvol, rig.spvol)

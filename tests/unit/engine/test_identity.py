@@ -14,7 +14,7 @@ from pyrep.errors import FencedError, InvalidArgumentError, PathLostError, Refus
 from pyrep.interconnect.messages import Answer, Message, SplitPair
 from pyrep.model import Direction, Force, PairStatus, Relation, SplitCause
 from pyrep.testing import check_durable_first, wait_until
-from rig import CHUNK, LONG_S, Rig, content, equal, fill, row_of
+from rig import CHUNK, LONG_S, Rig, content, equal, fill, refused, row_of
 
 
 def _put_back(rig: Rig, system_id: str, *, copy: bool) -> None:
@@ -216,6 +216,47 @@ def test_what_a_resync_would_copy_is_told_before_anything_is_done(rig: Rig) -> N
     assert told.refusal is not None
     assert pair.estimate(discard="100b").refusal is None
     assert pair.status().status is PairStatus.SPLIT
+
+
+def test_a_resync_that_names_no_direction_never_gives_up_what_the_svol_alone_was_written_with(
+    rig: Rig,
+) -> None:
+    """The dry connect says reverse: the same command, not dry, mustn't go forward."""
+    pair = rig.remote()
+    pair.split()
+    rig.spvol.pwrite(b"at b", 5 * CHUNK)
+    told = pair.estimate()
+    assert (told.relation, told.direction) == (Relation.BITMAP, Direction.REVERSE)
+    why = "only the SVOL was written to since they were equal"
+    assert why in str(told.refusal)
+    assert told in rig.a.estimate_path("100b")
+    with refused(RefusedError, rig.a, rig.b, names=why):
+        pair.resync()
+    for direction in Direction:
+        assert pair.estimate(direction=direction).refusal is None
+    _resync(pair, direction=Direction.REVERSE)
+    assert rig.pvol.pread(4, 5 * CHUNK) == b"at b"
+    pair.split()
+    rig.spvol.pwrite(b"tried", 5 * CHUNK)
+    _resync(pair, direction=Direction.FORWARD)  # said: it is given up
+    assert rig.spvol.pread(5, 5 * CHUNK) == b"at b\0"
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_dry_connect_leaves_no_line_of_log_as_of_a_copy(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = rig.remote()
+    _put_back(rig, "100a", copy=True)
+    rig.both(pair, PairStatus.DUPLEX)
+    rig.pvol.pwrite(b"newer", 0)
+    _put_back(rig, "100a", copy=False)
+    again = rig.a.pair(pair.pair_id)
+    wait_until(lambda: again.status().cause is SplitCause.SPLIT_BRAIN)
+    caplog.clear()
+    told = again.estimate(discard="100a")
+    assert (told.relation, told.direction) == (Relation.FULL, Direction.REVERSE)
+    assert "pair.meeting" not in caplog.text
 
 
 def _stuck_half_way_back(rig: Rig) -> Pair:

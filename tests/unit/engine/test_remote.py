@@ -11,7 +11,7 @@ from pyrep.errors import (
     FencedError,
     RefusedError,
 )
-from pyrep.model import AckPoint, GenerationCause, PairStatus, SplitCause
+from pyrep.model import AckPoint, Direction, GenerationCause, PairStatus, SplitCause
 from pyrep.testing import wait_until
 from rig import CHUNK, LONG_S, SIZE, Rig, content, equal, fill, refused, row_of
 
@@ -82,8 +82,8 @@ def test_host_writes_to_the_secondary_during_the_handover_of_a_resync_are_shown_
             pair.split()
             try:
                 job = pair.resync()
-            except RefusedError:  # they have begun after the two sides had met
-                job = pair.resync()
+            except RefusedError:  # they have begun, before or after the two sides had met
+                job = pair.resync(direction=Direction.FORWARD)
             assert job is not None
             job.wait(LONG_S)
             assert equal(rig.pvol, rig.spvol)
