@@ -11,7 +11,7 @@ from datetime import datetime
 from pyrep._core import Bitmap, BitmapFile, LinkCore
 from pyrep.engine.convergence import Convergence
 from pyrep.engine.copyjob import CopyJob
-from pyrep.model import PairId, Row, SplitCause, VolumeId
+from pyrep.model import CopyPace, PairId, Row, SplitCause, VolumeId
 
 __all__ = ["Mirror", "MirrorKey"]
 
@@ -32,6 +32,7 @@ class Mirror:
             so yet: the watch writes it down when the tables can be written.
         spared: whether the target is whole all the same, if it `failed`.
         stopped: whether the copy that ran last was ended by command before its end.
+        pace: of the remote copy that ended before its end, for one that goes on by itself.
         convergence: of the copy that runs to a remote volume.
         pulled_ahead_count: how often it left a full queue since the system was opened.
         pulled_ahead_at: when it did last.
@@ -46,6 +47,7 @@ class Mirror:
     failed: bool = False
     spared: bool = False
     stopped: bool = False
+    pace: CopyPace | None = None
     convergence: Convergence | None = None
     pulled_ahead_count: int = 0
     pulled_ahead_at: datetime | None = None

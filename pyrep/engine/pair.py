@@ -219,7 +219,8 @@ class Pair:
                 most `Options.copy_wait_s`); the copy itself has its own, in the job.
             lease: the workflow on whose behalf.
             rate: bounds of its rate, also of a copy that runs already; None: `Options.copy_rate`.
-                It may be changed while the copy runs: `pair.job.rate`.
+                It may be changed while the copy runs: `pair.job.rate`. It holds for what goes on by
+                itself when a lost path is back, too, until the system is closed.
             workers: threads that copy; None: `Options.copy_workers`, one to a remote volume. A
                 reverse copy of a remote pair is made by the other system, with one.
             compare: whether a copy of a remote pair compares digests first and sends only what
@@ -413,7 +414,8 @@ class Pair:
         The pair stays in COPY, hosts go on, and what they write is passed on or pending as before.
         Whatever would have to wait for the copy is refused meanwhile: a backup with this mirror, a
         copy into its source. Split, cancel and close work as ever. The pause ends with the copy and
-        with the system: a system that is opened goes on with its copies.
+        with the system: a system that is opened goes on with its copies. A lost path doesn't end
+        it: what goes on when it is back rests.
 
         Raises:
             RefusedError: no copy runs.

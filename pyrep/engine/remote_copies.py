@@ -13,7 +13,7 @@ from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
-from pyrep.engine.remote_copyjobs import RemoteCopyJobs, running_copy
+from pyrep.engine.remote_copyjobs import RemoteCopyJobs, pace_of, running_copy
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.remote_meeting import Met, Will
 from pyrep.engine.sieve import Sieve
@@ -93,6 +93,7 @@ class RemoteCopies:
                 if running:
                     return running
             with mirror.going_on():
+                pace = pace_of(mirror, will, pace)
                 return self._begin_forward(mirror, will, cancel, pace)
 
     def _begin_forward(

@@ -10,7 +10,7 @@ from pyrep.engine.decide import Judge
 from pyrep.engine.local import LocalPairs
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.peer import Peer
-from pyrep.engine.remote_copyjobs import RemoteCopyJobs, running_copy
+from pyrep.engine.remote_copyjobs import RemoteCopyJobs, pace_of, running_copy
 from pyrep.engine.remote_line import RemoteLine, expect
 from pyrep.engine.remote_meeting import Will
 from pyrep.engine.state import SystemState
@@ -94,7 +94,7 @@ class RemoteCopiesBack:
                     force=force,
                     will=will or Will(),
                     cancel=cancel,
-                    pace=pace,
+                    pace=pace_of(mirror, will, pace),
                 )
 
     def _begin_reverse(

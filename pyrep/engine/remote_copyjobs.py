@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
@@ -18,7 +19,7 @@ from pyrep.model import (
     Direction,
 )
 
-__all__ = ["RemoteCopyJobs", "running_copy"]
+__all__ = ["RemoteCopyJobs", "pace_of", "running_copy"]
 
 
 class RemoteCopyJobs:
@@ -56,16 +57,18 @@ class RemoteCopyJobs:
     ) -> CopyJob:
         """Start the pair's job; it has its end written down."""
         state = self._state
+        asked = pace or CopyPace()
 
         def ended(error: PyrepError | None) -> None:
             with state.control:
                 mirror.job = None
+                unfinished = replace(asked, rate=job.rate, rests=job.is_paused)
+                mirror.pace = None if error is None else unfinished
                 mirror.failed = isinstance(error, DeviceError)
                 mirror.stopped = isinstance(error, CancelledError) and not state.closing
             if error is not None and not state.closing:
                 self.failures.refresh()
 
-        asked = pace or CopyPace()
         job = CopyJob(
             what=name_of(mirror.row, state.system_id),
             work=work,
@@ -73,10 +76,20 @@ class RemoteCopyJobs:
             rate=asked.rate or state.options.copy_rate,
             workers=asked.workers or 1,
         )
+        if asked.rests:
+            job.pause()
         with state.control:
             mirror.job, mirror.failed, mirror.stopped = job, False, False
         job.start()
         return job
+
+
+def pace_of(mirror: Mirror, will: Will | None, pace: CopyPace | None) -> CopyPace | None:
+    """Return a copy's pace: what goes on by itself goes on as the copy that was interrupted.
+
+    Whoever has given it a rate or paused it, to spare the path or the hosts, wasn't asked again.
+    """
+    return mirror.pace if will is not None and will.by_itself else pace
 
 
 def running_copy(mirror: Mirror) -> CopyJob | None:

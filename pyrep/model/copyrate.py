@@ -62,11 +62,19 @@ class CopyRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyPace:
-    """What somebody asked for who began a copy; None: as the system's options say."""
+    """What somebody asked for who began a copy; None: as the system's options say.
+
+    Attributes:
+        rate: bounds of its rate.
+        workers: threads that copy.
+        compare: whether it compares digests first.
+        rests: whether it is paused from the beginning.
+    """
 
     rate: CopyRate | None = None
     workers: int | None = None
     compare: Compare | None = None
+    rests: bool = False
 
 
 def check_copy_workers(workers: int) -> int:

@@ -10,8 +10,15 @@ import pytest
 from pyrep.engine import CopyJob, Options, Pair, Progress, Volume
 from pyrep.engine.local_copies import LocalCopies
 from pyrep.engine.mirror import Mirror
-from pyrep.errors import CancelledError, DeviceError, InvalidArgumentError, PyrepError, RefusedError
-from pyrep.model import CopyRate, Direction, PairStatus
+from pyrep.errors import (
+    CancelledError,
+    DeviceError,
+    InvalidArgumentError,
+    PathLostError,
+    PyrepError,
+    RefusedError,
+)
+from pyrep.model import Compare, CopyRate, Direction, PairStatus
 from pyrep.testing import wait_until
 from rig import LONG_S, MIB, SIZE, Rig, Site, content, equal, fill, refused
 
@@ -304,3 +311,43 @@ def test_the_primary_paces_and_pauses_a_copy_that_the_secondary_makes(rig: Rig) 
     job.wait(LONG_S)
     assert pair.status().status is PairStatus.DUPLEX
     assert equal(rig.pvol, rig.spvol)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_copy_that_a_lost_path_has_interrupted_goes_on_at_its_rate_and_paused(
+    rig: Rig, direction: Direction
+) -> None:
+    """It was given a rate, or paused, for the sake of a path or of hosts that are there still."""
+    near, far = rig.a.create_volume("205a", 8 * MIB), rig.b.create_volume("205b", 8 * MIB)
+    pair = rig.a.create_remote_pair("205a", "100b", "205b")
+    pair.wait(timeout_s=LONG_S)
+    pair.split()
+    write_all(near if direction is Direction.FORWARD else far, b"4")
+    first = crawl(pair, direction=direction, compare=Compare.NEVER)
+    rig.path.cut()
+    with pytest.raises((PathLostError, CancelledError)):  # as the other side's end is told
+        first.wait(LONG_S)
+    rig.path.connect()
+    wait_until(lambda: pair.job not in {None, first})
+    second = pair.job
+    assert second is not None
+    assert (second.rate, second.is_paused) == (CRAWL, False)
+    pair.pause_copy()
+    rig.path.cut()
+    with pytest.raises((PathLostError, CancelledError)):
+        second.wait(LONG_S)
+    rig.path.connect()
+    wait_until(lambda: pair.job not in {None, second})
+    third = pair.job
+    assert third is not None
+    assert (third.rate, third.is_paused) == (CRAWL, True)
+    third.rate = CopyRate()
+    pair.resume_copy()
+    third.wait(LONG_S)
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(near, far)
+    rig.path.cut()  # that copy has come to its end: the next one is as the options say
+    write_all(near, b"5")
+    rig.path.connect()
+    pair.wait(timeout_s=LONG_S)
+    assert equal(near, far)
