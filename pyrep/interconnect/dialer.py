@@ -123,7 +123,9 @@ class TcpPath:
                     self._note_up(is_up=True)
                 pauses, pause_s = self._pauses(), _LOOK_S
                 continue
-            if self._try():
+            # What is lost as soon as it is up was no success: it would be dialled, and resynced, at
+            # the first pause for ever, by a peer that sends garbage or a network that flaps.
+            if self._try() > pause_s:
                 pauses = self._pauses()
             pause_s = next(pauses)
             with self._lock:
@@ -133,8 +135,8 @@ class TcpPath:
     def _pauses(self) -> Iterator[float]:
         return self._timing.pauses_s(self._chance)
 
-    def _try(self) -> bool:
-        """Dial, and stay until the connection is over; return whether there was one."""
+    def _try(self) -> float:
+        """Dial, and stay until the connection is over; return for how many seconds it was up."""
         with self._lock:
             self._retry_at_s = None
         try:
@@ -147,7 +149,7 @@ class TcpPath:
             )
         except PyrepError as error:
             self._note(error)
-            return False
+            return 0.0
         except Exception as error:  # noqa: BLE001 (told to who waits)
             _log.exception("path.dial_failed peer=%s at=%s", self.peer_id, self.address)
             self._note(
@@ -156,7 +158,8 @@ class TcpPath:
                     hint="this is a fault of pyrep's own: its log has it whole",
                 )
             )
-            return False
+            return 0.0
+        begun_s = time.monotonic()
         with self._lock:
             self._connection = connection
             self._note_up(is_up=True)
@@ -173,7 +176,7 @@ class TcpPath:
             self._connection = None
             why = connection.why
             self._why = (str(why), why.hint) if why else None
-        return True
+        return time.monotonic() - begun_s
 
     def _note(self, error: PyrepError) -> None:
         with self._lock:

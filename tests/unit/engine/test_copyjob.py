@@ -324,6 +324,8 @@ def test_a_copy_that_a_lost_path_has_interrupted_goes_on_at_its_rate_and_paused(
     pair.split()
     write_all(near if direction is Direction.FORWARD else far, b"4")
     first = crawl(pair, direction=direction, compare=Compare.NEVER)
+    source = (rig.a if direction is Direction.FORWARD else rig.b).pair(pair.pair_id)
+    wait_until(lambda: not source.status().unsettled)  # what was sent is durable there
     rig.path.cut()
     with pytest.raises((PathLostError, CancelledError)):  # as the other side's end is told
         first.wait(LONG_S)
@@ -332,6 +334,8 @@ def test_a_copy_that_a_lost_path_has_interrupted_goes_on_at_its_rate_and_paused(
     second = pair.job
     assert second is not None
     assert (second.rate, second.is_paused) == (CRAWL, False)
+    wait_until(lambda: second.total_bytes > 0)
+    assert second.total_bytes < first.total_bytes == near.size_bytes  # from where it was
     pair.pause_copy()
     rig.path.cut()
     with pytest.raises((PathLostError, CancelledError)):
