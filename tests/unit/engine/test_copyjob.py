@@ -355,3 +355,47 @@ def test_a_copy_that_a_lost_path_has_interrupted_goes_on_at_its_rate_and_paused(
     rig.path.connect()
     pair.wait(timeout_s=LONG_S)
     assert equal(near, far)
+
+
+def test_a_cancel_ends_a_copy_that_the_secondary_makes_there_too(rig: Rig) -> None:
+    near, far = rig.a.create_volume("205a", 8 * MIB), rig.b.create_volume("205b", 8 * MIB)
+    pair = rig.a.create_remote_pair("205a", "100b", "205b")
+    pair.wait(timeout_s=LONG_S)
+    pair.split()
+    write_all(far, b"6")
+    job = crawl(pair, direction=Direction.REVERSE)
+    there = rig.b.pair(pair.pair_id)
+    copying = there.job
+    assert copying is not None
+    job.cancel()
+    with pytest.raises(CancelledError):
+        job.wait(LONG_S)
+    wait_until(lambda: copying.is_done and there.job is None)
+    left = there.status().pending_bytes
+    assert 0 < left < near.size_bytes
+    assert (pair.status().status, pair.status().stopped) == (PairStatus.COPY, True)
+    again = pair.resync(direction=Direction.REVERSE)
+    assert again is not None
+    again.wait(LONG_S)
+    assert again.total_bytes <= left + MIB  # and what wasn't known to be durable yet
+    rig.both(pair, PairStatus.DUPLEX)
+    assert equal(near, far)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_copies_of_several_pairs_run_at_once(rig: Rig, direction: Direction) -> None:
+    """None waits for the end of another one, which may be paused, or slow, for weeks."""
+    forward = direction is Direction.FORWARD
+    pairs = [rig.remote(), rig.a.create_remote_pair("106a", "100b", "107b")]
+    for pair in pairs:
+        pair.wait(timeout_s=LONG_S)
+        pair.split()
+    write_all(rig.pvol if forward else rig.spvol, b"7")
+    write_all(rig.a.volume("106a") if forward else rig.b.volume("107b"), b"8")
+    jobs = [crawl(pair, direction=direction) for pair in pairs]
+    assert not any(job.is_done for job in jobs)
+    for job in jobs:
+        job.rate = CopyRate()
+        job.wait(LONG_S)
+    for pair in pairs:
+        rig.both(pair, PairStatus.DUPLEX)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyrep._core import Ack, LinkCore, MemoryIo, Tree, VolumeCore, Wake
-from pyrep.errors import PathLostError
+from pyrep.errors import PathLostError, WireError
 from pyrep.model import GroupId, SystemId
 from pyrep.seams import Buffer, Connection
 from rig import Rig
@@ -68,3 +68,20 @@ def test_a_later_connection_does_not_wait_for_who_sends_over_the_one_before(rig:
     assert peer.in_use() is later
     assert link.pending.count() == 1
     link.mark()
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_an_attempt_that_comes_late_is_refused_and_the_later_connection_stays(
+    rig: Rig, attempt: int
+) -> None:
+    # Dialled before, and long under way: what it carries is older than what has come since.
+    hello = rig.b.endpoint.hello()
+    later, late = _HalfOpen(2), _HalfOpen(attempt)
+    rig.a.endpoint.greet(later, hello)
+    with pytest.raises(WireError, match="by a later attempt already"):
+        rig.a.endpoint.greet(late, hello)
+    assert rig.a.state.peers[SystemId("100b")].in_use() is later
+    assert not later.closed.is_set()
+    known = rig.a.state.peer_table.get(SystemId("100b"))
+    assert known is not None
+    assert known.attempt == 2
