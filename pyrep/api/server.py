@@ -30,6 +30,7 @@ from pyrep.errors import (
     InUseError,
     InvalidArgumentError,
     NotFoundError,
+    OutOfRangeError,
     PyrepError,
     ReadOnlyError,
     RefusedError,
@@ -52,6 +53,7 @@ _SO_PEERGROUPS = 59  # socket(7); Python has no name for it
 _GROUPS_BYTES = 1024  # the most that Python asks for: 256 groups
 _STATUSES: tuple[tuple[type[PyrepError], int], ...] = (
     (InvalidArgumentError, 400),
+    (OutOfRangeError, 400),
     (NotFoundError, 404),
     (ExistsError, 409),
     (RefusedError, 409),

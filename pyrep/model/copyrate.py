@@ -14,6 +14,7 @@ COPY_WORKERS_MAX = 64
 """Threads of one copy at most."""
 
 _FLOOR_BYTES_S = 16 * MIB
+_MOST_BYTES_S = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class CopyRate:
             is lower. With a floor above what the storage can do, the copy never rests.
 
     Raises:
-        InvalidArgumentError: a bound below 1, or a floor above the ceiling.
+        InvalidArgumentError: a bound below 1, or that isn't a whole number of 63 bits, or a floor
+            above the ceiling.
     """
 
     ceiling_bytes_s: int | None = None
@@ -35,8 +37,15 @@ class CopyRate:
 
     def __post_init__(self) -> None:
         for name in ("ceiling_bytes_s", "floor_bytes_s"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+            value: object = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, int) or value > _MOST_BYTES_S:
+                raise InvalidArgumentError(
+                    f"a copy can't have {name}={value!r}",
+                    hint=f"a whole number up to {_MOST_BYTES_S}; none is no bound",
+                )
+            if value < 1:
                 raise InvalidArgumentError(
                     f"a copy can't have {name}={value}",
                     hint="at least 1; to stop a copy for a while, pause it: pair.pause_copy()",

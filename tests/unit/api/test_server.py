@@ -301,4 +301,5 @@ def test_closing_the_table_ends_what_runs(site: Site) -> None:
 def test_statuses_follow_the_class() -> None:
     assert status_of(RefusedError("x")) == 409
     assert status_of(NotFoundError("x")) == 404
+    assert status_of(OutOfRangeError("x")) == 400
     assert status_of(PyrepError("x")) == 500

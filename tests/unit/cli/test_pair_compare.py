@@ -70,3 +70,13 @@ def test_another_value_is_refused_with_those_there_are_and_nothing_begins(split:
             connections.ask("POST", ("pairs", PAIR, "resync"), body={"compare": wrong})
     connections.close()
     assert split.ask("a", "pair", "show", PAIR)["status"] == "SPLIT"
+
+
+def test_a_rate_that_no_system_could_be_told_is_refused_and_nothing_begins(split: Served) -> None:
+    # It was found when the secondary was told, with hosts kept off the PVOL already, for ever.
+    words = ("pair", "resync", PAIR, "--direction", "reverse", "--rate", "99999999T")
+    done = split.run("a", *words, code=2)
+    assert "ceiling_bytes_s" in done.stderr
+    for side in "ab":
+        assert split.ask(side, "pair", "show", PAIR)["status"] == "SPLIT"
+    split.a.volume("105a").pwrite(b"hosts go on", 0)

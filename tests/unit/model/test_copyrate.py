@@ -30,6 +30,15 @@ def test_a_bound_below_1_is_refused_with_the_way_to_pause(name: str, value: int)
     assert "pause_copy" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("value", [1 << 63, 1 << 70, 1.5, "fast"])
+@pytest.mark.parametrize("name", ["ceiling_bytes_s", "floor_bytes_s"])
+def test_a_bound_that_no_system_could_be_told_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{name}={value!r}") as caught:
+        CopyRate(**{name: value})  # type: ignore[arg-type]
+    assert "whole number" in (caught.value.hint or "")
+    assert CopyRate(**{name: (1 << 63) - 1}) != CopyRate()
+
+
 def test_a_floor_above_the_ceiling_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="above") as caught:
         CopyRate(ceiling_bytes_s=1, floor_bytes_s=2)
