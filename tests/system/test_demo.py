@@ -59,6 +59,12 @@ class Saboteur:
     def sites_are_up(self, processes: Sequence[tuple[str, int]]) -> None:
         self.pids = [pid for _, pid in processes]
         assert [name for name, _ in processes] == ["100a", "100b"]
+        for pid in self.pids:  # two, and the path between them is mutual TLS
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            assert b"serve" in words
+            assert any(one.startswith(b"--certificate=") for one in words)
+            assert b"--insecure-plain-tcp" not in words
+        assert len({os.getpid(), *self.pids}) == 3
 
     def phase_begins(self, title: str) -> None:
         self.titles.append(title)
