@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from pyrep.daemon import read_config, settings
+from pyrep.engine import Options
 from pyrep.interconnect.pki import issue_certificate, make_authority
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
@@ -28,7 +30,11 @@ def test_the_example_can_be_used_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "pyrep.toml").write_text(example().replace('"backup" ', '"root" '))
     config = read_config(tmp_path)
     assert config.listen == "0.0.0.0:7001"
-    assert config.options.hold_max_ms == 500
+    assert set(config.options.targets or ()) == {"100a"}
+    assert set(config.options.host_agents) == {"105a"}
+    # "What isn't given is its default": what is shown is that, 12 s for a write's mirror among it.
+    assert replace(config.options, targets=None, host_agents={}) == Options()
+    assert Options().ack_timeout_s == 12
 
 
 @pytest.mark.parametrize(
