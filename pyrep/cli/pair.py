@@ -43,6 +43,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     ("ack", "ack"),
 )
 _PAIR = click.argument("pair_id", metavar="PAIR")
+_RESTS = ("stopped", "paused")
 _STOPPED = "by command; pyrep pair resync goes on"
 _NOT_CONVERGING = "does not converge: hosts write as fast as the path takes it"
 _STATUSES = ("SIMPLEX", "COPY", "DUPLEX", "SPLIT")
@@ -59,7 +60,7 @@ def pair_row(told: Json) -> dict[str, Any]:
     reverse = str(told.get("direction", "")).lower() == "reverse"
     return {
         **told,
-        "cause": "stopped" if told.get("stopped") else told.get("cause"),
+        "cause": next((one for one in _RESTS if told.get(one)), told.get("cause")),
         "direction": "reverse" if reverse else None,
         "target_consistent": None if told.get("target_consistent") else False,
         "pending_bytes": told.get("pending_bytes") or None,

@@ -26,6 +26,7 @@ _STYLES = {
     "done": "green",
     "failed": "red",
     "stopped": "yellow",
+    "paused": "yellow",
     "running": "cyan",
     "complete": "green",
 }

@@ -48,6 +48,7 @@ class PairState:
             stream isn't open. What is pending comes on top.
         stopped: whether its copy was stopped by command before its end: it is in COPY, and goes on
             by another resync alone, or when the system is opened or its path comes back.
+        paused: whether the copy that runs out of this side, or that this side leads, rests.
         converges: False while a copy to the secondary runs that may not end, because hosts write
             as fast as the path takes it (`Options.converge_share`).
         pulled_ahead_count: how often it left a full queue (SPLIT, congested) since the system was
@@ -65,6 +66,7 @@ class PairState:
     unsettled_bytes: int = 0
     lag: Lag | None = None
     stopped: bool = False
+    paused: bool = False
     converges: bool = True
     pulled_ahead_count: int = 0
     pulled_ahead_at: datetime | None = None
@@ -93,6 +95,7 @@ def look_at(state: SystemState, pair_id: PairId) -> PairState:
             unsettled_bytes=unsettled * row.chunk_bytes,
             lag=_lag(state, row),
             stopped=row.status is PairStatus.COPY and any(one.stopped for one in mine),
+            paused=any(one.job is not None and one.job.is_paused for one in mine),
             converges=mirror.convergence is None or mirror.convergence.converges,
             pulled_ahead_count=mirror.pulled_ahead_count,
             pulled_ahead_at=mirror.pulled_ahead_at,

@@ -246,7 +246,11 @@ def test_a_copy_rests_and_goes_on(served: Served) -> None:
     job = served.ask("a", "pair", "resync", pair, "--rate", "1M", "--no-wait")
     served.run("a", "pair", "pause", pair)
     assert served.ask("a", "pair", "show", pair)["copy"]["paused"]
+    assert [one["paused"] for one in served.ask("a", "pair", "list")] == [True]
+    for words in (("pair", "list"), ("status",)):
+        assert "paused" in served.run("a", *words).stdout
     served.run("a", "pair", "resume", pair)
+    assert "paused" not in served.run("a", "pair", "list").stdout
     served.run("a", "job", "cancel", job["id"])
     served.run("a", "job", "wait", job["id"], code=22)
     assert served.ask("a", "job", "show", job["id"])["state"] == "cancelled"
