@@ -198,3 +198,28 @@ def test_a_remote_copy_that_was_stopped_is_told_until_the_path_comes_back(
     wait_until(lambda: proxy.taken_count >= taken + 2)
     held.run("a", "pair", "wait", PAIR, "--timeout", "60")
     assert not pair.status().stopped
+
+
+def test_a_resync_that_waits_for_a_local_copy_at_the_secondary_may_be_cancelled(
+    mirrored: Served,
+) -> None:
+    local = next(one for one in mirrored.b.pairs() if one.row.mirror_volume_id == "106b")
+    local.split()
+    mirrored.a.volume("105a").pwrite(b"8" * 4 * MIB, 0)
+    mirrored.a.volume("105a").flush()
+    slow = CopyRate(ceiling_bytes_s=64 << 10)
+    copy = local.resync(rate=slow)
+    assert copy is not None
+    mirrored.run("a", "pair", "split", PAIR)
+    mirrored.a.volume("105a").pwrite(b"9" * MIB, 0)
+    job = mirrored.ask("a", "pair", "resync", PAIR, "--no-wait")
+    assert job["state"] == "running"
+    mirrored.run("a", "job", "cancel", job["id"])
+    done = mirrored.run("a", "job", "wait", job["id"], code=CancelledError.exit_code)
+    assert "cancelled" in done.stderr
+    assert mirrored.ask("a", "pair", "show", PAIR)["status"] == "SPLIT"
+    assert local.status().status is PairStatus.COPY
+    copy.rate = CopyRate()
+    copy.wait(LONG_S)
+    mirrored.run("a", "pair", "resync", PAIR)
+    assert mirrored.b.pair(PAIR).status().status is PairStatus.DUPLEX
