@@ -113,7 +113,7 @@ def test_a_copy_back_waits_for_a_command_once_a_side_was_repaired(
     again = rig.a.pair(pair.pair_id)
     if is_whole:
         rig.pvol.pwrite(expected[:100], 0)  # hosts have it back
-        job = again.resync()
+        job = again.resync(direction=Direction.FORWARD)
     else:
         with pytest.raises(RefusedError):  # 105a may be half written
             again.resync()

@@ -117,7 +117,7 @@ def test_what_is_given_up_anyway_may_be_written_to_until_the_copy_begins(
         rig.pvol.pwrite(b"theirs", 9 * CHUNK)
     _during(monkeypatch, "await_copies", rig.spvol)
     expected = content(rig.pvol)
-    _copied(pair, discard=discard)
+    _copied(pair, discard=discard, direction=Direction.FORWARD)
     rig.both(pair, PairStatus.DUPLEX)
     assert content(rig.pvol) == content(rig.spvol) == expected
 
