@@ -32,7 +32,7 @@ class Mirror:
             so yet: the watch writes it down when the tables can be written.
         spared: whether the target is whole all the same, if it `failed`.
         stopped: whether the copy that ran last was ended by command before its end.
-        pace: of the remote copy that ended before its end, for one that goes on by itself.
+        pace: of the remote copy that a lost path has interrupted, for one that goes on by itself.
         convergence: of the copy that runs to a remote volume.
         pulled_ahead_count: how often it left a full queue since the system was opened.
         pulled_ahead_at: when it did last.

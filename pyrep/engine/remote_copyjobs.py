@@ -62,8 +62,10 @@ class RemoteCopyJobs:
         def ended(error: PyrepError | None) -> None:
             with state.control:
                 mirror.job = None
+                # Of a copy back the other side may tell of the lost path as of a cancel of its own.
+                by_command = isinstance(error, CancelledError) and job.wake.is_set()
                 unfinished = replace(asked, rate=job.rate, rests=job.is_paused)
-                mirror.pace = None if error is None else unfinished
+                mirror.pace = None if error is None or by_command else unfinished
                 mirror.failed = isinstance(error, DeviceError)
                 mirror.stopped = isinstance(error, CancelledError) and not state.closing
             if error is not None and not state.closing:
