@@ -88,8 +88,8 @@ class Frames(Protocol):
         ...
 
     @property
-    def has_next(self) -> bool:
-        """Whether the next is here already, so that asking for it won't wait."""
+    def next_has_begun(self) -> bool:
+        """Whether a part of the next is here: it was sent, and comes as fast as the path is."""
         ...
 
 

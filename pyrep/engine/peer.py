@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decode_numbers
@@ -29,8 +30,12 @@ __all__ = ["Peer"]
 
 _log = logging.getLogger(__name__)
 
-_OWED_MOST = 3
-"""Frames whose answer may wait for that of the next one, when that is here already."""
+_PROMPT_S = 0.05
+"""Only so soon after an answer does that of a copy's frame wait for the next: on a slow path never.
+
+For an answer both ends do as much as for 150 KiB of a copy. No more than one waits: the smallest
+queue has room for two and a half frames of a copy.
+"""
 
 
 def _pump_of(connection: Connection) -> Pump:
@@ -449,41 +454,49 @@ class Peer:
         Raises:
             WireError: nothing of it had an effect; the connection isn't to be trusted any more.
         """
-        apply, has_barrier = self._apply(frame)
+        apply, has_barrier, _ = self._apply(frame)
         if has_barrier:
             apply.settle()
         self._acknowledge(connection, apply)
 
     def take_frames(self, connection: Connection, frames: Frames) -> None:
-        """Do the same with each of them, until they end; some that come together are answered once.
+        """Do the same with each of them, until they end; two of a copy may be answered once.
 
-        A barrier is answered at once: a writer may wait for it.
+        A frame in which there is a host's write or a barrier is answered at once: somebody waits.
 
         Raises:
             PathLostError: a later connection has superseded this one.
             As `take_frame`, and as the frames.
         """
         owed: Apply | None = None
-        owed_count = 0
+        answered_s = -_PROMPT_S
         for frame in frames:
             self.check_in_use(connection)
-            apply, has_barrier = self._apply(frame)
+            apply, has_barrier, is_copied = self._apply(frame)
             if owed is not None and owed is not apply:
                 self._acknowledge(connection, owed)
-                owed_count = 0
             if has_barrier:
                 apply.settle()
-            elif owed_count < _OWED_MOST and frames.has_next:
-                owed, owed_count = apply, owed_count + 1
+            elif owed is None and is_copied and self._is_followed(frames, answered_s):
+                owed = apply
                 continue
             self._acknowledge(connection, apply)
-            owed, owed_count = None, 0
+            owed, answered_s = None, time.monotonic()
 
-    def _apply(self, frame: Buffer) -> tuple[Apply, bool]:
-        """Check and apply a frame; return the stream and whether there was a barrier in it."""
+    @staticmethod
+    def _is_followed(frames: Frames, answered_s: float) -> bool:
+        return time.monotonic() - answered_s < _PROMPT_S and frames.next_has_begun
+
+    def _apply(self, frame: Buffer) -> tuple[Apply, bool, bool]:
+        """Check and apply a frame.
+
+        Returns:
+            The stream; whether there was a barrier in it; whether all of it was a copy's.
+        """
         check_digest(frame)
-        apply = self.incoming(check_frame(frame).stream_id)
-        return apply, apply.frame(frame, self._wake)
+        info = check_frame(frame)
+        apply = self.incoming(info.stream_id)
+        return apply, apply.frame(frame, self._wake), info.all_copied
 
     def pump_frames(self, connection: Connection) -> bytes | None:
         """Take frames as `take_frame` does, by the core; return an envelope that is no frame's.

@@ -51,8 +51,8 @@ class Channel(Protocol):
         """
         ...
 
-    def has_come(self, within_s: float) -> bool:
-        """Return whether there is something to receive, or its end, now or a little later.
+    def has_come(self) -> bool:
+        """Return whether there is something to receive, or its end.
 
         By who receives. What there is may be a part of what the next call waits for.
         """
@@ -111,11 +111,11 @@ def is_writable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def is_readable(sock: socket.socket, within_s: float) -> bool:
-    """Return whether something comes, or the end, within so long."""
+def is_readable(sock: socket.socket) -> bool:
+    """Return whether something has come, or the end."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(within_s * 1000))
+    return bool(poll.poll(0))
 
 
 def ended() -> PathLostError:
@@ -143,10 +143,10 @@ class PlainChannel:
         """See `Channel`. One call of the kernel, whatever pieces it comes in."""
         self._line.fill(view)
 
-    def has_come(self, within_s: float) -> bool:
+    def has_come(self) -> bool:
         """See `Channel`."""
         try:
-            return is_readable(self._sock, within_s)
+            return is_readable(self._sock)
         except ValueError:  # it was freed; who receives next is told
             return True
 

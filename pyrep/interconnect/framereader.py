@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Iterator
 
 from pyrep._core import FRAME_BYTES
 from pyrep.errors import WireError
 from pyrep.interconnect.channel import Channel
 from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
 
-__all__ = ["FrameReader", "new_memory"]
+__all__ = ["FrameReader"]
 
 _AHEAD_BYTES = 64 << 10
 """Read at most, before it is known how long a frame is: many small ones come in one call."""
 
 
-def new_memory() -> memoryview:
+def _new_memory() -> memoryview:
     """Return memory for a frame and what is read with it.
 
     It begins on a page, which a bytearray doesn't: envelopes, headers and most data are multiples
@@ -25,17 +26,31 @@ def new_memory() -> memoryview:
 
 
 class FrameReader:
-    """Frames as they come, unchecked. Used by one thread at a time."""
+    """Frames as they come, unchecked. One thread reads and uses them: see ADR 24."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, heard: Callable[[], None] = lambda: None) -> None:
+        """Begin with nothing read.
+
+        Args:
+            channel: where they come; nobody else receives from it.
+            heard: called when one has come.
+        """
         self._channel = channel
-        self._memory = new_memory()
+        self._heard = heard
+        self._memory = _new_memory()
         self._begin = self._end = 0
 
+    def __iter__(self) -> Iterator[memoryview]:
+        """Yield each; raises as `next`."""
+        while True:
+            frame = self.next()
+            self._heard()
+            yield frame
+
     @property
-    def has_begun(self) -> bool:
-        """Whether a part of the next frame is here already, or all of it."""
-        return self._begin < self._end
+    def next_has_begun(self) -> bool:
+        """Whether a part of the next frame is here already, or all of it; or the channel's end."""
+        return self._begin < self._end or self._channel.has_come()
 
     def next(self) -> memoryview:
         """Wait for the next frame; it is valid until the next is asked for.
@@ -61,14 +76,6 @@ class FrameReader:
             self._end = end
         self._begin = end
         return self._memory[begin:end]
-
-    def go_on_in(self, memory: memoryview) -> memoryview:
-        """Read on in other memory; return the one before: frames that were given out stay there."""
-        left = self._end - self._begin
-        memory[:left] = self._memory[self._begin : self._end]
-        before, self._memory = self._memory, memory
-        self._begin, self._end = 0, left
-        return before
 
     def _make_room(self, length: int) -> None:
         """Move what has come to the front, unless `length` bytes have room where it is."""

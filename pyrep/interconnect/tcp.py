@@ -24,9 +24,9 @@ from pyrep.interconnect.envelope import (
     receive_body,
     seal_envelope,
 )
+from pyrep.interconnect.framereader import FrameReader
 from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import PeerFailed, encode
-from pyrep.interconnect.readahead import ReadAhead
 from pyrep.interconnect.timing import PathTiming
 from pyrep.model.ids import SystemId
 from pyrep.seams import Buffer, Connection, Endpoint
@@ -216,8 +216,7 @@ class TcpConnection(Connection):
         if self._pump is not None:
             envelope = open_envelope(self._endpoint.pump_frames(self))
             raise WireError(f"cannot take {envelope.kind.name} where frames come")
-        with ReadAhead(self._data, f"ahead {self.peer_id}", self._hear) as frames:
-            self._endpoint.take_frames(self, frames)
+        self._endpoint.take_frames(self, FrameReader(self._data, self._hear))
 
     def _hear(self) -> None:
         self._heard_s = time.monotonic()

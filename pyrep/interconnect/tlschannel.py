@@ -125,12 +125,12 @@ class TlsChannel:
             else:
                 self._receive()
 
-    def has_come(self, within_s: float) -> bool:
+    def has_come(self) -> bool:
         """See `Channel`."""
         with self._use:
             waiting = self._session.incoming.pending or self._session.tls.pending()
         try:
-            return bool(waiting) or is_readable(self._sock, within_s)
+            return bool(waiting) or is_readable(self._sock)
         except (OSError, ValueError):  # ValueError: it was freed; who receives next is told
             return True
 
