@@ -24,7 +24,7 @@ from pyrep import (
 from pyrep.errors import WorkflowError
 from pyrep.interconnect import PathTiming
 from pyrep.interconnect.channel import Plain
-from pyrep.model import AckPoint, Compare, NextSvol, Protect, VolumeId, WorkflowState
+from pyrep.model import AckPoint, Compare, NextSvol, Protect, SplitCause, VolumeId, WorkflowState
 from pyrep.testing import wait_quiet, wait_until
 
 LONG_S = 60.0
@@ -55,6 +55,16 @@ def dial(system: StorageSystem, peer: str, port: int) -> None:
 
 def wait_for_path(system: StorageSystem) -> None:
     wait_until(lambda: all(one.is_up for one in system.paths()), timeout_s=LONG_S)
+
+
+def wait_for_resumes(system: StorageSystem) -> None:
+    """Wait until what goes on by itself over a path that has come up has begun."""
+    wait_until(lambda: not any(_waits_for_path(one) for one in system.pairs()), timeout_s=LONG_S)
+
+
+def _waits_for_path(pair: Pair) -> bool:
+    row = pair.row
+    return row.is_remote and (row.status, row.cause) == (PairStatus.SPLIT, SplitCause.PATH_LOST)
 
 
 def be_quiet(system: StorageSystem) -> None:

@@ -201,6 +201,7 @@ class OneSide:
             work.b.do(acts.listen, self._port)
             work.a.do(acts.dial, "100b", self._port)
             work.a.do(acts.wait_for_path)
+            work.a.do(acts.wait_for_resumes)
 
         promised = Promised.by(self._marks)
         work = Workload(sides, join, self._marks.append, promised.layouts, promised.last_number)

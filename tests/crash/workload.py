@@ -89,6 +89,9 @@ class Workload:
         self._layouts = dict(layouts or {})
         self._number = number
         self._counting = threading.Lock()
+        self.turn = threading.Lock()
+        """Held by a host in a thread of its own while it writes: what is said of a backup stands
+        between two of its writes, not amid one that nobody has answered."""
 
     def mark(self, text: str) -> None:
         with self._counting:
@@ -159,7 +162,8 @@ class Workload:
     # --- workflows -------------------------------------------------------------------------------
 
     def backup(self, label: str, *volumes: str, reuse_last: bool = False) -> str:
-        self.mark(f"backup {label}")
+        with self.turn:
+            self.mark(f"backup {label}")
         made = self.a.do(acts.back_up, list(volumes or ("105a",)), label, reuse_last)
         self.mark(f"backed-up {label}")
         return str(made)

@@ -229,7 +229,8 @@ def run_group(work: Workload) -> None:
             for volume in ("105a", "115a"):
                 if stop.is_set():
                     return
-                work.write(block, volume=volume)
+                with work.turn:
+                    work.write(block, volume=volume)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(host)
