@@ -37,6 +37,7 @@ from pyrep.model import (
     Direction,
     FenceLevel,
     Generation,
+    GenerationCause,
     GenerationId,
     PairStatus,
     RetentionPolicy,
@@ -460,8 +461,13 @@ class MirrorMachine(RuleBasedStateMachine):
         assert chosen is None or chosen in left
         sources = {member.source for one in before for member in one.members}
         for source in sources:
-            newest = [one for one in before if source in {each.source for each in one.members}]
-            assert newest[-1].generation_id in left
+            of_source = [one for one in before if source in {each.source for each in one.members}]
+            # What a repair has split holds what was wrong, and is no backup; what a copy has, is
+            # one, but pushes none out that somebody has asked for.
+            backups = [one for one in of_source if one.cause is not GenerationCause.REPAIR]
+            asked_for = [one for one in backups if one.cause is not GenerationCause.PROTECT]
+            for newest in (*backups[-1:], *asked_for[-1:]):
+                assert newest.generation_id in left
         if chosen is not None:
             system.unprotect_generation(chosen)
 

@@ -111,6 +111,14 @@ def _copies_back_anew(rig: Rig, pair: Pair) -> None:
     wait_until(lambda: rig.b.state.mirror(pair.pair_id).job is not None)
 
 
+def _is_over_at_full_rate(pair: Pair) -> bool:
+    """Lift the rate of whatever copies: each goes on at that of the one before. Until DUPLEX."""
+    job = pair.job
+    if job is not None:
+        job.rate = CopyRate()
+    return pair.status().status is PairStatus.DUPLEX
+
+
 @pytest.mark.parametrize("name", ["run", "finish", "abandon", "progress", "pending", "split"])
 def test_a_late_order_leaves_the_copy_back_of_the_later_connection_alone(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str
@@ -143,9 +151,7 @@ def test_a_late_order_leaves_the_copy_back_of_the_later_connection_alone(
     assert rig.b.state.mirror(pair.pair_id).job is job_there
     assert not job_there.is_stopping
     rig.path.resume()
-    again = pair.job  # at the rate of the one that the lost path has interrupted
-    if again is not None:
-        again.rate = CopyRate()
+    wait_until(lambda: _is_over_at_full_rate(pair))
     rig.both(pair, PairStatus.DUPLEX)
     assert equal(rig.pvol, rig.spvol)
 
