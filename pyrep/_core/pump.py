@@ -73,11 +73,6 @@ class Pump:
         self.data = data
         self.control = control
 
-    @property
-    def heard_s(self) -> float:
-        """When anything came last, by `time.monotonic`."""
-        return max(self.data.heard_s, self.control.heard_s)
-
     def frames(self, applies: Sequence[Apply], wake: Wake) -> Left:
         """Take, apply and acknowledge frames of these streams, until something else comes.
 

@@ -34,7 +34,8 @@ _HEAD = struct.Struct("<B3xIQ8x")
 _DIGEST = struct.Struct("<Q")
 ENVELOPE_BYTES = _HEAD.size + _DIGEST.size
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 256 << 10
+"""Of a body, received at once: a slow path must be heard of before it is taken for dead."""
 
 
 class Kind(enum.IntEnum):
@@ -111,13 +112,16 @@ def open_envelope(data: bytes | bytearray | memoryview) -> Envelope:
 
 
 def receive(
-    channel: Channel, admit: Callable[[Envelope], None] | None = None
+    channel: Channel,
+    admit: Callable[[Envelope], None] | None = None,
+    heard: Callable[[], None] | None = None,
 ) -> tuple[Envelope, bytes]:
     """Wait for the next envelope and its body.
 
     Args:
         channel: where it comes.
         admit: raises WireError for an envelope whose body isn't wanted: none of it is read.
+        heard: called for each piece of a body that has come: a long one takes long.
 
     Raises:
         WireError: it is damaged: nothing after it can be told apart any more.
@@ -125,13 +129,14 @@ def receive(
     """
     head = bytearray(ENVELOPE_BYTES)
     channel.fill(memoryview(head))
-    return receive_body(channel, head, admit)
+    return receive_body(channel, head, admit, heard)
 
 
 def receive_body(
     channel: Channel,
     head: bytes | bytearray,
     admit: Callable[[Envelope], None] | None = None,
+    heard: Callable[[], None] | None = None,
 ) -> tuple[Envelope, bytes]:
     """Take an envelope that has come, and wait for its body. Raises as `receive`."""
     envelope = open_envelope(head)
@@ -143,4 +148,6 @@ def receive_body(
         piece = bytearray(min(envelope.body_bytes - len(body), _PIECE_BYTES))
         channel.fill(memoryview(piece))
         body += piece
+        if heard is not None:
+            heard()
     return envelope, bytes(body)

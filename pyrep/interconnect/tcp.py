@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +93,7 @@ class TcpConnection(Connection):
         self._why: PyrepError | None = None
         self._over = threading.Event()
         self._heard_s = time.monotonic()
+        self._pinged_s = 0.0
         self._commands = threading.Semaphore(_COMMANDS_MOST)
         self._command_bytes = 0
         self._ponging = threading.Lock()
@@ -216,7 +218,7 @@ class TcpConnection(Connection):
         if self._pump is not None:
             envelope = open_envelope(self._endpoint.pump_frames(self))
             raise WireError(f"cannot take {envelope.kind.name} where frames come")
-        self._endpoint.take_frames(self, FrameReader(self._data, self._hear))
+        self._endpoint.take_frames(self, FrameReader(self._data))
 
     def _hear(self) -> None:
         self._heard_s = time.monotonic()
@@ -224,11 +226,11 @@ class TcpConnection(Connection):
     def _read_control(self) -> None:
         while True:
             if self._pump is None:
-                envelope, body = receive(self._control, self._admit)
+                envelope, body = receive(self._control, self._admit, self._hear)
             else:
                 head = self._endpoint.pump_numbers(self)
-                envelope, body = receive_body(self._control, head, self._admit)
-            self._heard_s = time.monotonic()
+                envelope, body = receive_body(self._control, head, self._admit, self._hear)
+            self._hear()
             match envelope.kind:
                 case Kind.ACK:
                     self._endpoint.take_ack(self, body)
@@ -323,23 +325,35 @@ class TcpConnection(Connection):
         threading.Thread(target=job, name=title, daemon=True).start()  # type: ignore[arg-type]
 
     def _watch(self) -> None:
-        """Find out that nobody is there any more: nothing comes, and a ping isn't answered."""
+        """Find out that nobody is there any more: nothing comes, and a ping isn't answered.
+
+        By what comes over the control channel alone: it may be dead one way while frames come in a
+        stream, and whoever asks something would wait until hosts pause. Of the data channel the
+        acknowledgements tell: where frames go in vain, the streams are given up.
+        """
         timing = self._timing
-        pinged_s = 0.0
+        asked_s = 0.0
         while not self._over.wait(min(timing.ping_s, timing.ping_timeout_s) / 4):
             now_s = time.monotonic()
             if self._pump is not None:
-                self._heard_s = max(self._heard_s, self._pump.heard_s)
+                self._heard_s = max(self._heard_s, self._pump.control.heard_s)
             silent_s = now_s - self._heard_s
             if silent_s < timing.ping_s:
                 continue
-            if pinged_s < self._heard_s:
-                pinged_s = now_s
+            if asked_s < self._heard_s:
+                asked_s = now_s
+                # It may have to wait behind a long answer; where nothing is taken any more, the
+                # socket's own time-out ends that.
+                self._pinged_s = math.inf
                 # Not from here: a channel that takes nothing any more would hold this thread.
-                self._aside("ping", lambda: self._signal(Kind.PING))
-            elif now_s - pinged_s >= timing.ping_timeout_s:
+                self._aside("ping", self._ping)
+            elif now_s - self._pinged_s >= timing.ping_timeout_s:
                 why = f"the path was lost: system {self.peer_id} gave no sign for {silent_s:.0f} s"
                 self.end(PathLostError(why, hint="look after the network or that system"))
+
+    def _ping(self) -> None:
+        self._signal(Kind.PING)
+        self._pinged_s = time.monotonic()
 
     def _signal(self, kind: Kind) -> None:
         try:
