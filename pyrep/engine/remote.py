@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from pyrep._core import LinkCore
 from pyrep.engine.activity import keep_row
@@ -37,6 +40,7 @@ from pyrep.interconnect.messages import (
     PairCreated,
     RemovePair,
     Result,
+    Waits,
 )
 from pyrep.model import (
     AckPoint,
@@ -114,8 +118,14 @@ class RemotePairs:
     ) -> PairId:
         """Make a remote pair and begin its initial copy.
 
+        Local copies out of the SVOL that are just ending are waited for, at most the secondary's
+        `Options.copy_wait_s`.
+
         Raises:
-            RefusedError, InvalidArgumentError, NotFoundError, PathLostError: nothing has changed.
+            RefusedError, InvalidArgumentError, NotFoundError, BusyError, PathLostError: nothing has
+                changed.
+            CancelledError: the caller gave up; nothing has changed but, perhaps, that mirrors of
+                the SVOL were split.
         """
         caller = caller or Caller()
         state = self._state
@@ -165,9 +175,8 @@ class RemotePairs:
             protect=protect,
         )
         with state.operation("create", [pair_id]):
-            caller.past("the pair is being made; it can be dissolved then")
             caller.tell(f"waiting for system {system_id}, which keeps a consistent copy first")
-            mirror, is_blank = self._create_both(peer, asked, row, check)
+            mirror, is_blank = self._create_both(peer, asked, row, check, caller)
             caller.tell("beginning the initial copy")
             try:
                 self.copies.start_new(mirror, onto_blank=is_blank)
@@ -203,7 +212,7 @@ class RemotePairs:
                 )
 
     def _create_both(
-        self, peer: Peer, asked: CreatePair, row: Row, check: Callable[[], None]
+        self, peer: Peer, asked: CreatePair, row: Row, check: Callable[[], None], caller: Caller
     ) -> tuple[Mirror, bool]:
         """Make the secondary's row, then this one: what a crash leaves between is forgotten.
 
@@ -211,16 +220,29 @@ class RemotePairs:
             The row, all of it pending, and whether the SVOL is without data, as it stays until
             something is sent: its hosts are kept off. INV-5.
         """
-        with peer.roster:
-            created = expect(peer.ask(asked), PairCreated)
-            try:
-                mirror = self.open_row(row, check)
-            except BaseException:
-                with contextlib.suppress(PathLostError):  # it is told when the path is back
-                    peer.ask(RemovePair(pair_id=row.pair_id))
-                raise
-        mirror.mark_all()
-        return mirror, created.blank
+        begun_s = time.monotonic()
+        while True:
+            with peer.roster:
+                answer = peer.ask(asked)
+                if not isinstance(answer, Waits):
+                    is_blank = expect(answer, PairCreated).blank
+                    mirror = self._open_first(peer, row, check, caller)
+                    mirror.mark_all()
+                    return mirror, is_blank
+            self.line.tell_of(peer, answer, caller)
+            asked = msgspec.structs.replace(asked, waited_s=time.monotonic() - begun_s)
+
+    def _open_first(
+        self, peer: Peer, row: Row, check: Callable[[], None], caller: Caller
+    ) -> Mirror:
+        """Open the row of a pair that the secondary knows, or let it forget that."""
+        try:
+            caller.past("the pair is being made; it can be dissolved then")
+            return self.open_row(row, check)
+        except BaseException:
+            with contextlib.suppress(PathLostError):  # it is told when the path is back
+                peer.ask(RemovePair(pair_id=row.pair_id))
+            raise
 
     def open_row(self, row: Row, check: Callable[[], None]) -> Mirror:
         """Make a new row durable and live, marking, if `check` still doesn't refuse."""

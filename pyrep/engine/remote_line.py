@@ -115,15 +115,23 @@ class RemoteLine:
             answer = peer.ask(asked)
             if not isinstance(answer, Waits):
                 return expect(answer, PendingBits).bits
-            if caller:
-                caller.check()
-                caller.tell(
-                    f"waiting for the copy of pair {answer.pair_id} of system {peer.system_id}",
-                    done_bytes=answer.done_bytes,
-                    total_bytes=answer.total_bytes,
-                )
-            self._state.check_open()
+            self.tell_of(peer, answer, caller)
             asked = msgspec.structs.replace(asked, waited_s=time.monotonic() - begun_s)
+
+    def tell_of(self, peer: Peer, waits: Waits, caller: Caller | None) -> None:
+        """Tell a caller of the copy there that stands against an order, which may be given again.
+
+        Raises:
+            CancelledError: the caller gave up, or this system is being closed.
+        """
+        if caller:
+            caller.check()
+            caller.tell(
+                f"waiting for the copy of pair {waits.pair_id} of system {peer.system_id}",
+                done_bytes=waits.done_bytes,
+                total_bytes=waits.total_bytes,
+            )
+        self._state.check_open()
 
     def ship(self, mirror: Mirror) -> Outlet:
         """Let the row ship; the peer knows stream and channel."""

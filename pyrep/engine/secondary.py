@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from pyrep.engine.copies_back import CopiesBack
 from pyrep.engine.decide import Judge, check_same_size
@@ -61,6 +62,8 @@ from pyrep.seams import Connection
 
 __all__ = ["SecondarySide"]
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 _ASKED_S = 0.5
@@ -81,10 +84,14 @@ class SecondarySide:
 
     # --- life ------------------------------------------------------------------------------------
 
-    def create(self, peer: Peer, connection: Connection, asked: CreatePair) -> PairCreated:
+    def create(self, peer: Peer, connection: Connection, asked: CreatePair) -> PairCreated | Waits:
         """Make the SVOL's row, in COPY forward; tell whether the SVOL is without data, durably.
 
+        While a local copy out of the SVOL runs it is refused. One that is just ending is waited for
+        as in `begin_forward`: the order is given again.
+
         Raises:
+            BusyError: it was waited for as long as may be.
             PathLostError: the order is late: nobody would forget the row until the next path.
             RefusedError: also when `Options.targets` doesn't let this system.
         """
@@ -116,9 +123,16 @@ class SecondarySide:
                 )
             state.check_leases(name.removeprefix("cannot "), [svol], None)
 
+        def protect(longest_s: float) -> None:
+            self._local.splits.protect(
+                svol, how=Protect(asked.protect), lease=None, longest_s=longest_s
+            )
+
         with state.control:
             check()
-        self._local.splits.protect(svol, how=Protect(asked.protect), lease=None)
+        waits = self._unless_copied(svol, asked.waited_s, protect)
+        if waits is not None:
+            return waits
         row = Row(
             pair_id=PairId(asked.pair_id),
             copy_type=CopyType.REMOTE,
@@ -288,18 +302,34 @@ class SecondarySide:
             PathLostError: the order is late.
         """
         mirror = own_row(self._state, peer, asked.pair_id)
-        left_s = self._state.options.copy_wait_s - asked.waited_s
+
+        def begin(longest_s: float) -> PendingBits:
+            return PendingBits(bits=self._begin_forward(peer, connection, mirror, asked, longest_s))
+
+        return self._unless_copied(mirror.row.volume_id, asked.waited_s, begin)
+
+    def _unless_copied(
+        self, volume_id: VolumeId, waited_s: float, do: Callable[[float], T]
+    ) -> T | Waits:
+        """Do what local copies out of a volume may stand against; or tell of one that does.
+
+        Args:
+            volume_id: the volume.
+            waited_s: for how long that has been asked.
+            do: told how long it may wait for them now.
+
+        Raises:
+            BusyError: it has been asked for `Options.copy_wait_s`, or something else is busy.
+        """
+        left_s = self._state.options.copy_wait_s - waited_s
         try:
-            bits = self._begin_forward(
-                peer, connection, mirror, asked, min(_ASKED_S, max(left_s, 0.0))
-            )
+            return do(min(_ASKED_S, max(left_s, 0.0)))
         except BusyError:
-            ahead = self._local.splits.copying_out_of(mirror.row.volume_id)
+            ahead = self._local.splits.copying_out_of(volume_id)
             if ahead is None or left_s <= 0:
                 raise
             pair_id, job = ahead
             return Waits(pair_id=pair_id, done_bytes=job.done_bytes, total_bytes=job.total_bytes)
-        return PendingBits(bits=bits)
 
     def _begin_forward(
         self,

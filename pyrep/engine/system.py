@@ -324,6 +324,7 @@ class StorageSystem:
         protect: Protect = Protect.REQUIRE,
         chunk_bytes: int = CHUNK_BYTES_DEFAULT,
         progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> Pair:
         """Mirror a volume to one of a connected system; the initial copy begins.
 
@@ -341,9 +342,13 @@ class StorageSystem:
                 `Pair.set_protect` changes it.
             chunk_bytes: as in `create_local_pair`.
             progress: told what it waits for.
+            cancel: heard of when the secondary has answered; it forgets its side then.
 
         Raises:
-            RefusedError, InvalidArgumentError, NotFoundError, PathLostError: nothing has changed.
+            RefusedError, InvalidArgumentError, NotFoundError, BusyError, PathLostError: nothing has
+                changed.
+            CancelledError: nothing has changed but, perhaps, that local mirrors of the SVOL were
+                split, as `protect` says.
         """
         pair_id = self._remote.create(
             VolumeId(pvol),
@@ -355,7 +360,9 @@ class StorageSystem:
             fence_level=fence_level,
             protect=protect,
             chunk_bytes=chunk_bytes,
-            caller=Caller(progress=progress),
+            caller=Caller(
+                f"creation of a pair {pvol} → {system_id}:{svol}", progress=progress, cancel=cancel
+            ),
         )
         return self.pair(pair_id)
 

@@ -117,7 +117,8 @@ class BindChannel(msgspec.Struct, frozen=True, kw_only=True, tag="bind_channel")
 class CreatePair(msgspec.Struct, frozen=True, kw_only=True, tag="create_pair"):
     """Make the secondary's row of a new remote pair, in COPY forward.
 
-    `current`: the data identifier by which its content is called from now on.
+    `current`: the data identifier by which its content is called from now on. `waited_s`: as in
+    `BeginForward`.
     """
 
     pair_id: str
@@ -129,6 +130,7 @@ class CreatePair(msgspec.Struct, frozen=True, kw_only=True, tag="create_pair"):
     ack: str
     current: int
     protect: str = "require"
+    waited_s: float = 0.0
 
 
 class RemovePair(msgspec.Struct, frozen=True, kw_only=True, tag="remove_pair"):

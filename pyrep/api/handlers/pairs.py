@@ -93,7 +93,7 @@ def _begun(site: Site, what: str, do: Callable[[ProgressCallback, Cancel], Json]
 def create_pair(site: Site, asked: CreatePair) -> RunningJob:
     """Mirror a volume; a job with the pair, whose initial copy has begun.
 
-    It isn't cancelled: the other system may have made its side.
+    A cancel is heard of when the other system has answered; it forgets its side then.
     """
     chunk_bytes = CHUNK_BYTES_DEFAULT if asked.chunk_bytes is None else asked.chunk_bytes
     protect = _or(Protect.REQUIRE, asked.protect)
@@ -122,7 +122,7 @@ def _begun_remote(
     congestion = _or(Congestion.BLOCK, asked.congestion)
     fence_level = _or(FenceLevel.NEVER, asked.fence_level)
 
-    def create(progress: ProgressCallback, _cancel: Cancel) -> Json:
+    def create(progress: ProgressCallback, cancel: Cancel) -> Json:
         pair = site.system.create_remote_pair(
             asked.pvol,
             system_id,
@@ -134,6 +134,7 @@ def _begun_remote(
             protect=protect,
             chunk_bytes=chunk_bytes,
             progress=progress,
+            cancel=cancel,
         )
         return pair_json(site.system, pair)
 

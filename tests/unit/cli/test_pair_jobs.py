@@ -128,12 +128,16 @@ def test_a_pair_whose_secondary_does_not_answer_is_a_job_that_says_what_it_waits
     proxy.stall(Way.THERE)
     with Client.of_system(held.a.directory) as client:
         job = client.create_pair("205a", "205b", system_id="100b")
-        waits_for(client, job, "waiting for system 100b")
-        done = held.run("a", "job", "cancel", job.job_id)
-        assert "but goes on: the pair is being made" in done.stdout
-        assert held.ask("a", "job", "cancel", job.job_id)["final"]
+        now = waits_for(client, job, "waiting for system 100b")
+        assert now.progress is not None
+        assert now.progress.final == ""
+        client.cancel_job(job.job_id)  # heard of when the secondary has answered
         proxy.go_on()
-        made = client.finish(job, timeout_s=LONG_S)
+        with pytest.raises(CancelledError):
+            client.finish(job, timeout_s=LONG_S)
+        assert [one["pair_id"] for one in client.pairs()] == [PAIR]
+        assert [one.pair_id for one in held.b.pairs()] == [PAIR]
+        made = client.finish(client.create_pair("205a", "205b", system_id="100b"), timeout_s=LONG_S)
     held.a.pair(made["pair_id"]).wait(timeout_s=LONG_S)
 
 

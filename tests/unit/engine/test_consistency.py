@@ -11,7 +11,7 @@ from pyrep.engine import Cancel, CopyJob, Options, Pair
 from pyrep.engine.peer import Peer
 from pyrep.engine.remote_copies_back import RemoteCopiesBack
 from pyrep.errors import BusyError, CancelledError, FencedError, PathLostError, RefusedError
-from pyrep.interconnect.messages import BeginForward, BindChannel, Message, Waits
+from pyrep.interconnect.messages import BeginForward, BindChannel, CreatePair, Message, Waits
 from pyrep.model import Direction, PairStatus, SplitCause, WorkflowId
 from pyrep.testing import wait_quiet, wait_until
 from rig import CHUNK, LONG_S, Rig, content, equal, fill, refused, row_of
@@ -264,6 +264,85 @@ def test_a_local_copy_at_the_secondary_is_waited_for_over_several_questions(
     copy = pair.resync()
     assert copy is not None
     copy.wait(LONG_S)
+    assert waited[0] == 0 < waited[1]
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_cancel_reaches_a_creation_that_waits_for_a_local_copy_at_the_secondary(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = rig.local()
+    rows = (rig.a.table(), rig.b.table())
+    cancel, answers, told = Cancel(), list[object](), list[str]()
+    ask = Peer.ask
+
+    def then_cancel(self: Peer, message: Message) -> object:
+        answer = ask(self, message)
+        if isinstance(message, CreatePair):
+            answers.append(answer)
+            if len(answers) == 2:
+                cancel.cancel()
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", then_cancel)
+    job = _never_ends(rig, local)
+    try:
+        with pytest.raises(CancelledError, match="creation of a pair 105a → 100b:105b"):
+            rig.a.create_remote_pair(
+                "105a",
+                "100b",
+                "105b",
+                progress=lambda progress: told.append(progress.what),
+                cancel=cancel,
+            )
+    finally:
+        job.close()
+    assert answers == [Waits(pair_id=local.pair_id, done_bytes=0, total_bytes=0)] * 2
+    assert told[-1] == f"waiting for the copy of pair {local.pair_id} of system 100b"
+    assert (rig.a.table(), rig.b.table()) == rows
+    monkeypatch.undo()
+    rig.remote()
+    assert equal(rig.pvol, rig.spvol)
+
+
+def test_a_creation_that_is_cancelled_when_the_secondary_has_made_its_side_leaves_none(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = Cancel()
+    rows = (rig.a.table(), rig.b.table())
+    ask = Peer.ask
+
+    def then_cancel(self: Peer, message: Message) -> object:
+        answer = ask(self, message)
+        if isinstance(message, CreatePair):
+            assert len(rig.b.pairs()) == 1
+            cancel.cancel()
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", then_cancel)
+    with pytest.raises(CancelledError):
+        rig.a.create_remote_pair("105a", "100b", "105b", cancel=cancel)
+    assert (rig.a.table(), rig.b.table()) == rows
+
+
+def test_a_creation_waits_for_a_local_copy_at_the_secondary_over_several_questions(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = rig.local()
+    waited: list[float] = []
+    ask = Peer.ask
+    job = _never_ends(rig, local)
+
+    def then_end_it(self: Peer, message: Message) -> object:
+        answer = ask(self, message)
+        if isinstance(answer, Waits) and isinstance(message, CreatePair):
+            waited.append(message.waited_s)
+            if len(waited) == 2:
+                job.close()
+        return answer
+
+    monkeypatch.setattr(Peer, "ask", then_end_it)
+    rig.remote()
     assert waited[0] == 0 < waited[1]
     assert equal(rig.pvol, rig.spvol)
 
