@@ -476,8 +476,10 @@ Answer = (
 _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
-
 _DIGEST_BYTES = 8
+
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises; the latter for text that isn't UTF-8."""
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -501,7 +503,7 @@ def decode_message(data: bytes) -> Message:
     """Return the message. WireError: malformed or unknown."""
     try:
         return _messages.decode(_body(data))
-    except msgspec.MsgspecError as error:
+    except _MALFORMED as error:
         raise WireError(f"cannot take a command of {len(data)} bytes: {error}") from error
 
 
@@ -509,7 +511,7 @@ def decode_answer(data: bytes) -> Answer:
     """Return the answer. WireError: malformed or unknown."""
     try:
         return _answers.decode(_body(data))
-    except msgspec.MsgspecError as error:
+    except _MALFORMED as error:
         raise WireError(f"cannot take an answer of {len(data)} bytes: {error}") from error
 
 
@@ -517,5 +519,5 @@ def decode_plain(data: bytes, kind: type[T]) -> T:
     """Return a hello or an acknowledgement. WireError: malformed."""
     try:
         return msgspec.msgpack.decode(_body(data), type=kind)
-    except msgspec.MsgspecError as error:
+    except _MALFORMED as error:
         raise WireError(f"cannot take a {kind.__name__}: {error}") from error

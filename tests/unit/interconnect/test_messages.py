@@ -5,6 +5,7 @@ import inspect
 
 import msgspec
 import pytest
+import xxhash
 
 from pyrep import errors
 from pyrep.errors import (
@@ -30,6 +31,7 @@ from pyrep.interconnect.messages import (
     decode_plain,
     encode,
 )
+from pyrep.interconnect.messages_path import Refuse
 
 
 def test_every_exported_name_is_there() -> None:
@@ -68,6 +70,18 @@ def test_what_is_no_command_is_refused(data: bytes) -> None:
             decode(data)
     with pytest.raises(WireError):
         decode_plain(data, Hello)
+
+
+def test_text_that_is_not_utf_8_is_refused_though_its_digest_is_right() -> None:
+    """A peer that sends garbage is cut off for it; it isn't a fault of pyrep's own."""
+    for decode, sent in (
+        (decode_message, encode(ReadPair(pair_id="NAME"))),
+        (decode_answer, encode(PeerFailed(kind="x", message="NAME", hint=None))),
+        (lambda data: decode_plain(data, Refuse), encode(Refuse(message="NAME"))),
+    ):
+        body = sent[8:].replace(b"NAME", b"N\xff\xfeE")
+        with pytest.raises(WireError, match="utf-8"):
+            decode(xxhash.xxh3_64_intdigest(body).to_bytes(8, "little") + body)
 
 
 def test_what_the_other_system_raised_is_raised_here_with_its_hint() -> None:
