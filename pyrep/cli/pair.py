@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pyrep.api import Json
 from pyrep.cli.following import follow, perform, say_begun, waiting
+from pyrep.cli.hints import in_commands
 from pyrep.cli.names import text_of_name
 from pyrep.cli.quantities import FiniteRange, age, format_duration, size
 from pyrep.cli.session import Session, command
@@ -137,6 +138,12 @@ def create(
             "--wait and --no-wait contradict each other", hint="give one of them"
         )
     system_id, colon, volume_id = svol.rpartition(":")
+    if colon and not (system_id and volume_id):
+        missing = "volume" if system_id else "system"
+        raise InvalidArgumentError(
+            f"cannot mirror {pvol} to {svol}: it names no {missing}",
+            hint="SYSTEM:VOLUME, or VOLUME alone for one of this system",
+        )
     job = session.client.create_pair(
         pvol,
         volume_id,
@@ -267,7 +274,8 @@ def resync(
     client = session.client
     if dry_run:
         told = client.estimate_resync(pair_id, direction=direction, discard=discard)
-        session.show(told, lambda console: print_facts(console, told))
+        shown = {**told, "hint": in_commands(told.get("hint") or "") or None}
+        session.show(told, lambda console: print_facts(console, shown))
         return
     job = client.resync_pair(pair_id, direction=direction, discard=discard, **options)
 

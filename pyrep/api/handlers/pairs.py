@@ -168,7 +168,10 @@ def split_pairs(site: Site, asked: SplitSeveral) -> RunningJob:
 def sync_pairs(site: Site, asked: WaitForMarker) -> RunningJob:
     """Wait until everything written before is at the secondary; a job with the outcomes."""
     until = one_of(AckPoint, asked.until)
-    what = f"wait for what was written, of {', '.join(asked.pair_ids) or f'group {asked.group}'}"
+    whose = [*dict.fromkeys(asked.pair_ids)]
+    if asked.group is not None:
+        whose.append(f"group {asked.group}")
+    what = f"wait for what was written, of {', '.join(whose)}"
 
     def work(_: ProgressCallback, cancel: Cancel) -> Json:
         found = site.system.wait_marker(

@@ -42,6 +42,9 @@ def test_a_split_brain_is_refused_with_the_choices_and_goes_on_by_a_discard(apar
     done = apart.run("a", "pair", "resync", REMOTE, code=RefusedError.exit_code)
     assert "split brain" in done.stderr
     assert "pyrep pair resync --discard 100a" in done.stderr
+    dry = apart.run("a", "pair", "resync", REMOTE, "--dry-run").stdout
+    assert "pyrep pair resync --discard 100a" in " ".join(dry.split())
+    assert "pair.resync(" not in dry
     told = apart.ask("a", "pair", "resync", REMOTE, "--dry-run", "--discard", "100a")
     assert (told["relation"], told["direction"], told["chunks"]) == ("split brain", "reverse", 2)
     assert told["refusal"] is None

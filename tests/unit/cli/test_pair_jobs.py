@@ -159,6 +159,15 @@ def test_what_is_refused_is_refused_before_the_command_ends(mirrored: Served) ->
         client.create_pair("105a", "105b", system_id="100b", protect="always")
 
 
+@pytest.mark.parametrize(("svol", "missing"), [(":105b", "system"), ("100b:", "volume")])
+def test_an_svol_whose_name_is_half_there_is_refused_with_what_is_missing(
+    served: Served, svol: str, missing: str
+) -> None:
+    done = served.run("a", "pair", "create", "105a", svol, code=InvalidArgumentError.exit_code)
+    assert f"it names no {missing}" in done.stderr
+    assert "SYSTEM:VOLUME" in done.stderr
+
+
 def test_a_copy_that_was_stopped_is_told_and_not_waited_for(served: Served) -> None:
     for name in ("1", "2"):
         served.a.create_volume(name, SIZE)

@@ -30,6 +30,14 @@ def test_it_says_what_became_of_each_pair_and_exits_with_the_worst(mirrored: Ser
     assert "known groups: g" in told.stderr
 
 
+def test_the_job_names_each_pair_once_and_the_group(mirrored: Served) -> None:
+    with Client.of_system(mirrored.a.directory) as client:
+        job = client.sync_pairs("100a.1", "100a.1", group="g")
+        assert job.what == "wait for what was written, of 100a.1, group g"
+        assert client.finish(job)["pairs"] == {"100a.1": "done"}
+        assert client.sync_pairs(group="g").what == "wait for what was written, of group g"
+
+
 @pytest.mark.parametrize(
     "command",
     [
