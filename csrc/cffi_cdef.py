@@ -85,4 +85,4 @@ def compile_flags() -> list[str]:
 
 def link_flags() -> list[str]:
     """Return the linker's flags for an extension."""
-    return ["-pthread", *sanitizer_flags()]
+    return ["-pthread", "-ldl", *sanitizer_flags()]

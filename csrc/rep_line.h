@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "rep_api.h"
+#include "rep_tls.h"
 #include "rep_wait.h"
 
 REP_API_BEGIN
@@ -24,6 +25,10 @@ typedef struct rep_line rep_line;
 int rep_line_new(int fd, rep_line **out);
 /* Nobody uses it any more. NULL is allowed. */
 void rep_line_free(rep_line *line);
+/* Sends and receives through a session from now on, which has agreed with the other side, is borrowed,
+ * and has already what came of it. Before anything is sent or received. Then the calls below fail with
+ * -EPROTO, too: rep_tls_why has the reason. */
+void rep_line_secure(rep_line *line, rep_tls *tls);
 /* Sends head, then body, in one piece; waits as long as the socket takes nothing. -EPIPE: ended; or
  * the socket's error: a part may have gone. */
 int rep_line_send(rep_line *line, const void *head, uint64_t head_bytes, const void *body,

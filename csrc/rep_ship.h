@@ -68,9 +68,6 @@ int rep_stream_take(rep_stream *stream, void *frame, uint64_t deadline_ns, rep_w
                     uint64_t *length);
 /* Waits until a frame can be taken, and takes none. As rep_stream_take. */
 int rep_stream_await(rep_stream *stream, uint64_t deadline_ns, rep_wake *wake);
-/* Takes a frame of at most `most_bytes` (<= REP_FRAME_BYTES), at once: there may be more. -EAGAIN: there
- * is nothing, or the first record is longer; -EPIPE. */
-int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length);
 /* The peer couldn't apply what came through this link: it breaks, and guarded writes that still wait
  * for an answer get none. Before rep_stream_ack of the numbers that came with it. */
 void rep_stream_refuse(rep_stream *stream, rep_link *link, int cause);
@@ -94,6 +91,10 @@ int rep_stream_carry(rep_stream *stream, rep_line *line);
  * these the stream is the caller's to break: a frame that was taken may not have gone. */
 int rep_stream_pump(rep_stream *stream, rep_wake *wake);
 /* cdef:end */
+
+/* Takes a frame of at most `most_bytes` (<= REP_FRAME_BYTES), at once: there may be more. -EAGAIN: there
+ * is nothing, or the first record is longer; -EPIPE. */
+int rep_stream_take_small(rep_stream *stream, uint64_t most_bytes, void *frame, uint64_t *length);
 
 /* For who is going to wait for the answer: sends what is queued, if it is little and goes at once, or
  * leaves it to who is sending just now; else wakes the pump's thread, which costs more than sending

@@ -113,13 +113,11 @@ int rep_frame_check(const void *frame, uint64_t length, rep_frame_info *out)
     if (!header_is_sound(at, length, &info))
         return -EBADMSG;
     uint64_t position = REP_FRAME_HEADER_BYTES;
-    info.all_copied = 1;
     for (uint32_t i = 0; i < info.record_count; i++) {
         rep_record record;
         int size = rep_record_get(at + position, length - position, &record);
         if (size < 0 || record.number != info.first_number + i)
             return -EBADMSG;
-        info.all_copied &= (record.flags & REP_RECORD_FLAG_RESYNC) != 0;
         position += (uint64_t)size;
     }
     if (position != length)

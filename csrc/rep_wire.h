@@ -43,7 +43,6 @@ typedef struct rep_frame_info {
     uint64_t first_number;
     uint32_t record_count;
     uint32_t body_bytes;
-    int all_copied; /* told by rep_frame_check: every record is a copy's, for which no host waits */
 } rep_frame_info;
 
 /* Checks the structure of a whole frame, every record included, but not its digest. 0; -EBADMSG:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pyrep.model.ids import SystemId, VolumeId
 
-__all__ = ["Buffer", "Connection", "Endpoint", "Frames", "HostAgent", "OwnedPath"]
+__all__ = ["Buffer", "Connection", "Endpoint", "HostAgent", "OwnedPath"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -57,15 +56,11 @@ class Connection(Protocol):
     """What carries frames and numbers without Python (the core's `Pump`); None: nothing does."""
 
     def send_frame(self, frame: Buffer) -> None:
-        """Send one sealed frame of a stream; its memory is the caller's again on return."""
-        ...
+        """Send one sealed frame of a stream; its memory is the caller's again on return.
 
-    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
-        """Send the small frame that `make` returns, if it goes without waiting; else do nothing.
-
-        `make` isn't called when it wouldn't go. By default nothing ever goes at once.
+        Not asked for where there is a pump.
         """
-        del make
+        raise AssertionError((self.pump, len(frame)))
 
     def send_ack(self, ack: bytes) -> None:
         """Send the numbers of a stream that were applied and made durable."""
@@ -77,19 +72,6 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """End the connection, as if it were lost."""
-        ...
-
-
-class Frames(Protocol):
-    """Frames as they come, each valid until the next is asked for."""
-
-    def __iter__(self) -> Iterator[Buffer]:
-        """Wait for each. What ends the connection is raised."""
-        ...
-
-    @property
-    def next_has_begun(self) -> bool:
-        """Whether a part of the next is here: it was sent, and comes as fast as the path is."""
         ...
 
 
@@ -127,10 +109,6 @@ class Endpoint(Protocol):
 
     def take_frame(self, connection: Connection, frame: Buffer) -> None:
         """Apply a frame and acknowledge it over the connection; its memory is used again after."""
-        ...
-
-    def take_frames(self, connection: Connection, frames: Frames) -> None:
-        """Take frames as `take_frame` does, until they end: what comes together is answered so."""
         ...
 
     def take_ack(self, connection: Connection, ack: bytes) -> None:

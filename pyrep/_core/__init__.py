@@ -81,6 +81,7 @@ from pyrep._core.stream import (
     StreamInfo,
     new_frame_buffer,
 )
+from pyrep._core.tls import TlsConfig, TlsProblem, TlsSession
 from pyrep._core.tree import (
     Tree,
 )
@@ -143,6 +144,9 @@ __all__ = [
     "Storage",
     "Stream",
     "StreamInfo",
+    "TlsConfig",
+    "TlsProblem",
+    "TlsSession",
     "Tree",
     "VolatileIo",
     "VolumeCore",

@@ -26,14 +26,13 @@ FRAME_DIGEST_FROM: int = lib.REP_FRAME_DIGEST_FROM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameInfo:
-    """Header of a checked frame; `all_copied`: every record is a copy's, no host waits for it."""
+    """Header of a checked frame."""
 
     stream_id: int
     attempt: int
     first_number: int
     record_count: int
     body_bytes: int
-    all_copied: bool
 
 
 def check_frame(frame: Buffer) -> FrameInfo:
@@ -53,7 +52,6 @@ def check_frame(frame: Buffer) -> FrameInfo:
         first_number=out.first_number,
         record_count=out.record_count,
         body_bytes=out.body_bytes,
-        all_copied=bool(out.all_copied),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyrep._core.apply import Apply
-from pyrep._core.line import Line, check_line
+from pyrep._core.line import Line, check_lines
 from pyrep._core.native import Buffer, error_of, ffi, held, lib
 from pyrep._core.stream import Stream
 from pyrep._core.wake import Wake
@@ -95,7 +95,7 @@ class Pump:
             case _:
                 if code == -errno.ECANCELED:
                     raise error_of(code, "applying a frame")
-                check_line(code)
+                check_lines(code, self.data, self.control)
                 raise AssertionError(code)
 
     def numbers(self, streams: Sequence[Stream]) -> Left:
@@ -110,5 +110,5 @@ class Pump:
             case lib.REP_PUMP_NUMBERS:
                 return Left(numbers=bytes(ffi.buffer(left.numbers)))
             case _:
-                check_line(code)
+                check_lines(code, self.control)
                 raise AssertionError(code)

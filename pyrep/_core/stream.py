@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pyrep._core.frame import FRAME_BYTES
-from pyrep._core.line import Line, check_line
+from pyrep._core.line import Line, check_lines
 from pyrep._core.native import Owned, Pointer, check, deadline_of, error_of, ffi, in_slices, lib
 from pyrep._core.wake import Wake, pointer_of
 from pyrep.errors import InvalidArgumentError, WireError
@@ -99,12 +99,6 @@ class Stream(Owned):
         check(code, "waiting for a frame")
         return True
 
-    def take_small(self, frame: Pointer, most_bytes: int) -> int:
-        """Take all there is if it makes one frame so small; return its length, else 0."""
-        out = ffi.new("uint64_t *")
-        code = lib.rep_stream_take_small(self.pointer, most_bytes, frame, out)
-        return 0 if code else int(out[0])
-
     def carry(self, line: Line | None) -> None:
         """Let the core send the stream over a line, by `pump` and by writers that wait."""
         code = lib.rep_stream_carry(self.pointer, ffi.NULL if line is None else line.pointer)
@@ -121,7 +115,7 @@ class Stream(Owned):
         code = lib.rep_stream_pump(self.pointer, wake.pointer)
         if code == -errno.ECANCELED:
             raise error_of(code, "sending frames")
-        check_line(code)
+        check_lines(code)
         raise AssertionError(code)
 
     def ack(self, attempt: int, received: int, durable: int) -> None:

@@ -116,8 +116,6 @@ class VolumeCore(Owned):
         self.at_once = True
         """Whether `pwrite_at_once` is worth a try: the last write waited for no peer."""
         self._inside: Pointer = None
-        self.helpers: tuple[Callable[[], None], ...] = ()
-        """Called before a write waits for its mirror: who waits may as well send it."""
         self.note_first: Callable[[], None] | None = None
         """Called by the first write that meets `Fence.FIRST`: to note it, and to lift the fence."""
 
@@ -296,8 +294,6 @@ class VolumeCore(Owned):
         Returns:
             0; or -REP_FENCED_MIRROR: a guarded mirror was lost meanwhile.
         """
-        for one in self.helpers:
-            one()
         wake = self.wake.pointer
 
         def wait(deadline: int) -> int:

@@ -61,7 +61,7 @@ from pyrep.interconnect.messages import (
 from pyrep.interconnect.terms import OFFER, Offer, agree
 from pyrep.meta import PeerRecord
 from pyrep.model import SystemId, check_id
-from pyrep.seams import Buffer, Connection, Frames
+from pyrep.seams import Buffer, Connection
 
 __all__ = ["CallHandler", "ErrandHandler", "SystemEndpoint"]
 
@@ -255,11 +255,6 @@ class SystemEndpoint:
         """Apply and acknowledge; volumes that failed split their pairs."""
         with self._state.at_work():
             self._peer_of(connection).take_frame(connection, frame)
-
-    def take_frames(self, connection: Connection, frames: Frames) -> None:
-        """Apply and acknowledge what comes, until the connection ends."""
-        with self._state.at_work():
-            self._peer_of(connection).take_frames(connection, frames)
 
     def _volume_failed(self, link: LinkCore, errno_code: int) -> None:
         for mirror in list(self._state.mirrors.values()):

@@ -15,7 +15,6 @@ from pyrep._core import (
     Pump,
     Stream,
     StreamInfo,
-    VolumeCore,
     Wake,
     new_frame_buffer,
 )
@@ -24,7 +23,7 @@ from pyrep.errors import CancelledError, PathLostError, PyrepError, TimedOutErro
 from pyrep.interconnect.frames import seal
 from pyrep.interconnect.messages import StreamAck
 from pyrep.model import AckPoint, Congestion, FenceLevel, GroupId, PairId, SystemId
-from pyrep.seams import Buffer, Connection
+from pyrep.seams import Connection
 
 __all__ = ["Outlet", "ack_of", "stream_id_of"]
 
@@ -34,9 +33,6 @@ _IDLE_S = 0.5
 
 _LOOK_S = 0.2
 """How often who waits for an answer is told how far it is."""
-
-_SMALL_BYTES = 16 << 10
-"""What a writer sends itself: it goes into a socket that takes anything at all."""
 
 _ACKS = {
     AckPoint.QUEUED: Ack.QUEUED,
@@ -87,7 +83,6 @@ class Outlet:
         self._unanswered: tuple[tuple[int, int], float] | None = None
         self._is_carried = False
         """Whether the core sends: its writers send what they wait for by themselves."""
-        self._small, self._small_memory = new_frame_buffer()
         self._channels: dict[PairId, int] = {}
         self._links: dict[int, tuple[PairId, LinkCore]] = {}
 
@@ -132,37 +127,6 @@ class Outlet:
         self.stream.break_off()
         self._lost(connection)
 
-    def help(self) -> None:
-        """Send what is queued, if it is little and goes at once, from the thread that waits for it.
-
-        Waking the sending thread costs a writer more than sending does (40 to 60 µs where that is
-        another core). What doesn't go, the sending thread is woken for by the writer's wait.
-        """
-        if self._is_carried or not self._turn.acquire(blocking=False):
-            return
-        try:
-            connection = self._connection
-            if connection is not None:
-                self._help(connection)
-        finally:
-            self._turn.release()
-
-    def _help(self, connection: Connection) -> None:
-        try:
-            connection.send_frame_at_once(self._take_small)
-        except PyrepError as error:
-            _log.info("path.send_failed group=%s why=%s", self.group_id, error)
-            self.stream.break_off()
-            self._lost(connection)
-
-    def _take_small(self) -> Buffer | None:
-        length = self.stream.take_small(self._small, _SMALL_BYTES)
-        if not length:
-            return None
-        frame = self._small_memory[:length]
-        seal(frame)
-        return frame
-
     def channel(self, pair_id: PairId) -> int:
         """Return the pair's channel in this stream, for this connection."""
         return self._channels.setdefault(pair_id, len(self._channels) + 1)
@@ -188,9 +152,6 @@ class Outlet:
     def _enter(self, mirror: Mirror) -> int:
         channel = self.channel(mirror.row.pair_id)
         self._links[channel] = (mirror.row.pair_id, mirror.link)
-        volume = mirror.link.volume
-        if self.help not in volume.helpers:
-            volume.helpers = (*volume.helpers, self.help)
         mirror.link.pull_ahead(when_full=mirror.row.congestion is Congestion.PULL_AHEAD)
         return channel
 
@@ -293,10 +254,6 @@ class Outlet:
         """
         self._wake.set()
         self._connection = None
-
-    def dismiss(self, volume: VolumeCore) -> None:
-        """Writers of a volume that none of the links is of any more don't help to send."""
-        volume.helpers = tuple(one for one in volume.helpers if one != self.help)
 
     def close(self) -> None:
         """Break the stream and end the thread. The stream is freed when no link ships into it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from pyrep._core import Apply, LinkCore, Numbers, Pump, Wake, check_frame, decode_numbers
@@ -24,18 +23,11 @@ from pyrep.interconnect.messages import (
 )
 from pyrep.interconnect.terms import Terms
 from pyrep.model import GroupId, PairId, SystemId
-from pyrep.seams import Buffer, Connection, Frames
+from pyrep.seams import Buffer, Connection
 
 __all__ = ["Peer"]
 
 _log = logging.getLogger(__name__)
-
-_PROMPT_S = 0.05
-"""Only so soon after an answer does that of a copy's frame wait for the next: on a slow path never.
-
-For an answer both ends do as much as for 150 KiB of a copy. No more than one waits: the smallest
-queue has room for two and a half frames of a copy.
-"""
 
 
 def _pump_of(connection: Connection) -> Pump:
@@ -454,49 +446,12 @@ class Peer:
         Raises:
             WireError: nothing of it had an effect; the connection isn't to be trusted any more.
         """
-        apply, has_barrier, _ = self._apply(frame)
+        check_digest(frame)
+        apply = self.incoming(check_frame(frame).stream_id)
+        has_barrier = apply.frame(frame, self._wake)
         if has_barrier:
             apply.settle()
         self._acknowledge(connection, apply)
-
-    def take_frames(self, connection: Connection, frames: Frames) -> None:
-        """Do the same with each of them, until they end; two of a copy may be answered once.
-
-        A frame in which there is a host's write or a barrier is answered at once: somebody waits.
-
-        Raises:
-            PathLostError: a later connection has superseded this one.
-            As `take_frame`, and as the frames.
-        """
-        owed: Apply | None = None
-        answered_s = -_PROMPT_S
-        for frame in frames:
-            self.check_in_use(connection)
-            apply, has_barrier, is_copied = self._apply(frame)
-            if owed is not None and owed is not apply:
-                self._acknowledge(connection, owed)
-            if has_barrier:
-                apply.settle()
-            elif owed is None and is_copied and self._is_followed(frames, answered_s):
-                owed = apply
-                continue
-            self._acknowledge(connection, apply)
-            owed, answered_s = None, time.monotonic()
-
-    @staticmethod
-    def _is_followed(frames: Frames, answered_s: float) -> bool:
-        return time.monotonic() - answered_s < _PROMPT_S and frames.next_has_begun
-
-    def _apply(self, frame: Buffer) -> tuple[Apply, bool, bool]:
-        """Check and apply a frame.
-
-        Returns:
-            The stream; whether there was a barrier in it; whether all of it was a copy's.
-        """
-        check_digest(frame)
-        info = check_frame(frame)
-        apply = self.incoming(info.stream_id)
-        return apply, apply.frame(frame, self._wake), info.all_copied
 
     def pump_frames(self, connection: Connection) -> bytes | None:
         """Take frames as `take_frame` does, by the core; return an envelope that is no frame's.

@@ -347,7 +347,7 @@ class RemotePairs:
             state.refence([mirror.row.volume_id])
 
     def _leave_group(self, peer: Peer, gone: Mirror) -> None:
-        """Let go of what a group without pairs has: a queue, a thread, a call in each write."""
+        """Let go of what a group without pairs has: a queue, a thread."""
         group_id = gone.row.group_id
         if group_id is None:
             return
@@ -357,9 +357,6 @@ class RemotePairs:
             if (one.row.pair_system_id, one.row.group_id) == (peer.system_id, group_id)
             and one.row.is_primary == gone.row.is_primary
         ]
-        outlet = peer.known_outlet(group_id) if gone.row.is_primary else None
-        if outlet is not None and not any(one.volume_id == gone.row.volume_id for one in left):
-            outlet.dismiss(gone.link.volume)
         if left:
             return
         if not gone.row.is_primary:

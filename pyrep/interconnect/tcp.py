@@ -12,7 +12,6 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
 
 from pyrep._core import Pump
 from pyrep.errors import PathLostError, PyrepError, WireError
@@ -21,18 +20,16 @@ from pyrep.interconnect.envelope import (
     Envelope,
     Kind,
     open_envelope,
-    receive,
     receive_body,
     seal_envelope,
 )
-from pyrep.interconnect.framereader import FrameReader
 from pyrep.interconnect.garbled import shown
 from pyrep.interconnect.messages import PeerFailed, encode
 from pyrep.interconnect.timing import PathTiming
 from pyrep.model.ids import SystemId
-from pyrep.seams import Buffer, Connection, Endpoint
+from pyrep.seams import Connection, Endpoint
 
-__all__ = ["TcpConnection", "pump_of"]
+__all__ = ["TcpConnection"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +39,6 @@ _COMMANDS_MOST = 256
 
 _COMMAND_BYTES_MOST = 1 << 30
 """Bytes of commands of the other system under way at once, but for one that is longer."""
-
-
-def pump_of(control: Channel, data: Channel) -> Pump | None:
-    """Return what carries frames and numbers without Python, if the core can use both sockets."""
-    if control.line is None or data.line is None:
-        return None
-    return Pump(data.line, control.line)
 
 
 class _Question:
@@ -85,7 +75,7 @@ class TcpConnection(Connection):
         self._control = control
         self._data = data
         self._timing = timing
-        self._pump = pump_of(control, data)
+        self._pump = Pump(data.line, control.line)
         self.pump: object | None = self._pump
         self._lock = threading.Lock()
         self._tags = itertools.count(1)
@@ -115,19 +105,6 @@ class TcpConnection(Connection):
         return self._why
 
     # --- what the engine asks for ----------------------------------------------------------------
-
-    def send_frame(self, frame: Buffer) -> None:
-        """Send one sealed frame; returns when the socket took it."""
-        self._data.send_all(seal_envelope(Kind.FRAME, 0, len(frame)), frame)
-
-    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
-        """See `Connection`."""
-
-        def buffers() -> tuple[Buffer, ...]:
-            frame = make()
-            return () if frame is None else (seal_envelope(Kind.FRAME, 0, len(frame)), frame)
-
-        self._data.send_at_once(buffers)
 
     def send_ack(self, ack: bytes) -> None:
         """Send the numbers of a stream."""
@@ -215,21 +192,16 @@ class TcpConnection(Connection):
             self.ended.set()
 
     def _read_data(self) -> None:
-        if self._pump is not None:
-            envelope = open_envelope(self._endpoint.pump_frames(self))
-            raise WireError(f"cannot take {envelope.kind.name} where frames come")
-        self._endpoint.take_frames(self, FrameReader(self._data))
+        envelope = open_envelope(self._endpoint.pump_frames(self))
+        raise WireError(f"cannot take {envelope.kind.name} where frames come")
 
     def _hear(self) -> None:
         self._heard_s = time.monotonic()
 
     def _read_control(self) -> None:
         while True:
-            if self._pump is None:
-                envelope, body = receive(self._control, self._admit, self._hear)
-            else:
-                head = self._endpoint.pump_numbers(self)
-                envelope, body = receive_body(self._control, head, self._admit, self._hear)
+            head = self._endpoint.pump_numbers(self)
+            envelope, body = receive_body(self._control, head, self._admit, self._hear)
             self._hear()
             match envelope.kind:
                 case Kind.ACK:
@@ -335,8 +307,7 @@ class TcpConnection(Connection):
         asked_s = 0.0
         while not self._over.wait(min(timing.ping_s, timing.ping_timeout_s) / 4):
             now_s = time.monotonic()
-            if self._pump is not None:
-                self._heard_s = max(self._heard_s, self._pump.control.heard_s)
+            self._heard_s = max(self._heard_s, self._pump.control.heard_s)
             silent_s = now_s - self._heard_s
             if silent_s < timing.ping_s:
                 continue

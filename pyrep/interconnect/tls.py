@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import re
 import socket
-import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+from cryptography import x509
+
+from pyrep._core import TlsConfig, TlsProblem, TlsSession
 from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
-from pyrep.interconnect.channel import Channel, lost
-from pyrep.interconnect.tlschannel import Session, TlsChannel
+from pyrep.interconnect.channel import Channel, SocketChannel, lost
+from pyrep.interconnect.tlshandshake import shake_hands
 from pyrep.model.ids import SystemId, check_id
 
 __all__ = ["IDENTITY_PREFIX", "Tls"]
@@ -22,7 +23,6 @@ IDENTITY_PREFIX = "urn:pyrep:system:"
 """What stands before the system id in the certificate's subject alternative name (a URI)."""
 
 _KEYS = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
-_MISMATCH = "KEY_VALUES_MISMATCH"
 
 
 class Tls:
@@ -37,6 +37,7 @@ class Tls:
 
     Raises:
         InvalidArgumentError: a file can't be read, or isn't what it should be.
+        MissingLibraryError: there is no OpenSSL.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Tls:
         self.key = Path(key)
         self.authority = Path(authority)
         self.denied = frozenset(denied)
-        self._contexts = self._load()
+        self._configs = self._load()
 
     def reload(self) -> None:
         """Read the files again, for channels made from now on.
@@ -59,45 +60,42 @@ class Tls:
         Raises:
             InvalidArgumentError: one can't be used; what was read before stays in use.
         """
-        self._contexts = self._load()
+        self._configs = self._load()
 
-    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        contexts = []
-        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
-            context = ssl.SSLContext(protocol)
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.check_hostname = False  # systems have ids; addresses come and go
-            context.verify_mode = ssl.CERT_REQUIRED
-            with _reading(self.authority, "the authority's certificate"):
-                context.load_verify_locations(self.authority)
-            with _reading(self.certificate, f"the certificate with the key {self.key}"):
-                self._load_pair(context)
-            contexts.append(context)
-        contexts[1].num_tickets = 0  # nobody resumes a session: each has its certificates checked
-        return contexts[0], contexts[1]
+    def _load(self) -> tuple[TlsConfig, TlsConfig]:
+        client, server = (self._config(is_server=is_server) for is_server in (False, True))
+        return client, server
 
-    def _load_pair(self, context: ssl.SSLContext) -> None:
-        """Load the certificate with the key that belongs to it.
+    def _config(self, *, is_server: bool) -> TlsConfig:
+        config = TlsConfig(is_server=is_server)
+        with _reading(self.authority, "the authority's certificate"):
+            config.trust(self.authority.read_bytes())
+        with _reading(self.certificate, f"the certificate with the key {self.key}"):
+            self._show_pair(config)
+        return config
+
+    def _show_pair(self, config: TlsConfig) -> None:
+        """Show the certificate with the key that belongs to it.
 
         Both files may be replaced between the two looks at them: then the next look finds a pair.
         """
         try:
-            self._look_at_pair(context)
-        except ssl.SSLError as error:
-            if error.reason != _MISMATCH:
+            self._look_at_pair(config)
+        except TlsProblem as problem:
+            if problem.code != errno.EKEYREJECTED:
                 raise
-            self._look_at_pair(context)
+            self._look_at_pair(config)
 
-    def _look_at_pair(self, context: ssl.SSLContext) -> None:
+    def _look_at_pair(self, config: TlsConfig) -> None:
         certificate, text = self.certificate.read_bytes(), self.key.read_bytes()
         *others, last = [found.group() for found in _KEYS.finditer(text)] or [text]
         for key in others:
             try:
-                return _load(context, certificate, key)
-            except ssl.SSLError as error:
-                if error.reason != _MISMATCH:
+                return config.show(certificate, key)
+            except TlsProblem as problem:
+                if problem.code != errno.EKEYREJECTED:
                     raise
-        return _load(context, certificate, last)
+        return config.show(certificate, last)
 
     def client(self, sock: socket.socket, expected: SystemId) -> Channel:
         """Return the channel to the system that was dialled. See `Security`.
@@ -107,7 +105,7 @@ class Tls:
             PathLostError: it went away.
         """
         what = f"system {expected}, dialled at {_name(sock)}"
-        channel = self._wrap(sock, self._contexts[0], what, server_side=False)
+        channel = self._wrap(sock, self._configs[0], what)
         if channel.peer_id != expected:
             channel.free()
             raise WireError(
@@ -119,21 +117,18 @@ class Tls:
     def server(self, sock: socket.socket) -> Channel:
         """Return the channel to who has dialled. See `Security`."""
         what = f"whoever dialled from {_name(sock)}"
-        return self._wrap(sock, self._contexts[1], what, server_side=True)
+        return self._wrap(sock, self._configs[1], what)
 
-    def _wrap(
-        self, sock: socket.socket, context: ssl.SSLContext, what: str, *, server_side: bool
-    ) -> TlsChannel:
-        session = Session(context, server_side=server_side)
+    def _wrap(self, sock: socket.socket, config: TlsConfig, what: str) -> Channel:
         try:
-            session.shake_hands(sock)
-        except OSError as error:
-            sock.close()
-            raise _refusal(error, what) from error
-        try:
-            peer_id = _identity(session.tls.getpeercert(), what)
+            session = TlsSession(config)
+            try:
+                shake_hands(session, sock)
+            except (OSError, TlsProblem) as error:
+                raise _refusal(error, what) from error
+            peer_id = _identity(session.peer(), what)
             self._check_denied(peer_id, what)
-            return TlsChannel(sock, session, peer_id)
+            return SocketChannel(sock, session, peer_id)
         except BaseException:
             sock.close()
             raise
@@ -146,14 +141,6 @@ class Tls:
             )
 
 
-def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Load a certificate and a key; the `ssl` module takes them from files alone."""
-    with os.fdopen(os.memfd_create("pyrep"), "wb") as file:
-        file.write(certificate + b"\n" + key + b"\n")
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=_no_password)
-
-
 def _name(sock: socket.socket) -> str:
     try:
         where = sock.getpeername()
@@ -162,24 +149,23 @@ def _name(sock: socket.socket) -> str:
     return f"{where[0]}:{where[1]}" if isinstance(where, tuple) else "a local socket"
 
 
-def _refusal(error: OSError, what: str) -> PyrepError:
+def _refusal(error: OSError | TlsProblem, what: str) -> PyrepError:
     """Return what to raise when there is no session."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, TlsProblem) and error.code == errno.EKEYREJECTED:
         return WireError(
-            f"cannot trust {what}: {error.verify_message}",
+            f"cannot trust {what}: {error.why}",
             hint="both systems' certificates come from one authority, and are still valid? "
             "see pyrep pki show",
         )
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+    if isinstance(error, TlsProblem):
+        return WireError(
+            f"cannot agree on TLS with {what}: {error.why}",
+            hint="does it speak TLS 1.3, or is it set to plain?",
+        )
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
         return PathLostError(
             f"cannot agree on TLS with {what}: it ended the connection",
             hint="look into its log: it says why it refused",
-        )
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        return WireError(
-            f"cannot agree on TLS with {what}: {reason}",
-            hint="does it speak TLS 1.3, or is it set to plain?",
         )
     if isinstance(error, TimeoutError):
         return PathLostError(
@@ -189,14 +175,16 @@ def _refusal(error: OSError, what: str) -> PyrepError:
     return lost(error)
 
 
-def _identity(certificate: dict[str, Any] | None, what: str) -> SystemId:
-    """Return the system id in a certificate that was verified."""
-    names = (certificate or {}).get("subjectAltName", ())
-    ids = [
-        value.removeprefix(IDENTITY_PREFIX)
-        for kind, value in names
-        if kind == "URI" and value.startswith(IDENTITY_PREFIX)
-    ]
+def _identity(certificate: bytes, what: str) -> SystemId:
+    """Return the system id in a certificate (DER) that was verified."""
+    try:
+        extension = x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+        names = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
+    except (ValueError, x509.ExtensionNotFound):
+        names = []  # an authority may certify anything at all
+    ids = [name.removeprefix(IDENTITY_PREFIX) for name in names if name.startswith(IDENTITY_PREFIX)]
     if len(ids) == 1:
         with contextlib.suppress(InvalidArgumentError):
             return SystemId(check_id("system", ids[0]))
@@ -209,22 +197,23 @@ def _identity(certificate: dict[str, Any] | None, what: str) -> SystemId:
 @contextlib.contextmanager
 def _reading(path: Path, what: str) -> Iterator[None]:
     """Tell which file couldn't be used."""
+    hint = "name PEM files that pyrep pki has made, and that this user may read"
+    cause: Exception
     try:
         yield
     except OSError as error:
-        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        why = (reason or str(error)).replace("_", " ").lower()
-        hint = "name PEM files that pyrep pki has made, and that this user may read"
-        if reason == _MISMATCH:
+        why = (error.strerror or str(error)).lower()
+        cause = error
+    except TlsProblem as problem:
+        why, cause = problem.why, problem
+        if problem.code == errno.ENOKEY:
+            why = "the private key is encrypted, and nobody is there to be asked for its password"
+            hint = "keep it unencrypted, readable by this user alone"
+        elif problem.code == errno.EKEYREJECTED:
             hint = (
                 "issuing or copying them was stopped half-way? copy both again, or let pyrep pki "
                 "issue --force make both anew"
             )
-        raise InvalidArgumentError(f"cannot use {path} as {what}: {why}", hint=hint) from error
-
-
-def _no_password() -> str:
-    raise InvalidArgumentError(
-        "the private key is encrypted, and nobody is there to be asked for its password",
-        hint="keep it unencrypted, readable by this user alone",
-    )
+    else:
+        return
+    raise InvalidArgumentError(f"cannot use {path} as {what}: {why}", hint=hint) from cause

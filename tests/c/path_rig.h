@@ -9,6 +9,7 @@
 #include "rep_pump.h"
 #include "rep_wire.h"
 #include "rig.h"
+#include "tls_rig.h"
 
 #define SIZE (16 * CHUNK)
 #define BOTH (REP_ENVELOPE_BYTES + REP_NUMBERS_BYTES)
@@ -22,21 +23,39 @@ typedef struct path {
     int control_fds[2];
     rep_line *data[2];
     rep_line *control[2];
+    rep_tls *data_tls[2]; /* NULL: not secured */
+    rep_tls *control_tls[2];
     rep_wake *wake;
 } path;
 
-static inline void connect_pair(int fds[2], rep_line *lines[2])
+/* Whether paths are made over TLS. */
+static bool path_is_secured;
+
+#define RUN_PLAIN_AND_SECURED(test)                                                                \
+    do {                                                                                           \
+        path_is_secured = false;                                                                   \
+        RUN(test);                                                                                 \
+        path_is_secured = true;                                                                    \
+        RUN(test);                                                                                 \
+    } while (0)
+
+static inline void connect_pair(int fds[2], rep_line *lines[2], rep_tls *tls[2])
 {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    CHECK_OK(rep_line_new(fds[NEAR], &lines[NEAR]));
-    CHECK_OK(rep_line_new(fds[FAR], &lines[FAR]));
+    if (path_is_secured)
+        tls_agree(tls);
+    for (int end = NEAR; end <= FAR; end++) {
+        CHECK_OK(rep_line_new(fds[end], &lines[end]));
+        if (path_is_secured)
+            rep_line_secure(lines[end], tls[end]);
+    }
 }
 
 static inline path path_new(int ack)
 {
     path p = {.remote = remote_new(SIZE, ack)};
-    connect_pair(p.data_fds, p.data);
-    connect_pair(p.control_fds, p.control);
+    connect_pair(p.data_fds, p.data, p.data_tls);
+    connect_pair(p.control_fds, p.control, p.control_tls);
     CHECK_OK(rep_wake_new(&p.wake));
     CHECK_OK(rep_stream_carry(p.remote.stream, p.data[NEAR]));
     return p;
@@ -58,6 +77,8 @@ static inline void path_free(path *p)
         close(p->control_fds[end]);
         rep_line_free(p->data[end]);
         rep_line_free(p->control[end]);
+        rep_tls_free(p->data_tls[end]);
+        rep_tls_free(p->control_tls[end]);
     }
     rep_wake_free(p->wake);
 }

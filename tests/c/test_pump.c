@@ -298,21 +298,21 @@ static void a_line_that_was_ended_sends_nothing(void)
 
 int main(void)
 {
-    RUN(synchronous_writes_are_carried_and_answered);
-    RUN(so_are_those_that_wait_until_they_are_durable);
-    RUN(what_nobody_waits_for_is_sent_all_the_same);
-    RUN(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
-    RUN(a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing);
-    RUN(nor_for_somebody_else_who_sends);
-    RUN(what_would_follow_a_part_of_a_frame_is_not_sent);
-    RUN(frames_that_came_together_are_answered_once_after_one_flush);
-    RUN(without_a_barrier_nothing_is_called_durable);
-    RUN(a_frame_of_a_stream_that_it_was_not_given_is_left);
-    RUN(a_changed_bit_is_never_taken);
-    RUN(a_volume_that_fails_is_told_before_the_peer_is);
-    RUN(numbers_that_cannot_be_are_left);
-    RUN(numbers_of_an_attempt_that_is_over_are_passed_over);
-    RUN(another_envelope_is_left_with_its_body_unread);
-    RUN(a_line_that_was_ended_sends_nothing);
+    RUN_PLAIN_AND_SECURED(synchronous_writes_are_carried_and_answered);
+    RUN_PLAIN_AND_SECURED(so_are_those_that_wait_until_they_are_durable);
+    RUN_PLAIN_AND_SECURED(what_nobody_waits_for_is_sent_all_the_same);
+    RUN_PLAIN_AND_SECURED(the_pump_ends_with_its_socket_and_leaves_the_stream_to_who_called);
+    RUN_PLAIN_AND_SECURED(a_pump_that_is_stopped_does_not_wait_for_a_socket_that_takes_nothing);
+    RUN_PLAIN_AND_SECURED(nor_for_somebody_else_who_sends);
+    RUN_PLAIN_AND_SECURED(what_would_follow_a_part_of_a_frame_is_not_sent);
+    RUN_PLAIN_AND_SECURED(frames_that_came_together_are_answered_once_after_one_flush);
+    RUN_PLAIN_AND_SECURED(without_a_barrier_nothing_is_called_durable);
+    RUN_PLAIN_AND_SECURED(a_frame_of_a_stream_that_it_was_not_given_is_left);
+    RUN_PLAIN_AND_SECURED(a_changed_bit_is_never_taken);
+    RUN_PLAIN_AND_SECURED(a_volume_that_fails_is_told_before_the_peer_is);
+    RUN_PLAIN_AND_SECURED(numbers_that_cannot_be_are_left);
+    RUN_PLAIN_AND_SECURED(numbers_of_an_attempt_that_is_over_are_passed_over);
+    RUN_PLAIN_AND_SECURED(another_envelope_is_left_with_its_body_unread);
+    RUN_PLAIN_AND_SECURED(a_line_that_was_ended_sends_nothing);
     return 0;
 }

@@ -165,14 +165,14 @@ static void no_writer_waits_for_a_socket_that_takes_nothing(void)
 
 int main(void)
 {
-    RUN(a_writer_that_waits_sends_without_the_pump);
-    RUN(several_writers_send_for_each_other);
-    RUN(so_do_those_that_wait_until_they_are_durable);
-    RUN(writers_that_come_together_are_durable_after_one_flush);
-    RUN(what_is_unsettled_is_settled_when_such_writers_have_gone);
-    RUN(who_asks_for_a_barrier_gets_it_before_a_late_one_is_due);
-    RUN(a_writer_whose_frame_does_not_go_has_it_pending);
-    RUN(a_later_connection_is_not_broken_because_of_the_one_before);
-    RUN(no_writer_waits_for_a_socket_that_takes_nothing);
+    RUN_PLAIN_AND_SECURED(a_writer_that_waits_sends_without_the_pump);
+    RUN_PLAIN_AND_SECURED(several_writers_send_for_each_other);
+    RUN_PLAIN_AND_SECURED(so_do_those_that_wait_until_they_are_durable);
+    RUN_PLAIN_AND_SECURED(writers_that_come_together_are_durable_after_one_flush);
+    RUN_PLAIN_AND_SECURED(what_is_unsettled_is_settled_when_such_writers_have_gone);
+    RUN_PLAIN_AND_SECURED(who_asks_for_a_barrier_gets_it_before_a_late_one_is_due);
+    RUN_PLAIN_AND_SECURED(a_writer_whose_frame_does_not_go_has_it_pending);
+    RUN_PLAIN_AND_SECURED(a_later_connection_is_not_broken_because_of_the_one_before);
+    RUN_PLAIN_AND_SECURED(no_writer_waits_for_a_socket_that_takes_nothing);
     return 0;
 }

@@ -90,31 +90,6 @@ static void a_frame_reads_back_as_it_was_written(void)
     CHECK(!r.payload);
 }
 
-static void a_frame_of_a_copy_alone_is_told_from_one_with_a_hosts_write(void)
-{
-    frame f = {.length = HEADER};
-    rep_record record = {.type = REP_RECORD_ZERO,
-                         .flags = REP_RECORD_FLAG_RESYNC,
-                         .channel = 4,
-                         .number = 41,
-                         .offset = 8192,
-                         .length = 4608};
-    rep_frame_info info;
-    add(&f, &record);
-    seal(&f, 41, 1);
-    CHECK_EQ(rep_frame_check(f.bytes, f.length, &info), 0);
-    CHECK(info.all_copied);
-    record.number = 42;
-    record.flags = 0;
-    add(&f, &record);
-    record.number = 43;
-    record.flags = REP_RECORD_FLAG_RESYNC;
-    add(&f, &record);
-    seal(&f, 41, 3);
-    CHECK_EQ(rep_frame_check(f.bytes, f.length, &info), 0);
-    CHECK(!info.all_copied);
-}
-
 static void the_layout_is_the_documented_one(void)
 {
     frame f = sample();
@@ -266,7 +241,6 @@ static void a_count_beyond_the_body_is_rejected_without_reading_past_it(void)
 int main(void)
 {
     RUN(a_frame_reads_back_as_it_was_written);
-    RUN(a_frame_of_a_copy_alone_is_told_from_one_with_a_hosts_write);
     RUN(the_layout_is_the_documented_one);
     RUN(every_truncation_is_rejected);
     RUN(every_flipped_bit_of_structure_is_rejected);

@@ -12,48 +12,60 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pyrep.interconnect import tcp
-from pyrep.interconnect.channel import PlainChannel
-from pyrep.interconnect.envelope import ENVELOPE_BYTES, Kind, open_envelope
+from pyrep.interconnect import Plain
+from pyrep.interconnect.envelope import Kind
 from pyrep.interconnect.messages import PROTOCOL_VERSION
 from pyrep.model import Compare, Direction
-from pyrep.seams import Buffer
 from pyrep.testing import wait_until
 from pyrep.workflows import backup
+from recorded.tap import Heard, Tap
 from rig import LONG_S, content
-from unit.engine.test_tcp import TcpRig
+from unit.engine.test_tcp import QUICK, TcpRig
 
 HERE = Path(__file__).parent
+
+
+class TappedRig(TcpRig):
+    """The rig's systems with a tap between them."""
+
+    def __init__(self, root: Path, heard: Callable[[Heard], None]) -> None:
+        super().__init__(root)
+        self._heard = heard
+
+    def dial(self) -> None:
+        address = self.listener.address
+        self._tap = Tap(str(address.host), address.port, self._heard)
+        self.dialled = self.a.dial("100b", self._tap.address, security=Plain(), timing=QUICK)
+
+    def close(self) -> None:
+        super().close()
+        self._tap.close()
 
 
 def record() -> list[str]:
     """Return the lines."""
     found: dict[tuple[Kind, str], str] = {}
-    real = PlainChannel.send_all
 
-    def send_all(self: PlainChannel, *buffers: Buffer) -> None:
-        data = b"".join(bytes(one) for one in buffers)
-        kind = open_envelope(data[:ENVELOPE_BYTES]).kind
-        body = data[ENVELOPE_BYTES:]
-        what = ""
+    def heard(one: Heard) -> None:
+        kind, what = one.envelope.kind, ""
         if kind in {Kind.COMMAND, Kind.ANSWER}:
-            said = msgspec.msgpack.decode(body[8:])
+            said = msgspec.msgpack.decode(one.body[8:])
             what = f"{said['type']} {said.get('verb', '')}"
-        elif kind is Kind.FRAME and len(body) > 40_000:
+        elif kind is Kind.FRAME and len(one.body) > 40_000:
             what = "long"
-        found.setdefault((kind, what), f"{kind.name} {body.hex()}" if what != "long" else "")
-        real(self, *buffers)
+        line = f"{kind.name} {one.body.hex()}" if what != "long" else ""
+        found.setdefault((kind, what), line)
 
-    PlainChannel.send_all = send_all  # type: ignore[method-assign]
-    tcp.pump_of = lambda control, data: None  # noqa: ARG005 (what the core sends, nobody here sees)
     with tempfile.TemporaryDirectory() as scratch:
-        rig = TcpRig(Path(scratch)).build_tcp()
+        rig = TappedRig(Path(scratch), heard)
+        rig.build_tcp()
         pair = rig.remote()
         rig.local()
         backup(rig.a, ["105a"])
@@ -80,49 +92,38 @@ def record_session() -> list[str]:
     """Return the lines of a whole session of a remote pair, led by 100a."""
     lines: list[str] = []
     lanes: dict[int, str] = {}
-    real, pumps = PlainChannel.send_all, tcp.pump_of
 
-    def send_all(self: PlainChannel, *buffers: Buffer) -> None:
-        data = b"".join(bytes(one) for one in buffers)
-        envelope = open_envelope(data[:ENVELOPE_BYTES])
-        here, there = self._sock.getsockname()[1], self._sock.getpeername()[1]
-        is_dialler = there == rig.listener.address.port
-        port = here if is_dialler else there
-        if envelope.kind in {Kind.OPEN_CONTROL, Kind.OPEN_DATA}:
-            lanes[port] = "control" if envelope.kind is Kind.OPEN_CONTROL else "data"
-        who = "100a" if is_dialler else "100b"
-        body = data[ENVELOPE_BYTES:].hex()
-        lines.append(f"{who} {lanes[port]} {envelope.kind.name} {envelope.tag} {body}")
-        real(self, *buffers)
+    def heard(one: Heard) -> None:
+        kind = one.envelope.kind
+        if kind in {Kind.OPEN_CONTROL, Kind.OPEN_DATA}:
+            lanes[one.connection] = "control" if kind is Kind.OPEN_CONTROL else "data"
+        who = "100a" if one.by_client else "100b"
+        lane = lanes[one.connection]
+        lines.append(f"{who} {lane} {kind.name} {one.envelope.tag} {one.body.hex()}")
 
     with tempfile.TemporaryDirectory() as scratch:
-        rig = TcpRig(Path(scratch))
+        rig = TappedRig(Path(scratch), heard)
         rig.make("100a", "105a", size=SESSION_BYTES)
         rig.make("100b", "105b", size=SESSION_BYTES)
         for system in rig.systems.values():
             system._watch.close()
         rig.pvol.pwrite(b"first" * 1000, 4096)
-        PlainChannel.send_all = send_all  # type: ignore[method-assign]
-        tcp.pump_of = lambda *_: None  # all goes through Python, where it is seen
-        try:
-            rig.listen()
-            rig.dial()
-            rig.await_path()
-            wait_until(lambda: sum(" ANSWER " in one for one in lines) == 2)  # known pairs
-            pair = rig.a.create_remote_pair("105a", "100b", "105b")
-            pair.wait(timeout_s=LONG_S)
-            rig.pvol.pwrite(b"second" * 500, 20_000)
-            rig.pvol.zero(5000, 4096)
-            rig.pvol.flush()
-            pair.wait_marker(timeout_s=LONG_S)
-            pair.split()
-            rig.pvol.pwrite(b"third" * 100, 100_000)
-            job = pair.resync()
-            if job is not None:
-                job.wait(LONG_S)
-            pair.split()
-        finally:
-            PlainChannel.send_all, tcp.pump_of = real, pumps  # type: ignore[method-assign]
+        rig.listen()
+        rig.dial()
+        rig.await_path()
+        wait_until(lambda: sum(" ANSWER " in one for one in lines) == 2)  # known pairs
+        pair = rig.a.create_remote_pair("105a", "100b", "105b")
+        pair.wait(timeout_s=LONG_S)
+        rig.pvol.pwrite(b"second" * 500, 20_000)
+        rig.pvol.zero(5000, 4096)
+        rig.pvol.flush()
+        pair.wait_marker(timeout_s=LONG_S)
+        pair.split()
+        rig.pvol.pwrite(b"third" * 100, 100_000)
+        job = pair.resync()
+        if job is not None:
+            job.wait(LONG_S)
+        pair.split()
         held = hashlib.sha256(content(rig.spvol)).hexdigest()
         rig.close()
     return [f"{SESSION_BYTES} {held}", *lines]

@@ -66,7 +66,7 @@ def test_read_again_another_systems_certificate_or_none_leaves_the_one_before(
 ) -> None:
     security = tls(tmp_path, "100a", days=100)
     watched = Certificates(security, "100a")
-    before, contexts = watched.facts(), security._contexts
+    before, configs = watched.facts(), security._configs
     issue_certificate(tmp_path, "100b", days=50)
     for suffix in ("pem", "key"):
         (tmp_path / f"100a.{suffix}").write_bytes((tmp_path / f"100b.{suffix}").read_bytes())
@@ -75,12 +75,12 @@ def test_read_again_another_systems_certificate_or_none_leaves_the_one_before(
     (tmp_path / "100a.pem").unlink()
     with pytest.raises(PyrepError, match=r"100a\.pem"):
         watched.reload()
-    assert (watched.facts(), security._contexts) == (before, contexts)
+    assert (watched.facts(), security._configs) == (before, configs)
     issue_certificate(tmp_path, "100a", days=10, replace=True)
     watched.reload()
     until = read_certificate(tmp_path / "100a.pem").not_after
     assert watched.facts()["certificate_not_after"] == until.isoformat()
-    assert security._contexts is not contexts
+    assert security._configs is not configs
 
 
 def test_what_ends_within_30_days_is_said_at_the_start_and_once_a_day(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
@@ -103,80 +101,3 @@ def test_a_drain_waits_for_the_barrier_that_another_one_kept_back(
         link.mark()
         for one in (link, volume, tree, io):
             one.close()
-
-
-class _QuickConnection(Connection):
-    """Takes frames at once, or fails to; each is acknowledged before the call returns."""
-
-    attempt = 1
-
-    def __init__(self, outlet: Outlet) -> None:
-        self.outlet = outlet
-        self.senders: list[str] = []
-        self.fails = False
-
-    def send_frame(self, frame: Buffer) -> None:
-        info = check_frame(frame)
-        self.senders.append(threading.current_thread().name)
-        last = info.first_number + info.record_count - 1
-        self.outlet.stream.ack(1, last, last)
-
-    def send_frame_at_once(self, make: Callable[[], Buffer | None]) -> None:
-        frame = make()
-        if frame is not None and self.fails:
-            raise PathLostError("the socket is gone")
-        if frame is not None:
-            self.send_frame(frame)
-
-    def send_ack(self, ack: bytes) -> None:
-        raise PathLostError(f"nobody takes {len(ack)} bytes")
-
-    def request(self, message: bytes) -> bytes:
-        raise PathLostError(f"nobody answers {len(message)} bytes")
-
-    def close(self) -> None:
-        """Nothing is behind it."""
-
-
-@dataclass(slots=True)
-class _Quick:
-    volume: VolumeCore
-    link: LinkCore
-    connection: _QuickConnection
-    lost: list[Connection]
-
-
-@pytest.fixture
-def quick() -> Iterator[_Quick]:
-    lost: list[Connection] = []
-    wake, io, tree = Wake(), MemoryIo(16 * _CHUNK), Tree(1)
-    volume = VolumeCore(io, tree, name="105", wake=wake)
-    link = LinkCore(volume, chunk_bytes=_CHUNK, shares_marks=False)
-    outlet = Outlet(SystemId("100a"), GroupId("g"), queue_bytes=4 << 20, lost=lost.append)
-    connection = _QuickConnection(outlet)
-    outlet.open(connection)
-    link.ship(outlet.stream, 1, Ack.DURABLE)
-    volume.helpers = (outlet.help,)
-    try:
-        yield _Quick(volume, link, connection, lost)
-    finally:
-        outlet.close()
-        link.mark()
-        for one in (link, volume, tree, io):
-            one.close()
-
-
-def test_a_writer_that_waits_for_its_mirror_sends_the_frame_itself(quick: _Quick) -> None:
-    for number in range(50):
-        quick.volume.pwrite(b"a", number % 16 * _CHUNK, ack_timeout_s=_PATIENCE_S)
-    assert threading.current_thread().name in quick.connection.senders
-    assert not quick.link.pending.any()
-
-
-def test_a_frame_that_a_writer_cannot_send_is_pending_and_the_write_is_done(quick: _Quick) -> None:
-    quick.connection.fails = True
-    for number in range(16):  # the sending thread may be the one that takes some of them
-        quick.volume.pwrite(b"a", number * _CHUNK, ack_timeout_s=_PATIENCE_S)
-    assert quick.link.pending.any()
-    assert quick.link.info().broken
-    assert quick.connection in quick.lost

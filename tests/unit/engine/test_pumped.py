@@ -1,4 +1,4 @@
-"""A plain path in its steady state: no Python for a record."""
+"""A path in its steady state, plain or over TLS: no Python for a record."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pyrep.interconnect.tcp import TcpConnection
 from pyrep.model import AckPoint
 from rig import LONG_S, equal
 from unit.engine.test_tcp import TcpRig
+from unit.engine.test_tls_path import TlsRig
 
 _CHUNK = 4096
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[TcpRig]:
-    made = TcpRig(tmp_path).build_tcp()
+@pytest.fixture(params=[TcpRig, TlsRig])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TcpRig]:
+    kind: type[TcpRig] = request.param
+    made = kind(tmp_path).build_tcp()
     try:
         yield made
     finally:
@@ -35,8 +37,6 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (SystemEndpoint, "take_ack"),
         (Peer, "take_frame"),
         (Peer, "take_numbers"),
-        (TcpConnection, "send_frame"),
-        (TcpConnection, "send_frame_at_once"),
         (TcpConnection, "send_ack"),
     ]
     for owner, name in watched:

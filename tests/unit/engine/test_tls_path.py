@@ -1,15 +1,13 @@
-"""A path over TLS: frames that OpenSSL and Python take, and how they are answered."""
+"""A path over TLS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyrep.engine import Volume
-from pyrep.engine import peer as peer_module
-from pyrep.errors import PathLostError
 from pyrep.interconnect import Tls
 from pyrep.interconnect.pki import AUTHORITY_CERTIFICATE, issue_certificate, make_authority
 from pyrep.interconnect.tcp import TcpConnection
@@ -111,104 +109,6 @@ def test_a_copy_whose_path_is_lost_among_many_frames_goes_on_over_the_next(rig: 
     check_covered(rig.a, rig.b)
     rig.both(pair, PairStatus.DUPLEX)
     wait_until(lambda: equal(rig.pvol, rig.spvol))
-
-
-# --- answers ---------------------------------------------------------------------------------
-
-
-class _Script:
-    """Frames, by their letter, and whether a part of the next comes with them."""
-
-    def __init__(self, *steps: tuple[str, bool]) -> None:
-        self.steps = steps
-        self.next_has_begun = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        for letter, next_has_begun in self.steps:
-            self.next_has_begun = next_has_begun
-            yield letter.encode()
-
-
-class _Stream:
-    """What is asked of an incoming stream."""
-
-    def __init__(self, name: str, did: list[str]) -> None:
-        self.name = name
-        self.did = did
-
-    def settle(self) -> None:
-        self.did.append(f"settle {self.name}")
-
-
-_Taking = tuple[Callable[..., None], list[str]]
-
-
-@pytest.fixture
-def taking(rig: TlsRig, monkeypatch: pytest.MonkeyPatch) -> _Taking:
-    """What takes scripted frames at 100b, and what it does.
-
-    x and y are of a copy, in a stream each; H has a host's write in it, too, and B a barrier, both
-    in x.
-    """
-    monkeypatch.setattr(peer_module, "_PROMPT_S", LONG_S)
-    peer = rig.b.state.peer(rig.a.system_id)
-    connection = peer.in_use()
-    assert connection is not None
-    did: list[str] = []
-    streams = {name: _Stream(name, did) for name in "xy"}
-
-    def apply(frame: bytes) -> tuple[_Stream, bool, bool]:
-        name = frame.decode()
-        did.append(name)
-        return streams.get(name, streams["x"]), name == "B", name in "xy"
-
-    monkeypatch.setattr(peer, "_apply", apply)
-    monkeypatch.setattr(peer, "_acknowledge", lambda _, stream: did.append(f"answer {stream.name}"))
-
-    def take(*steps: tuple[str, bool]) -> None:
-        # Behind an answer: the first frame after a pause is always answered.
-        peer.take_frames(connection, _Script(("H", False), *steps))
-        assert did[:2] == ["H", "answer x"]
-        del did[:2]
-
-    return take, did
-
-
-def test_two_frames_of_a_copy_are_answered_once_when_the_second_has_begun(taking: _Taking) -> None:
-    take, did = taking
-    take(*[("x", True)] * 5, ("x", False), ("x", False))
-    assert did == ["x", "x", "answer x"] * 3 + ["x", "answer x"]
-
-
-def test_each_frame_is_answered_where_they_come_slowly(
-    taking: _Taking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take, did = taking
-    monkeypatch.setattr(peer_module, "_PROMPT_S", 0.0)
-    take(*[("x", True)] * 3)
-    assert did == ["x", "answer x"] * 3
-
-
-def test_a_stream_is_answered_though_frames_of_another_follow(taking: _Taking) -> None:
-    take, did = taking
-    take(("x", True), ("y", True), ("x", False))
-    assert did == ["x", "y", "answer x", "answer y", "x", "answer x"]
-
-
-def test_frames_that_somebody_waits_for_are_answered_at_once(taking: _Taking) -> None:
-    take, did = taking
-    take(("x", True), ("B", True), ("H", True), ("x", False))
-    assert did == ["x", "B", "settle x", "answer x", "H", "answer x", "x", "answer x"]
-
-
-def test_a_connection_that_was_superseded_applies_nothing_more(
-    rig: TlsRig, taking: _Taking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take, did = taking
-    monkeypatch.setattr(rig.b.state.peer(rig.a.system_id), "_connection", None)
-    with pytest.raises(PathLostError):
-        take(("x", False))
-    assert not did
 
 
 def test_while_the_authority_changes_a_file_of_both_lets_in_certificates_of_either(

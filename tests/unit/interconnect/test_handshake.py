@@ -8,7 +8,7 @@ import pytest
 
 from pyrep.errors import PathLostError, WireError
 from pyrep.interconnect import Plain
-from pyrep.interconnect.channel import PlainChannel
+from pyrep.interconnect.channel import SocketChannel
 from pyrep.interconnect.envelope import Kind
 from pyrep.interconnect.handshake import _asked, refuse
 from pyrep.interconnect.messages_path import OpenData
@@ -27,7 +27,7 @@ def test_what_was_said_before_the_end_is_the_reason_though_nothing_can_be_sent_a
     def gone(*_: object) -> None:
         raise PathLostError("the path was lost: Connection reset by peer")
 
-    monkeypatch.setattr(PlainChannel, "send_all", gone)
+    monkeypatch.setattr(SocketChannel, "send_all", gone)
     with pytest.raises(WireError, match="refused there: you are denied") as caught:
         _asked(near, Kind.OPEN_DATA, ASKED)
     assert caught.value.hint == "ask them"

@@ -7,7 +7,7 @@ import pytest
 from pyrep.errors import PathLostError, WireError
 from pyrep.interconnect import LoopPath
 from pyrep.model import SystemId
-from pyrep.seams import Buffer, Connection, Frames
+from pyrep.seams import Buffer, Connection
 from pyrep.testing import wait_until
 
 
@@ -54,9 +54,6 @@ class End:
     def take_frame(self, connection: Connection, frame: Buffer) -> None:
         self.heard.append(("frame", bytes(frame)))
         connection.send_ack(b"ack of " + bytes(frame))
-
-    def take_frames(self, connection: Connection, frames: Frames) -> None:
-        raise AssertionError((connection, frames))
 
     def pump_frames(self, connection: Connection) -> bytes:
         raise AssertionError(connection)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pyrep._core import check_frame
+from pyrep._core import check_frame, decode_numbers
 from pyrep.interconnect import check_digest
 from pyrep.interconnect.envelope import Kind
 from pyrep.interconnect.messages import (
@@ -51,6 +51,9 @@ def understood(kind: Kind, body: bytes) -> msgspec.Struct:
 def test_a_recorded_message_says_today_what_it_said_then(version: int) -> None:
     for kind, body in lines(version):
         if kind in {Kind.FRAME, Kind.PING, Kind.PONG}:
+            continue
+        if kind is Kind.NUMBERS:
+            assert decode_numbers(body).stream_id  # its digest is right
             continue
         message = understood(kind, body)
         said = msgspec.msgpack.decode(body[8:], strict=False)

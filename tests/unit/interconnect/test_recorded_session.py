@@ -14,7 +14,7 @@ import pytest
 from pyrep._core.pump import Numbers, decode_numbers
 from pyrep.engine import StorageSystem
 from pyrep.interconnect import Plain
-from pyrep.interconnect.channel import PlainChannel
+from pyrep.interconnect.channel import SocketChannel
 from pyrep.interconnect.envelope import Envelope, Kind, receive, seal_envelope
 from pyrep.interconnect.messages import (
     PROTOCOL_OLDEST,
@@ -82,8 +82,8 @@ class Player:
         self.answers = 0
 
     @staticmethod
-    def _connect(host: str, port: int) -> PlainChannel:
-        return PlainChannel(socket.create_connection((host, port), 30))
+    def _connect(host: str, port: int) -> SocketChannel:
+        return SocketChannel(socket.create_connection((host, port), 30))
 
     def close(self) -> None:
         for one in self.lanes.values():

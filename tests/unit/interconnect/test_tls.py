@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import threading
@@ -9,8 +10,21 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from pyrep.errors import InvalidArgumentError, PathLostError, PyrepError, WireError
+from pyrep._core import tls as core_tls
+from pyrep.errors import (
+    InvalidArgumentError,
+    MissingLibraryError,
+    PathLostError,
+    PyrepError,
+    WireError,
+)
 from pyrep.interconnect import Channel, Plain, Security, Tls
 from pyrep.interconnect import pki as authority_of
 from pyrep.interconnect.envelope import Kind, seal_envelope
@@ -164,7 +178,7 @@ def test_a_client_of_another_authority_gets_nothing(tmp_path: Path) -> None:
     stranger = tls(tmp_path / "other", "100a")
     server = tls(tmp_path / "one", "100b")
     # It would trust this server: only the server's own check is left.
-    stranger._contexts[0].load_verify_locations(tmp_path / "one" / "authority.pem")
+    stranger._configs[0].trust((tmp_path / "one" / "authority.pem").read_bytes())
     near, far = meet(stranger, server)
     assert isinstance(far, WireError)
     assert "cannot trust whoever dialled" in str(far)
@@ -258,6 +272,49 @@ def test_files_are_read_again_on_demand_and_a_bad_one_changes_nothing(tmp_path: 
     far.free()
     if not isinstance(near, PyrepError):
         near.free()
+
+
+def test_a_key_that_is_encrypted_is_named_as_that(tmp_path: Path) -> None:
+    tls(tmp_path, "100a")
+    plain = load_pem_private_key((tmp_path / "100a.key").read_bytes(), None)
+    sealed = plain.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "100a.key").write_bytes(sealed)
+    with pytest.raises(InvalidArgumentError, match="the private key is encrypted") as caught:
+        Tls(
+            certificate=tmp_path / "100a.pem",
+            key=tmp_path / "100a.key",
+            authority=tmp_path / "authority.pem",
+        )
+    assert caught.value.hint == "keep it unencrypted, readable by this user alone"
+
+
+def test_without_openssl_the_package_to_install_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoLibrary:
+        @staticmethod
+        def rep_tls_config_new(is_server: bool, out: object) -> int:  # noqa: ARG004
+            return -errno.ENOSYS
+
+    monkeypatch.setattr(core_tls, "lib", NoLibrary)
+    with pytest.raises(MissingLibraryError, match=r"libssl\.so\.3") as caught:
+        tls(tmp_path, "100a")
+    assert caught.value.hint == "install it (Debian: libssl3, Fedora: openssl-libs)"
+
+
+def test_who_is_not_trusted_is_told_why_when_it_reads(tmp_path: Path) -> None:
+    stranger = tls(tmp_path / "other", "100a")
+    server = tls(tmp_path / "one", "100b")
+    stranger._configs[0].trust((tmp_path / "one" / "authority.pem").read_bytes())
+    near, _ = meet(stranger, server)
+    assert not isinstance(near, PyrepError)  # TLS 1.3: it has agreed before the server has looked
+    with pytest.raises(PathLostError, match="unknown ca") as caught:
+        near.recv_into(memoryview(bytearray(1)))
+    assert caught.value.hint is not None
+    assert "other system's log" in caught.value.hint
+    near.free()
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key", "authority"])

@@ -1,0 +1,141 @@
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "tls_parts.h"
+
+/* OpenSSL's numbers for what it has macros for. */
+enum {
+    CTRL_EXTRA_CHAIN_CERT = 14,
+    CTRL_CLEAR_EXTRA_CHAIN_CERTS = 83,
+    CTRL_SET_SESSION_CACHE_MODE = 44,
+    CTRL_SET_MIN_PROTOCOL = 123,
+    VERIFY_PEER = 1,
+    VERIFY_FAIL_IF_NO_PEER_CERT = 2,
+    TLS_1_3 = 0x0304
+};
+
+int rep_tls_config_new(int is_server, rep_tls_config **out)
+{
+    const openssl *lib = openssl_find();
+    if (!lib)
+        return -ENOSYS;
+    rep_tls_config *config = calloc(1, sizeof *config);
+    if (!config)
+        return -ENOMEM;
+    config->lib = lib;
+    config->is_server = is_server;
+    config->context =
+        lib->SSL_CTX_new(is_server ? lib->TLS_server_method() : lib->TLS_client_method());
+    if (!config->context) {
+        lib->ERR_clear_error();
+        free(config);
+        return -ENOMEM;
+    }
+    /* Nobody resumes a session: each has its certificates checked. */
+    lib->SSL_CTX_set_num_tickets(config->context, 0);
+    lib->SSL_CTX_ctrl(config->context, CTRL_SET_SESSION_CACHE_MODE, 0, NULL);
+    lib->SSL_CTX_ctrl(config->context, CTRL_SET_MIN_PROTOCOL, TLS_1_3, NULL);
+    lib->SSL_CTX_set_verify(config->context, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    *out = config;
+    return 0;
+}
+
+void rep_tls_config_free(rep_tls_config *config)
+{
+    if (!config)
+        return;
+    config->lib->SSL_CTX_free(config->context);
+    free(config);
+}
+
+static int no_password(char *to, int most, int writing, void *context)
+{
+    (void)to, (void)most, (void)writing;
+    *(bool *)context = true;
+    return -1;
+}
+
+static BIO *text_of(const openssl *lib, const void *pem, uint64_t length)
+{
+    return length > INT32_MAX ? NULL : lib->BIO_new_mem_buf(pem, (int)length);
+}
+
+int rep_tls_config_trust(rep_tls_config *config, const void *pem, uint64_t length, char *why)
+{
+    const openssl *lib = config->lib;
+    X509_STORE *store = lib->SSL_CTX_get_cert_store(config->context);
+    bool is_encrypted = false;
+    bool is_trusted = false;
+    X509 *one;
+    lib->ERR_clear_error();
+    BIO *text = text_of(lib, pem, length);
+    if (!text)
+        return -ENOMEM;
+    while ((one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted))) {
+        int added = lib->X509_STORE_add_cert(store, one);
+        lib->X509_free(one);
+        if (!added)
+            break;
+        is_trusted = true;
+    }
+    lib->BIO_free(text);
+    /* Behind the last one there is nothing that begins as one: that is the end, and no error. */
+    int reason = openssl_why(lib, why);
+    return is_trusted && !one && reason == OPENSSL_NO_START_LINE ? 0 : -EBADMSG;
+}
+
+static int show_certificates(rep_tls_config *config, BIO *text)
+{
+    const openssl *lib = config->lib;
+    bool is_encrypted = false;
+    X509 *one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted);
+    if (!one)
+        return -EBADMSG;
+    int used = lib->SSL_CTX_use_certificate(config->context, one);
+    lib->X509_free(one);
+    if (!used)
+        return -EBADMSG;
+    lib->SSL_CTX_ctrl(config->context, CTRL_CLEAR_EXTRA_CHAIN_CERTS, 0, NULL);
+    while ((one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted)))
+        if (!lib->SSL_CTX_ctrl(config->context, CTRL_EXTRA_CHAIN_CERT, 0, one)) {
+            lib->X509_free(one);
+            return -EBADMSG;
+        }
+    bool at_end = openssl_reason(lib->ERR_peek_last_error()) == OPENSSL_NO_START_LINE;
+    if (at_end)
+        lib->ERR_clear_error();
+    return at_end ? 0 : -EBADMSG;
+}
+
+static int use_key(rep_tls_config *config, BIO *text)
+{
+    const openssl *lib = config->lib;
+    bool is_encrypted = false;
+    EVP_PKEY *key = lib->PEM_read_bio_PrivateKey(text, NULL, no_password, &is_encrypted);
+    if (!key)
+        return is_encrypted ? -ENOKEY : -EBADMSG;
+    int fits = lib->SSL_CTX_use_PrivateKey(config->context, key)
+               && lib->SSL_CTX_check_private_key(config->context);
+    lib->EVP_PKEY_free(key);
+    if (fits)
+        return 0;
+    bool is_another = openssl_reason(lib->ERR_peek_last_error()) == OPENSSL_KEY_VALUES_MISMATCH;
+    return is_another ? -EKEYREJECTED : -EBADMSG;
+}
+
+int rep_tls_config_show(rep_tls_config *config, const void *certificate, uint64_t certificate_bytes,
+                        const void *key, uint64_t key_bytes, char *why)
+{
+    const openssl *lib = config->lib;
+    lib->ERR_clear_error();
+    BIO *certificates = text_of(lib, certificate, certificate_bytes);
+    BIO *keys = text_of(lib, key, key_bytes);
+    int rc = certificates && keys ? show_certificates(config, certificates) : -ENOMEM;
+    if (!rc)
+        rc = use_key(config, keys);
+    lib->BIO_free(certificates);
+    lib->BIO_free(keys);
+    (void)openssl_why(lib, why);
+    return rc;
+}
