@@ -67,6 +67,7 @@ typedef int openssl_password(char *to, int most, int writing, void *context);
     X(ERR_clear_error, void, (void))                                                               \
     X(ERR_reason_error_string, const char *, (unsigned long))
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a type and a list of them, which take none */
 #define OPENSSL_MEMBER(name, returned, taken) returned(*name) taken;
 
 typedef struct openssl {
@@ -90,7 +91,7 @@ const openssl *openssl_find(void);
 int openssl_reason(unsigned long code);
 /* Puts the last error's reason, as OpenSSL words it, into `why` (REP_TLS_WHY_BYTES); returns its number,
  * 0 when there is no error. */
-int openssl_why(const openssl *found, char *why);
+int openssl_why(const openssl *lib, char *why);
 
 /* rep_tls.c: the memory that a session's bytes come from and go to. */
 int openssl_memory_read(BIO *bio, char *to, int most);

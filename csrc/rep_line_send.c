@@ -137,16 +137,18 @@ static int send_buffer(rep_line *line, const struct iovec *buffer, const rep_wak
     return 0;
 }
 
-static int send_secured(rep_line *line, struct iovec *pieces, size_t count, const rep_wake *wake)
+static int send_secured(rep_line *line, const struct iovec *pieces, size_t count,
+                        const rep_wake *wake)
 {
     uint8_t joined[JOIN_BYTES];
     /* What is encrypted has to go: before that is when it can be called off. */
     int rc = wake ? await_writable(line, wake) : 0;
-    if (count == 2 && pieces[0].iov_len + pieces[1].iov_len <= JOIN_BYTES) {
+    if (!rc && count == 2 && pieces[0].iov_len + pieces[1].iov_len <= JOIN_BYTES) {
+        struct iovec both = {joined, pieces[0].iov_len + pieces[1].iov_len};
         memcpy(joined, pieces[0].iov_base, pieces[0].iov_len);
         memcpy(joined + pieces[0].iov_len, pieces[1].iov_base, pieces[1].iov_len);
-        pieces[0] = (struct iovec){joined, pieces[0].iov_len + pieces[1].iov_len};
-        count = 1;
+        rc = send_buffer(line, &both, wake);
+        count = 0;
     }
     for (size_t i = 0; !rc && i < count; i++)
         rc = send_buffer(line, &pieces[i], wake);

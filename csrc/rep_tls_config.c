@@ -49,6 +49,7 @@ void rep_tls_config_free(rep_tls_config *config)
     free(config);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type */
 static int no_password(char *to, int most, int writing, void *context)
 {
     (void)to, (void)most, (void)writing;

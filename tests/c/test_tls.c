@@ -43,7 +43,7 @@ static uint8_t *pattern(uint64_t length, unsigned seed)
 {
     uint8_t *bytes = check_alloc(length);
     for (uint64_t i = 0; i < length; i++)
-        bytes[i] = (uint8_t)((i * 2654435761u + seed) >> 7);
+        bytes[i] = (uint8_t)((i * 2654435761U + seed) >> 7);
     return bytes;
 }
 
@@ -172,6 +172,7 @@ static int flip(uint8_t *wire, ssize_t length)
     return (int)length;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as flip */
 static int shorten(uint8_t *wire, ssize_t length)
 {
     (void)wire;
