@@ -102,7 +102,7 @@ def test_a_pair_that_goes_round_tells_how_often_it_pulled_ahead_and_when(build: 
     for count in (1, 2):
         rig.path.stall()
         overflow(rig.pvol)
-        assert is_congested(pair)
+        wait_until(lambda: is_congested(pair))  # the copy before may still be ending
         rig.path.resume()
         rig.both(pair, PairStatus.DUPLEX)
         state = pair.status()  # over the whole round: each copy was short
