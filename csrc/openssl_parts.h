@@ -24,6 +24,7 @@ typedef int openssl_password(char *to, int most, int writing, void *context);
     X(SSL_CTX_free, void, (SSL_CTX *))                                                             \
     X(SSL_CTX_ctrl, long, (SSL_CTX *, int, long, void *))                                          \
     X(SSL_CTX_set_num_tickets, int, (SSL_CTX *, size_t))                                           \
+    X(SSL_CTX_set_security_level, void, (SSL_CTX *, int))                                          \
     X(SSL_CTX_set_verify, void, (SSL_CTX *, int, void *))                                          \
     X(SSL_CTX_use_certificate, int, (SSL_CTX *, X509 *))                                           \
     X(SSL_CTX_use_PrivateKey, int, (SSL_CTX *, EVP_PKEY *))                                        \
@@ -56,7 +57,7 @@ typedef int openssl_password(char *to, int most, int writing, void *context);
     X(BIO_set_init, void, (BIO *, int))                                                            \
     X(BIO_set_flags, void, (BIO *, int))                                                           \
     X(BIO_clear_flags, void, (BIO *, int))                                                         \
-    X(PEM_read_bio_X509, X509 *, (BIO *, X509 **, openssl_password *, void *))                     \
+    X(PEM_read_bio_X509_AUX, X509 *, (BIO *, X509 **, openssl_password *, void *))                 \
     X(PEM_read_bio_PrivateKey, EVP_PKEY *, (BIO *, EVP_PKEY **, openssl_password *, void *))       \
     X(X509_STORE_add_cert, int, (X509_STORE *, X509 *))                                            \
     X(X509_free, void, (X509 *))                                                                   \

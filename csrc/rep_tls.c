@@ -33,10 +33,11 @@ typedef struct bytes {
 struct rep_tls {
     const openssl *lib;
     SSL *ssl;
-    pthread_mutex_t mutex; /* of the SSL object, `to` and `why`; no wait is below it */
+    pthread_mutex_t mutex; /* of the SSL object and the next three; no wait is below it */
     bytes *to;             /* where what OpenSSL writes goes now */
+    bool encrypting;       /* by a sender, to whom what came doesn't belong */
     bytes aside;
-    char why[REP_TLS_WHY_BYTES];
+    char why[REP_TLS_WHY_BYTES]; /* of the first failure; others follow from it */
     /* The sender's. Begins on a page, as `came`: the kernel copies to and from multiples of 32 faster. */
     bytes out;
     uint64_t records; /* under the key in use */
@@ -53,7 +54,8 @@ int openssl_memory_read(BIO *bio, char *to, int most)
 {
     const openssl *lib = openssl_find();
     rep_tls *tls = lib->BIO_get_data(bio);
-    uint64_t waiting = tls->end - tls->begin;
+    /* OpenSSL reads to write, too, while the other side has begun a message that isn't here whole. */
+    uint64_t waiting = tls->encrypting ? 0 : tls->end - tls->begin;
     lib->BIO_clear_flags(bio, FLAGS_RETRY);
     if (!waiting) {
         lib->BIO_set_flags(bio, FLAG_READ | FLAG_SHOULD_RETRY);
@@ -198,6 +200,17 @@ void rep_tls_renew_after(rep_tls *tls, uint64_t records)
     tls->renew_records = records;
 }
 
+/* Inside of the mutex. `answer`: of the call that failed. */
+static void note_why(rep_tls *tls, int answer)
+{
+    bool half = tls->lib->SSL_get_error(tls->ssl, answer) == OPENSSL_ERROR_WANT_READ;
+    char why[REP_TLS_WHY_BYTES];
+    (void)openssl_why(tls->lib, why);
+    if (!tls->why[0])
+        snprintf(tls->why, sizeof tls->why, "%s",
+                 half ? "the other side told half a message" : why);
+}
+
 int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length)
 {
     const openssl *lib = tls->lib;
@@ -213,9 +226,11 @@ int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length)
         renewed = lib->SSL_key_update(tls->ssl, KEY_UPDATE_NOT_REQUESTED) == 1;
         tls->records = 0;
     }
+    tls->encrypting = true;
     int written = renewed ? lib->SSL_write(tls->ssl, data, (int)length) : -1;
+    tls->encrypting = false;
     if (written < 0 || (uint64_t)written != length)
-        (void)openssl_why(lib, tls->why);
+        note_why(tls, written);
     tls->to = &tls->aside;
     tls->records += records;
     pthread_mutex_unlock(&tls->mutex);
@@ -242,7 +257,7 @@ static int reading_failed(rep_tls *tls, int got)
     case OPENSSL_ERROR_ZERO_RETURN:
         return -EPIPE;
     default:
-        (void)openssl_why(tls->lib, tls->why);
+        note_why(tls, got);
         return -EPROTO;
     }
 }
@@ -251,11 +266,13 @@ int64_t rep_tls_decrypt(rep_tls *tls, void *to, uint64_t most)
 {
     uint64_t turn = most < TURN_BYTES ? most : TURN_BYTES;
     uint64_t got = 0;
+    if (!most)
+        return -EINVAL; /* nothing would be read, and what has come is to be read first */
     if (tls->failed)
         return tls->failed;
     pthread_mutex_lock(&tls->mutex);
-    tls->lib->ERR_clear_error();
     while (got < turn) {
+        tls->lib->ERR_clear_error(); /* what is in it counts as the next call's */
         int count = tls->lib->SSL_read(tls->ssl, (uint8_t *)to + got, (int)(turn - got));
         if (count <= 0) {
             tls->failed = reading_failed(tls, count);

@@ -54,7 +54,7 @@ int64_t rep_tls_take(rep_tls *tls, void *to, uint64_t most);
 int64_t rep_tls_peer(const rep_tls *tls, void *to, uint64_t most);
 /* Renews the sender's keys after so many records instead. Before anything is sent. */
 void rep_tls_renew_after(rep_tls *tls, uint64_t records);
-/* The reason of the -EPROTO that a line told last; empty: none. Any thread. */
+/* The reason of the first -EPROTO that a line told; empty: none. Any thread. */
 void rep_tls_why(rep_tls *tls, char *why);
 /* cdef:end */
 
@@ -66,7 +66,7 @@ int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length);
 /* What was encrypted: how many bytes, and where, until rep_tls_sent. */
 uint64_t rep_tls_encrypted(const rep_tls *tls, const uint8_t **at);
 void rep_tls_sent(rep_tls *tls);
-/* By who receives: decrypts what has come: how many bytes (positive). -EAGAIN: more has to come. -EPIPE: the
+/* By who receives: decrypts what has come: how many bytes (positive) of `most`, which isn't 0. -EAGAIN: more has to come. -EPIPE: the
  * other side ended it. -EPROTO. */
 int64_t rep_tls_decrypt(rep_tls *tls, void *to, uint64_t most);
 /* Where up to REP_TLS_PIECE_BYTES may be received to, after -EAGAIN; then how many came. */

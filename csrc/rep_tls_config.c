@@ -12,7 +12,8 @@ enum {
     CTRL_SET_MIN_PROTOCOL = 123,
     VERIFY_PEER = 1,
     VERIFY_FAIL_IF_NO_PEER_CERT = 2,
-    TLS_1_3 = 0x0304
+    TLS_1_3 = 0x0304,
+    SECURITY_LEVEL = 2 /* 112 bits: no RSA below 2048, no SHA-1 in what the authority signs */
 };
 
 int rep_tls_config_new(int is_server, rep_tls_config **out)
@@ -33,9 +34,15 @@ int rep_tls_config_new(int is_server, rep_tls_config **out)
         return -ENOMEM;
     }
     /* Nobody resumes a session: each has its certificates checked. */
-    lib->SSL_CTX_set_num_tickets(config->context, 0);
     lib->SSL_CTX_ctrl(config->context, CTRL_SET_SESSION_CACHE_MODE, 0, NULL);
-    lib->SSL_CTX_ctrl(config->context, CTRL_SET_MIN_PROTOCOL, TLS_1_3, NULL);
+    if (lib->SSL_CTX_set_num_tickets(config->context, 0) != 1
+        || lib->SSL_CTX_ctrl(config->context, CTRL_SET_MIN_PROTOCOL, TLS_1_3, NULL) != 1) {
+        lib->ERR_clear_error();
+        rep_tls_config_free(config);
+        return -ENOSYS; /* a library without TLS 1.3 */
+    }
+    /* Whatever openssl.cnf of this machine says for everybody. */
+    lib->SSL_CTX_set_security_level(config->context, SECURITY_LEVEL);
     lib->SSL_CTX_set_verify(config->context, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     *out = config;
     return 0;
@@ -73,7 +80,7 @@ int rep_tls_config_trust(rep_tls_config *config, const void *pem, uint64_t lengt
     BIO *text = text_of(lib, pem, length);
     if (!text)
         return -ENOMEM;
-    while ((one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted))) {
+    while ((one = lib->PEM_read_bio_X509_AUX(text, NULL, no_password, &is_encrypted))) {
         int added = lib->X509_STORE_add_cert(store, one);
         lib->X509_free(one);
         if (!added)
@@ -90,7 +97,7 @@ static int show_certificates(rep_tls_config *config, BIO *text)
 {
     const openssl *lib = config->lib;
     bool is_encrypted = false;
-    X509 *one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted);
+    X509 *one = lib->PEM_read_bio_X509_AUX(text, NULL, no_password, &is_encrypted);
     if (!one)
         return -EBADMSG;
     int used = lib->SSL_CTX_use_certificate(config->context, one);
@@ -98,7 +105,7 @@ static int show_certificates(rep_tls_config *config, BIO *text)
     if (!used)
         return -EBADMSG;
     lib->SSL_CTX_ctrl(config->context, CTRL_CLEAR_EXTRA_CHAIN_CERTS, 0, NULL);
-    while ((one = lib->PEM_read_bio_X509(text, NULL, no_password, &is_encrypted)))
+    while ((one = lib->PEM_read_bio_X509_AUX(text, NULL, no_password, &is_encrypted)))
         if (!lib->SSL_CTX_ctrl(config->context, CTRL_EXTRA_CHAIN_CERT, 0, one)) {
             lib->X509_free(one);
             return -EBADMSG;

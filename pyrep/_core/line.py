@@ -50,7 +50,7 @@ class Line(Owned):
 
     @property
     def refusal(self) -> str:
-        """What OpenSSL said of what failed last; empty: nothing."""
+        """What OpenSSL said of what failed first; empty: nothing."""
         return "" if self._session is None else self._session.why
 
     def send(self, head: Buffer, body: Buffer = b"") -> None:

@@ -121,7 +121,7 @@ class TlsSession(Owned):
 
     @property
     def why(self) -> str:
-        """The reason of what failed last, once it is a line's."""
+        """The reason of what failed first, once it is a line's; empty: nothing has."""
         why = _room()
         lib.rep_tls_why(self.pointer, why)
         return _text(why)

@@ -182,7 +182,13 @@ def _identity(certificate: bytes, what: str) -> SystemId:
             x509.SubjectAlternativeName
         )
         names = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, x509.ExtensionNotFound):
+    except (
+        ValueError,
+        x509.DuplicateExtension,
+        x509.ExtensionNotFound,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ):
         names = []  # an authority may certify anything at all
     ids = [name.removeprefix(IDENTITY_PREFIX) for name in names if name.startswith(IDENTITY_PREFIX)]
     if len(ids) == 1:

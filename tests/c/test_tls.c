@@ -159,6 +159,12 @@ static int received_after(int (*change)(uint8_t *wire, ssize_t length), char *wh
     int rc = rep_line_fill(e.lines[1], got, sizeof got);
     rep_tls_why(e.sessions[1], why);
     CHECK_EQ(rep_line_fill(e.lines[1], got, sizeof got), rc); /* nor does anything come later */
+    /* Who sends before it is asked for doesn't hide it. */
+    char later[REP_TLS_WHY_BYTES];
+    if (rc == -EPROTO)
+        CHECK_ERRNO(rep_line_send(e.lines[1], data, 64, NULL, 0), EPROTO);
+    rep_tls_why(e.sessions[1], later);
+    CHECK(!strcmp(later, why));
     free(data);
     ends_free(&e);
     return rc;
@@ -326,6 +332,24 @@ static void the_other_sides_certificate_is_told(void)
     rep_tls_free(ends[1]);
 }
 
+/* A sender finds the session amid a message, for which OpenSSL would read: here, the handshake. */
+static void who_sends_reads_nothing_of_what_has_come(void)
+{
+    char why[REP_TLS_WHY_BYTES];
+    rep_tls *ends[2];
+    tls_begin(ends);
+    CHECK_ERRNO(rep_tls_shake_hands(ends[0], why), EAGAIN);
+    tls_bring(ends[0], ends[1]);
+    CHECK_ERRNO(rep_tls_shake_hands(ends[1], why), EAGAIN);
+    tls_bring(ends[1], ends[0]);
+    CHECK_ERRNO(rep_tls_encrypt(ends[0], "data", 4), EPROTO);
+    rep_tls_why(ends[0], why);
+    CHECK(!strcmp(why, "the other side told half a message"));
+    CHECK_OK(rep_tls_shake_hands(ends[0], why)); /* all of it is still there */
+    rep_tls_free(ends[0]);
+    rep_tls_free(ends[1]);
+}
+
 static void no_more_is_taken_than_can_have_come(void)
 {
     rep_tls_config *config = tls_config(1, tls_authority);
@@ -353,6 +377,7 @@ int main(void)
     RUN(a_certificate_of_another_authority_is_not_trusted);
     RUN(files_that_are_no_certificate_and_no_key_of_it_are_told_apart);
     RUN(the_other_sides_certificate_is_told);
+    RUN(who_sends_reads_nothing_of_what_has_come);
     RUN(no_more_is_taken_than_can_have_come);
     return 0;
 }

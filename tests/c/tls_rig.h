@@ -80,14 +80,19 @@ static inline void tls_bring(rep_tls *from, rep_tls *to)
 }
 
 /* ends[0] is the client, ends[1] the server. */
-static inline void tls_agree(rep_tls *ends[2])
+static inline void tls_begin(rep_tls *ends[2])
 {
-    char why[REP_TLS_WHY_BYTES];
     for (int is_server = 0; is_server < 2; is_server++) {
         rep_tls_config *config = tls_config(is_server, tls_authority);
         CHECK_OK(rep_tls_new(config, &ends[is_server]));
         rep_tls_config_free(config); /* a session outlives it */
     }
+}
+
+static inline void tls_agree(rep_tls *ends[2])
+{
+    char why[REP_TLS_WHY_BYTES];
+    tls_begin(ends);
     int waits[2] = {-EAGAIN, -EAGAIN};
     while (waits[0] || waits[1])
         for (int end = 0; end < 2; end++) {

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,12 +13,16 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from pyrep._core import tls as core_tls
 from pyrep.errors import (
@@ -27,6 +34,7 @@ from pyrep.errors import (
 )
 from pyrep.interconnect import Channel, Plain, Security, Tls
 from pyrep.interconnect import pki as authority_of
+from pyrep.interconnect import tls as tls_of
 from pyrep.interconnect.envelope import Kind, seal_envelope
 from pyrep.interconnect.pki import issue_certificate, make_authority
 from pyrep.model import SystemId
@@ -315,6 +323,70 @@ def test_who_is_not_trusted_is_told_why_when_it_reads(tmp_path: Path) -> None:
     assert caught.value.hint is not None
     assert "other system's log" in caught.value.hint
     near.free()
+
+
+def self_signed(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType
+) -> x509.Certificate:
+    """Return a certificate as pyrep pki makes none."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+    )
+    for one in extensions:
+        builder = builder.add_extension(one, critical=False)
+    return builder.sign(key, hashes.SHA256())
+
+
+_SHOW_WEAK = """
+import sys
+from pathlib import Path
+from pyrep._core import TlsConfig, TlsProblem
+config = TlsConfig(is_server=True)
+try:
+    config.show(*(Path(one).read_bytes() for one in sys.argv[1:]))
+except TlsProblem as problem:
+    print(problem.why)
+"""
+
+
+def test_what_this_machine_allows_everybody_lets_no_weak_key_in(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 (that is it)
+    certificate = self_signed(key)
+    shown, secret = tmp_path / "weak.pem", tmp_path / "weak.key"
+    shown.write_bytes(certificate.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = tmp_path / "openssl.cnf"
+    settings.write_text(
+        "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = lax\n"
+        "[lax]\nCipherString = DEFAULT@SECLEVEL=0\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", _SHOW_WEAK, shown, secret],
+        env={**os.environ, "OPENSSL_CONF": str(settings)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "ee key too small\n"
+
+
+@pytest.mark.parametrize("names", ["3004a3023000", "3004a5023000", "ff"])
+def test_a_certificate_with_names_that_cannot_be_read_is_no_systems(names: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    extension = x509.UnrecognizedExtension(
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex(names)
+    )
+    certificate = self_signed(key, extension)
+    with pytest.raises(WireError, match="no system's"):
+        tls_of._identity(certificate.public_bytes(Encoding.DER), "somebody")
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key", "authority"])
