@@ -18,6 +18,7 @@ typedef int openssl_password(char *to, int most, int writing, void *context);
 
 /* name, what it returns, what it takes: as OpenSSL 3's manual pages say. */
 #define OPENSSL_OF_SSL(X)                                                                          \
+    X(OPENSSL_init_ssl, int, (uint64_t, const void *))                                             \
     X(TLS_client_method, const SSL_METHOD *, (void))                                               \
     X(TLS_server_method, const SSL_METHOD *, (void))                                               \
     X(SSL_CTX_new, SSL_CTX *, (const SSL_METHOD *))                                                \
@@ -88,6 +89,10 @@ enum {
 
 /* The library's functions; NULL: there is none. Any thread. */
 const openssl *openssl_find(void);
+/* Around calls of them, by any thread; never one inside another. Once the process ends nobody gets in:
+ * who asks to stays in openssl_enter. */
+void openssl_enter(void);
+void openssl_leave(void);
 /* The reason in an error's code. */
 int openssl_reason(unsigned long code);
 /* Puts the last error's reason, as OpenSSL words it, into `why` (REP_TLS_WHY_BYTES); returns its number,

@@ -1,7 +1,11 @@
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "openssl_parts.h"
 #include "rep_tls.h"
@@ -10,6 +14,9 @@
 #define REASON_BITS 0x7FFFFFUL
 /* Of a source and sink of bytes (BIO_TYPE_SOURCE_SINK). */
 #define SOURCE_SINK 0x0400
+/* How long the end of a process waits for those inside, a call of whom takes a millisecond: of a child of
+ * fork they are threads that it hasn't got. */
+enum { END_WAITS_US = 1000000, END_LOOKS_US = 100 };
 
 typedef struct wanted {
     const char *name;
@@ -24,6 +31,8 @@ static const wanted of_crypto[] = {OPENSSL_OF_CRYPTO(WANTED)};
 static openssl functions;
 static const openssl *found;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static atomic_int inside;
+static atomic_bool at_end;
 
 static int look_up(void *library, const wanted *table, size_t count)
 {
@@ -35,6 +44,29 @@ static int look_up(void *library, const wanted *table, size_t count)
         memcpy((char *)&functions + table[i].offset, &symbol, sizeof symbol);
     }
     return 0;
+}
+
+void openssl_enter(void)
+{
+    atomic_fetch_add(&inside, 1);
+    if (!atomic_load(&at_end))
+        return;
+    atomic_fetch_sub(&inside, 1);
+    for (;;)
+        pause(); /* the process ends in a moment */
+}
+
+void openssl_leave(void)
+{
+    atomic_fetch_sub(&inside, 1);
+}
+
+/* OpenSSL frees at the end what a thread that goes on would use: algorithms, where keys are renewed. */
+static void let_nobody_in(void)
+{
+    atomic_store(&at_end, true);
+    for (int waited = 0; atomic_load(&inside) && waited < END_WAITS_US; waited += END_LOOKS_US)
+        usleep(END_LOOKS_US);
 }
 
 /* What was opened stays open: OpenSSL has things to do when the process ends. */
@@ -51,6 +83,9 @@ static void look(void)
     if (!memory || !functions.BIO_meth_set_read(memory, openssl_memory_read)
         || !functions.BIO_meth_set_write(memory, openssl_memory_write)
         || !functions.BIO_meth_set_ctrl(memory, openssl_memory_ctrl))
+        return;
+    /* What is asked for last is done first: after OpenSSL has asked to be called at the end. */
+    if (functions.OPENSSL_init_ssl(0, NULL) != 1 || atexit(let_nobody_in))
         return;
     functions.memory = memory;
     found = &functions;

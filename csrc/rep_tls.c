@@ -93,6 +93,26 @@ static uint8_t *map(uint64_t length)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+static int begin_session(rep_tls *tls, const rep_tls_config *config)
+{
+    const openssl *lib = tls->lib;
+    tls->ssl = lib->SSL_new(config->context);
+    BIO *memory = lib->BIO_new(lib->memory);
+    if (!tls->ssl || !memory) {
+        lib->ERR_clear_error();
+        lib->BIO_free(memory);
+        return -ENOMEM;
+    }
+    lib->BIO_set_data(memory, tls);
+    lib->BIO_set_init(memory, 1);
+    lib->SSL_set_bio(tls->ssl, memory, memory);
+    if (config->is_server)
+        lib->SSL_set_accept_state(tls->ssl);
+    else
+        lib->SSL_set_connect_state(tls->ssl);
+    return 0;
+}
+
 int rep_tls_new(rep_tls_config *config, rep_tls **out)
 {
     const openssl *lib = config->lib;
@@ -109,30 +129,23 @@ int rep_tls_new(rep_tls_config *config, rep_tls **out)
     }
     tls->out = (bytes){.data = map(OUT_BYTES), .size = OUT_BYTES};
     tls->came = map(REP_TLS_PIECE_BYTES);
-    tls->ssl = lib->SSL_new(config->context);
-    BIO *memory = lib->BIO_new(lib->memory);
-    if (!tls->out.data || !tls->came || !tls->ssl || !memory) {
-        lib->ERR_clear_error();
-        lib->BIO_free(memory);
+    openssl_enter();
+    int rc = tls->out.data && tls->came ? begin_session(tls, config) : -ENOMEM;
+    openssl_leave();
+    if (rc)
         rep_tls_free(tls);
-        return -ENOMEM;
-    }
-    lib->BIO_set_data(memory, tls);
-    lib->BIO_set_init(memory, 1);
-    lib->SSL_set_bio(tls->ssl, memory, memory);
-    if (config->is_server)
-        lib->SSL_set_accept_state(tls->ssl);
     else
-        lib->SSL_set_connect_state(tls->ssl);
-    *out = tls;
-    return 0;
+        *out = tls;
+    return rc;
 }
 
 void rep_tls_free(rep_tls *tls)
 {
     if (!tls)
         return;
+    openssl_enter();
     tls->lib->SSL_free(tls->ssl);
+    openssl_leave();
     if (tls->out.data)
         munmap(tls->out.data, OUT_BYTES);
     if (tls->came)
@@ -141,7 +154,7 @@ void rep_tls_free(rep_tls *tls)
     free(tls);
 }
 
-int rep_tls_shake_hands(rep_tls *tls, char *why)
+static int shake_hands(rep_tls *tls, char *why)
 {
     const openssl *lib = tls->lib;
     lib->ERR_clear_error();
@@ -158,6 +171,14 @@ int rep_tls_shake_hands(rep_tls *tls, char *why)
         return -EPROTO;
     snprintf(why, REP_TLS_WHY_BYTES, "%s", lib->X509_verify_cert_error_string(verified));
     return -EKEYREJECTED;
+}
+
+int rep_tls_shake_hands(rep_tls *tls, char *why)
+{
+    openssl_enter();
+    int rc = shake_hands(tls, why);
+    openssl_leave();
+    return rc;
 }
 
 int rep_tls_give(rep_tls *tls, const void *data, uint64_t length)
@@ -181,7 +202,7 @@ int64_t rep_tls_take(rep_tls *tls, void *to, uint64_t most)
     return (int64_t)length;
 }
 
-int64_t rep_tls_peer(const rep_tls *tls, void *to, uint64_t most)
+static int64_t copy_peer(const rep_tls *tls, void *to, uint64_t most)
 {
     const openssl *lib = tls->lib;
     X509 *certificate = lib->SSL_get1_peer_certificate(tls->ssl);
@@ -193,6 +214,14 @@ int64_t rep_tls_peer(const rep_tls *tls, void *to, uint64_t most)
         length = (uint64_t)length > most ? -ENOBUFS : lib->i2d_X509(certificate, &at);
     lib->X509_free(certificate);
     return length ? length : -ENOENT;
+}
+
+int64_t rep_tls_peer(const rep_tls *tls, void *to, uint64_t most)
+{
+    openssl_enter();
+    int64_t length = copy_peer(tls, to, most);
+    openssl_leave();
+    return length;
 }
 
 void rep_tls_renew_after(rep_tls *tls, uint64_t records)
@@ -215,6 +244,7 @@ int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length)
 {
     const openssl *lib = tls->lib;
     uint64_t records = (length + RECORD_BYTES - 1) / RECORD_BYTES;
+    openssl_enter();
     pthread_mutex_lock(&tls->mutex);
     lib->ERR_clear_error();
     memcpy(tls->out.data + tls->out.used, tls->aside.data, tls->aside.used);
@@ -234,6 +264,7 @@ int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length)
     tls->to = &tls->aside;
     tls->records += records;
     pthread_mutex_unlock(&tls->mutex);
+    openssl_leave();
     return written >= 0 && (uint64_t)written == length ? 0 : -EPROTO;
 }
 
@@ -270,6 +301,7 @@ int64_t rep_tls_decrypt(rep_tls *tls, void *to, uint64_t most)
         return -EINVAL; /* nothing would be read, and what has come is to be read first */
     if (tls->failed)
         return tls->failed;
+    openssl_enter();
     pthread_mutex_lock(&tls->mutex);
     while (got < turn) {
         tls->lib->ERR_clear_error(); /* what is in it counts as the next call's */
@@ -281,6 +313,7 @@ int64_t rep_tls_decrypt(rep_tls *tls, void *to, uint64_t most)
         got += (uint64_t)count;
     }
     pthread_mutex_unlock(&tls->mutex);
+    openssl_leave();
     if (got)
         return (int64_t)got;
     return tls->failed ? tls->failed : -EAGAIN;

@@ -10,7 +10,7 @@
  * has REP_TLS_WHY_BYTES. A session that has failed is of no more use.
  *
  * Threads: a config is made by one, and may then be used by any. Of a session, one may send while
- * another receives; everything else is one thread's.
+ * another receives; everything else is one thread's. A process may end while they do.
  */
 #ifndef REP_TLS_H
 #define REP_TLS_H

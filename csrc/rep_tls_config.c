@@ -16,6 +16,28 @@ enum {
     SECURITY_LEVEL = 2 /* 112 bits: no RSA below 2048, no SHA-1 in what the authority signs */
 };
 
+static int begin_config(rep_tls_config *config)
+{
+    const openssl *lib = config->lib;
+    config->context =
+        lib->SSL_CTX_new(config->is_server ? lib->TLS_server_method() : lib->TLS_client_method());
+    if (!config->context) {
+        lib->ERR_clear_error();
+        return -ENOMEM;
+    }
+    /* Nobody resumes a session: each has its certificates checked. */
+    lib->SSL_CTX_ctrl(config->context, CTRL_SET_SESSION_CACHE_MODE, 0, NULL);
+    if (lib->SSL_CTX_set_num_tickets(config->context, 0) != 1
+        || lib->SSL_CTX_ctrl(config->context, CTRL_SET_MIN_PROTOCOL, TLS_1_3, NULL) != 1) {
+        lib->ERR_clear_error();
+        return -ENOSYS; /* a library without TLS 1.3 */
+    }
+    /* Whatever openssl.cnf of this machine says for everybody. */
+    lib->SSL_CTX_set_security_level(config->context, SECURITY_LEVEL);
+    lib->SSL_CTX_set_verify(config->context, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    return 0;
+}
+
 int rep_tls_config_new(int is_server, rep_tls_config **out)
 {
     const openssl *lib = openssl_find();
@@ -26,33 +48,23 @@ int rep_tls_config_new(int is_server, rep_tls_config **out)
         return -ENOMEM;
     config->lib = lib;
     config->is_server = is_server;
-    config->context =
-        lib->SSL_CTX_new(is_server ? lib->TLS_server_method() : lib->TLS_client_method());
-    if (!config->context) {
-        lib->ERR_clear_error();
-        free(config);
-        return -ENOMEM;
-    }
-    /* Nobody resumes a session: each has its certificates checked. */
-    lib->SSL_CTX_ctrl(config->context, CTRL_SET_SESSION_CACHE_MODE, 0, NULL);
-    if (lib->SSL_CTX_set_num_tickets(config->context, 0) != 1
-        || lib->SSL_CTX_ctrl(config->context, CTRL_SET_MIN_PROTOCOL, TLS_1_3, NULL) != 1) {
-        lib->ERR_clear_error();
+    openssl_enter();
+    int rc = begin_config(config);
+    openssl_leave();
+    if (rc)
         rep_tls_config_free(config);
-        return -ENOSYS; /* a library without TLS 1.3 */
-    }
-    /* Whatever openssl.cnf of this machine says for everybody. */
-    lib->SSL_CTX_set_security_level(config->context, SECURITY_LEVEL);
-    lib->SSL_CTX_set_verify(config->context, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    *out = config;
-    return 0;
+    else
+        *out = config;
+    return rc;
 }
 
 void rep_tls_config_free(rep_tls_config *config)
 {
     if (!config)
         return;
+    openssl_enter();
     config->lib->SSL_CTX_free(config->context);
+    openssl_leave();
     free(config);
 }
 
@@ -69,7 +81,7 @@ static BIO *text_of(const openssl *lib, const void *pem, uint64_t length)
     return length > INT32_MAX ? NULL : lib->BIO_new_mem_buf(pem, (int)length);
 }
 
-int rep_tls_config_trust(rep_tls_config *config, const void *pem, uint64_t length, char *why)
+static int trust(rep_tls_config *config, const void *pem, uint64_t length, char *why)
 {
     const openssl *lib = config->lib;
     X509_STORE *store = lib->SSL_CTX_get_cert_store(config->context);
@@ -91,6 +103,14 @@ int rep_tls_config_trust(rep_tls_config *config, const void *pem, uint64_t lengt
     /* Behind the last one there is nothing that begins as one: that is the end, and no error. */
     int reason = openssl_why(lib, why);
     return is_trusted && !one && reason == OPENSSL_NO_START_LINE ? 0 : -EBADMSG;
+}
+
+int rep_tls_config_trust(rep_tls_config *config, const void *pem, uint64_t length, char *why)
+{
+    openssl_enter();
+    int rc = trust(config, pem, length, why);
+    openssl_leave();
+    return rc;
 }
 
 static int show_certificates(rep_tls_config *config, BIO *text)
@@ -136,6 +156,7 @@ int rep_tls_config_show(rep_tls_config *config, const void *certificate, uint64_
                         const void *key, uint64_t key_bytes, char *why)
 {
     const openssl *lib = config->lib;
+    openssl_enter();
     lib->ERR_clear_error();
     BIO *certificates = text_of(lib, certificate, certificate_bytes);
     BIO *keys = text_of(lib, key, key_bytes);
@@ -145,5 +166,6 @@ int rep_tls_config_show(rep_tls_config *config, const void *certificate, uint64_
     lib->BIO_free(certificates);
     lib->BIO_free(keys);
     (void)openssl_why(lib, why);
+    openssl_leave();
     return rc;
 }

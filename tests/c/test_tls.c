@@ -5,6 +5,7 @@
 #include "tls_rig.h"
 
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #define MUCH (5ULL << 20)
 #define RECORD (16ULL << 10)
@@ -363,6 +364,38 @@ static void no_more_is_taken_than_can_have_come(void)
     rep_tls_config_free(config);
 }
 
+static void *encrypt_forever(void *argument)
+{
+    rep_tls *tls = argument;
+    for (;;) {
+        CHECK_OK(rep_tls_encrypt(tls, "data", 4));
+        rep_tls_sent(tls);
+    }
+    return NULL;
+}
+
+/* Each in a process of its own, which ends sooner or later while keys are renewed at each send. */
+static void a_process_may_end_while_its_threads_send(void)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (!child) {
+            rep_tls *ends[2];
+            tls_agree(ends);
+            for (int k = 0; k < 2; k++) {
+                rep_tls_renew_after(ends[k], 1);
+                pthread_detach(thread_start(encrypt_forever, ends[k]));
+            }
+            usleep(1000 + i * 10);
+            exit(0);
+        }
+        int status;
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
 int main(void)
 {
     RUN(what_is_sent_both_ways_at_once_arrives_as_it_was);
@@ -379,5 +412,6 @@ int main(void)
     RUN(the_other_sides_certificate_is_told);
     RUN(who_sends_reads_nothing_of_what_has_come);
     RUN(no_more_is_taken_than_can_have_come);
+    RUN(a_process_may_end_while_its_threads_send);
     return 0;
 }
