@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from pyrep.engine import Cancel, ProgressCallback, StorageSystem, Will
+from pyrep.engine import Cancel, Pair, PairState, ProgressCallback, StorageSystem, Will
 from pyrep.engine.caller import Caller
 from pyrep.engine.endpoint import ErrandHandler
 from pyrep.engine.peer import Peer
@@ -268,14 +268,33 @@ class ProductionSide:
             CancelledError: the copy stopped where it was; the PVOL is half-way until it goes on.
         """
         here = self._system.pair(pair)
-        now = here.status()
+        while True:
+            now = here.status()
+            try:
+                return self._reverse(workflow, here, now, progress, cancel)
+            except RefusedError:
+                # The copy of before goes on by itself when its path is back: it may have ended
+                # between the look and the order.
+                after = here.status()
+                looks = [(one.status, one.direction, one.cause) for one in (now, after)]
+                if looks[0] == looks[1]:
+                    raise
+
+    def _reverse(
+        self,
+        workflow: str,
+        here: Pair,
+        now: PairState,
+        progress: ProgressCallback | None,
+        cancel: Cancel | None,
+    ) -> dict[str, Any]:
         if now.status is PairStatus.DUPLEX:
             return {"copied_bytes": 0}  # done before a stop
         copies = now.status is PairStatus.COPY and now.direction is Direction.FORWARD
         if copies or (now.cause is not None and now.cause.resumes_by_itself):
             # 520 split it on request, which never resumes: this copy had ended, DUPLEX, before the
             # crash or the path's loss that the pair comes back from by itself.
-            self.forward(workflow, pair, progress, cancel)
+            self.forward(workflow, here.pair_id, progress, cancel)
             return {"copied_bytes": 0}
         # 630 may have found something pending here: the union reverts it, as the workflow says.
         # Whether the SPVOL is whole its own system knows, and was asked: this one's row may have
@@ -289,7 +308,7 @@ class ProductionSide:
         )
         if job is None:
             raise RefusedError(
-                f"pair {pair} has nothing to copy back",
+                f"pair {here.pair_id} has nothing to copy back",
                 hint="resume the workflow: list_workflows(system) tells which",
             )
         job.wait(progress=progress, cancel=cancel)

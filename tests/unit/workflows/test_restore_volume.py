@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from pyrep import (
     dry_run_restore,
     restore,
 )
+from pyrep.engine import Pair
 from pyrep.engine.state import ANY_LEASE
 from pyrep.errors import FencedError, RefusedError, WorkflowError
 from pyrep.model import (
@@ -267,6 +270,31 @@ def test_a_primary_that_missed_the_end_of_a_copy_is_copied_back_to(
     sites.a.state.change(sites.a.state.mirror(pair.pair_id), target_consistent=False)
     restore(sites.b, generation.generation_id, "105a", files, whole=not files)
     assert pair.status().status is PairStatus.DUPLEX
+    assert sites.differences(generation) == []
+    sites.check_at_rest()
+
+
+def test_a_copy_back_that_ends_just_as_it_is_asked_for_is_done(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on by itself when the path came back; the resume was refused, and the abandoning."""
+    generation = sites.take()
+    status, endpoint = Pair.status, sites.a.endpoint
+    reverse = endpoint.errands["restore.reverse"]
+
+    def late(*asked: Any) -> dict[str, Any]:
+        """The copy has gone on, and is looked at in its last moment."""
+        reverse(*asked)
+        looks = [
+            replace(sites.remote().status(), status=PairStatus.COPY, direction=Direction.REVERSE)
+        ]
+        with monkeypatch.context() as once:
+            once.setattr(Pair, "status", lambda one: looks.pop() if looks else status(one))
+            return reverse(*asked)
+
+    endpoint.errands["restore.reverse"] = late
+    restore(sites.b, generation.generation_id, "105a", whole=True)
+    assert sites.remote().status().status is PairStatus.DUPLEX
     assert sites.differences(generation) == []
     sites.check_at_rest()
 
