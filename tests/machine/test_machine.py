@@ -572,7 +572,7 @@ def _settings() -> settings:
 
     Without shrinking, which takes minutes here: a failure shows a whole run of rules, at once.
     """
-    if settings.get_current_profile_name() != "default":
+    if settings.get_current_profile_name() == "soak":
         return settings(phases=set(Phase) - {Phase.explain})
     return settings(
         max_examples=35,
