@@ -359,8 +359,9 @@ def test_whether_what_was_begun_over_a_lost_path_was_heard_of_is_asked_not_assum
     paths = {"whole": True, "discard_pending": False}
     try:
         if arrives:
-            # Its leader needs the path, too: it stops or is refused, unless that is back by then.
-            with contextlib.suppress(WorkflowError, PathLostError):
+            # Its leader needs the path, too, and the pair: it stops or is refused, unless both are
+            # back by then.
+            with contextlib.suppress(WorkflowError, PathLostError, RefusedError):
                 restore(raw.a, wanted(raw), "105a", **paths)  # type: ignore[arg-type]
         else:
             with pytest.raises(PathLostError, match="may not have heard of it"):
