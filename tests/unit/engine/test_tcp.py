@@ -316,6 +316,10 @@ def test_a_path_that_is_down_is_logged_with_what_to_do(
 ) -> None:
     system = site.make("100a")
     path = system.dial("100b", "127.0.0.1:1", security=Plain())
-    wait_until(lambda: path.state().hint is not None)
-    (told,) = [one.message for one in caplog.records if "path.down peer=100b" in one.message]
+
+    def logged() -> list[str]:
+        return [one.message for one in caplog.records if "path.down peer=100b" in one.message]
+
+    wait_until(lambda: bool(logged()))  # a moment after the path's state tells it
+    (told,) = logged()
     assert told.endswith(f"hint={path.state().hint}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -359,13 +360,17 @@ def test_a_mirror_that_begins_to_follow_between_640_and_650_is_waited_for(raw: S
     before = raw.held(generation)
     sibling = raw.local("107b")
     sibling.split()
-    raw.pvol.pwrite(_random(1), 0)
+    for offset in range(0, SIZE, MIB):  # a copy rests between pieces of 4 MiB
+        raw.pvol.pwrite(os.urandom(8192), offset)
 
     def follow() -> None:
         copies = raw.b.local_pairs.copies
-        slow = CopyPace(rate=CopyRate(ceiling_bytes_s=2 * MIB))
-        copies.resync_forward(sibling.pair_id, lease=ANY_LEASE, pace=slow)
+        slow = CopyPace(rate=CopyRate(ceiling_bytes_s=1))
+        job = copies.resync_forward(sibling.pair_id, lease=ANY_LEASE, pace=slow)
+        assert job is not None
         assert sibling.status().status is PairStatus.COPY
+        fast = CopyRate(ceiling_bytes_s=1 << 30)
+        threading.Timer(0.3, lambda: setattr(job, "rate", fast)).start()  # 650 has met it by then
 
     held = generation.generation_id
     report = restore(raw.b, held, "105a", whole=True, progress=at_step(650, follow))
