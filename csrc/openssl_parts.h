@@ -3,6 +3,7 @@
 #ifndef OPENSSL_PARTS_H
 #define OPENSSL_PARTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -93,6 +94,9 @@ const openssl *openssl_find(void);
  * who asks to stays in openssl_enter. */
 void openssl_enter(void);
 void openssl_leave(void);
+/* Whether the process ends. What is still to be freed is left to that: who frees it then may be who
+ * ends the process, and would wait for ever. */
+bool openssl_is_over(void);
 /* The reason in an error's code. */
 int openssl_reason(unsigned long code);
 /* Puts the last error's reason, as OpenSSL words it, into `why` (REP_TLS_WHY_BYTES); returns its number,

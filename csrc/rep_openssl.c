@@ -61,6 +61,11 @@ void openssl_leave(void)
     atomic_fetch_sub(&inside, 1);
 }
 
+bool openssl_is_over(void)
+{
+    return atomic_load(&at_end);
+}
+
 /* OpenSSL frees at the end what a thread that goes on would use: algorithms, where keys are renewed. */
 static void let_nobody_in(void)
 {

@@ -141,7 +141,7 @@ int rep_tls_new(rep_tls_config *config, rep_tls **out)
 
 void rep_tls_free(rep_tls *tls)
 {
-    if (!tls)
+    if (!tls || openssl_is_over())
         return;
     openssl_enter();
     tls->lib->SSL_free(tls->ssl);

@@ -6,11 +6,12 @@
  *
  * Keys are renewed before so many records that AES-GCM's bounds are reached (RFC 8446, 5.5).
  *
- * Errors: -ENOSYS: there is no such library. -EPROTO, -EBADMSG, -EKEYREJECTED: OpenSSL's reason is in `why`, which
- * has REP_TLS_WHY_BYTES. A session that has failed is of no more use.
+ * Errors: -ENOSYS: there is no such library. -EPROTO, -EBADMSG, -EKEYREJECTED: OpenSSL's reason is in
+ * `why`, which has REP_TLS_WHY_BYTES. A session that has failed is of no more use.
  *
  * Threads: a config is made by one, and may then be used by any. Of a session, one may send while
- * another receives; everything else is one thread's. A process may end while they do.
+ * another receives; everything else is one thread's. A process may end while they do; what is freed
+ * after that is left to its end.
  */
 #ifndef REP_TLS_H
 #define REP_TLS_H
@@ -66,8 +67,8 @@ int rep_tls_encrypt(rep_tls *tls, const void *data, uint64_t length);
 /* What was encrypted: how many bytes, and where, until rep_tls_sent. */
 uint64_t rep_tls_encrypted(const rep_tls *tls, const uint8_t **at);
 void rep_tls_sent(rep_tls *tls);
-/* By who receives: decrypts what has come: how many bytes (positive) of `most`, which isn't 0. -EAGAIN: more has to come. -EPIPE: the
- * other side ended it. -EPROTO. */
+/* By who receives: decrypts what has come: how many bytes (positive) of `most`, which isn't 0. -EAGAIN:
+ * more has to come. -EPIPE: the other side ended it. -EPROTO. */
 int64_t rep_tls_decrypt(rep_tls *tls, void *to, uint64_t most);
 /* Where up to REP_TLS_PIECE_BYTES may be received to, after -EAGAIN; then how many came. */
 uint8_t *rep_tls_room(rep_tls *tls);

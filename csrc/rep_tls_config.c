@@ -60,7 +60,7 @@ int rep_tls_config_new(int is_server, rep_tls_config **out)
 
 void rep_tls_config_free(rep_tls_config *config)
 {
-    if (!config)
+    if (!config || openssl_is_over())
         return;
     openssl_enter();
     config->lib->SSL_CTX_free(config->context);

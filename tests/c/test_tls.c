@@ -364,6 +364,29 @@ static void no_more_is_taken_than_can_have_come(void)
     rep_tls_config_free(config);
 }
 
+static rep_tls *freed_late[2];
+
+/* Asked for before OpenSSL is loaded, so called behind everything of its own. */
+static void free_late(void)
+{
+    for (int k = 0; k < 2; k++)
+        rep_tls_free(freed_late[k]);
+}
+
+static void a_session_may_be_freed_when_the_process_has_ended_all_else(void)
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (!child) {
+        alarm(20); /* it would wait for ever */
+        tls_agree(freed_late);
+        exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void *encrypt_forever(void *argument)
 {
     rep_tls *tls = argument;
@@ -398,6 +421,7 @@ static void a_process_may_end_while_its_threads_send(void)
 
 int main(void)
 {
+    CHECK_EQ(atexit(free_late), 0);
     RUN(what_is_sent_both_ways_at_once_arrives_as_it_was);
     RUN(keys_are_renewed_amid_what_is_sent);
     RUN(they_are_renewed_after_so_many_records);
@@ -412,6 +436,7 @@ int main(void)
     RUN(the_other_sides_certificate_is_told);
     RUN(who_sends_reads_nothing_of_what_has_come);
     RUN(no_more_is_taken_than_can_have_come);
+    RUN(a_session_may_be_freed_when_the_process_has_ended_all_else);
     RUN(a_process_may_end_while_its_threads_send);
     return 0;
 }
