@@ -60,11 +60,13 @@ int rep_tls_config_new(int is_server, rep_tls_config **out)
 
 void rep_tls_config_free(rep_tls_config *config)
 {
-    if (!config || openssl_is_over())
+    if (!config)
         return;
-    openssl_enter();
-    config->lib->SSL_CTX_free(config->context);
-    openssl_leave();
+    if (!openssl_is_over()) {
+        openssl_enter();
+        config->lib->SSL_CTX_free(config->context);
+        openssl_leave();
+    }
     free(config);
 }
 
