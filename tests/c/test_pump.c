@@ -103,9 +103,12 @@ static void what_would_follow_a_part_of_a_frame_is_not_sent(void)
     path p = path_new(REP_ACK_QUEUED);
     const int bytes = 1; /* as little as there is: less than the frame */
     CHECK_OK(setsockopt(p.data_fds[NEAR], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes));
-    stop_while_it_sends(&p);
+    CHECK_OK(put_bytes(p.remote.source, 0, SIZE, 'x'));
+    pthread_t thread = thread_start(send_frames, &p);
     uint8_t part;
-    CHECK_EQ(recv(p.data_fds[FAR], &part, 1, MSG_PEEK), 1);
+    CHECK_EQ(recv(p.data_fds[FAR], &part, 1, MSG_PEEK), 1); /* waits: a part has gone */
+    rep_wake_raise(p.wake);
+    thread_join(thread);
     CHECK_ERRNO(rep_line_send(p.data[NEAR], "a", 1, NULL, 0), EPIPE);
     path_free(&p);
 }
