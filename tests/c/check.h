@@ -7,9 +7,12 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include <dirent.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +68,7 @@
 
 #define RUN(test)                                                                                  \
     do {                                                                                           \
+        check_watch(#test);                                                                        \
         test();                                                                                    \
         puts("ok " #test);                                                                         \
         fflush(stdout);                                                                            \
@@ -136,6 +140,41 @@ static inline const char *check_path_in(unsigned slot, const char *name)
     }
     snprintf(paths[slot], sizeof paths[slot], "%s/%s", check_directory, name);
     return paths[slot];
+}
+
+/* A test that takes longer hangs. Less than the 300 s after which CTest says no more than that. */
+#define CHECK_HANGS_S 200U
+
+static const char *check_running;
+
+/* Which test, where the thread is that hears of it (the main one, mostly), and the call that each
+ * other one is in: /proc's number of it, and its arguments. */
+static inline void check_tell_hang(int number)
+{
+    (void)number;
+    void *frames[32];
+    fprintf(stderr, "hangs: %s\n", check_running);
+    backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+    DIR *threads = opendir("/proc/self/task");
+    for (struct dirent *one = threads ? readdir(threads) : NULL; one; one = readdir(threads)) {
+        char path[300];
+        char line[200];
+        snprintf(path, sizeof path, "/proc/self/task/%s/syscall", one->d_name);
+        FILE *file = one->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (file && fgets(line, sizeof line, file))
+            fprintf(stderr, "  thread %s: %s", one->d_name, line);
+        if (file)
+            fclose(file);
+    }
+    check_remove_directory();
+    _Exit(1);
+}
+
+static inline void check_watch(const char *test)
+{
+    check_running = test;
+    signal(SIGALRM, check_tell_hang);
+    alarm(CHECK_HANGS_S);
 }
 
 static inline const char *check_path(const char *name)

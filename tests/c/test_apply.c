@@ -249,7 +249,7 @@ typedef struct beside {
     _Atomic uint64_t done;
 } beside;
 
-#define TURNS 3000
+#define TURNS 500
 
 static void *settle_beside(void *argument)
 {
