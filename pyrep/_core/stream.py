@@ -128,8 +128,10 @@ class Stream(Owned):
         """Ask the peer to make durable what was sent so far."""
         lib.rep_stream_barrier(self.pointer)
 
-    def wait(self, number: int, ack: Ack, *, timeout_s: float, wake: Wake | None = None) -> None:
-        """Wait until record `number` is acknowledged.
+    def wait(
+        self, number: int, ack: Ack, *, timeout_s: float | None, wake: Wake | None = None
+    ) -> None:
+        """Wait until record `number` is acknowledged, with None as long as the stream is open.
 
         Raises:
             TimedOutError, CancelledError, PathLostError.

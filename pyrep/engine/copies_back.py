@@ -144,8 +144,7 @@ class CopiesBack:
     def _settle(self, outlet: Outlet, _mirror: Mirror, job: CopyJob) -> None:
         last = outlet.stream.info().last
         outlet.stream.barrier()
-        timeout_s = self._state.options.ack_timeout_s
-        outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
+        outlet.await_answer_of_job(last, Ack.DURABLE, wake=job.wake)
 
     def progress(self, peer: Peer, connection: Connection, asked: ReverseProgress) -> CopyFacts:
         """Tell how far the copy is, after a moment or at its end; its error is raised."""

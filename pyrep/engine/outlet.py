@@ -215,6 +215,18 @@ class Outlet:
                 else:
                     return
 
+    def await_answer_of_job(self, number: int, ack: Ack, *, wake: Wake) -> None:
+        """Wait for a record for as long as the connection lasts: the peer's storage may be slow.
+
+        Its flush of a whole copy takes longer than hosts may be kept waiting. A job that gave up
+        for that would leave its pair in COPY with nobody who went on with it; a peer that is gone
+        ends the connection, whose return does.
+
+        Raises:
+            PathLostError, CancelledError.
+        """
+        self.stream.wait(number, ack, timeout_s=None, wake=wake)
+
     def drain(self, *, timeout_s: float, wake: Wake, links: list[LinkCore]) -> None:
         """Wait until everything sent so far is durable at the peer, and settled here.
 

@@ -164,8 +164,7 @@ class RemoteLine:
         """Everything sent up to now is durable at the peer: its own bits may go."""
         last = outlet.stream.info().last
         outlet.stream.barrier()
-        timeout_s = self._state.options.ack_timeout_s
-        outlet.await_answer(last, Ack.DURABLE, timeout_s=timeout_s, wake=job.wake)
+        outlet.await_answer_of_job(last, Ack.DURABLE, wake=job.wake)
 
     def check_ships(self, mirror: Mirror) -> None:
         """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""

@@ -42,7 +42,6 @@ class Sieve:
     def __init__(
         self, state: SystemState, mirror: Mirror, peer: Peer, outlet: Outlet, plan: Comparison
     ) -> None:
-        self._state = state
         self._mirror = mirror
         self._peer = peer
         self._outlet = outlet
@@ -94,10 +93,8 @@ class Sieve:
 
     def _await_sent(self, job: CopyJob) -> None:
         """What was sent up to now is at the target, though maybe not durable (then it is in U)."""
-        outlet = self._outlet
-        timeout_s = self._state.options.ack_timeout_s
-        last = outlet.stream.info().last
-        outlet.await_answer(last, Ack.RECEIVED, timeout_s=timeout_s, wake=job.wake)
+        last = self._outlet.stream.info().last
+        self._outlet.await_answer_of_job(last, Ack.RECEIVED, wake=job.wake)
 
     def _windows(self, comparer: Comparer) -> Iterator[Runs]:
         start, end = 0, self._mirror.link.chunk_count

@@ -29,7 +29,7 @@ class HalfOpenRig(Rig):
     proxy: FaultProxy
 
     def build_proxied(self, timing: PathTiming) -> HalfOpenRig:
-        self.options["100a"] = Options(ack_timeout_s=0.3)
+        self.options["100a"] = self.options["100b"] = Options(ack_timeout_s=0.3)
         self.make("100a", "105a", "106a")
         self.make("100b", "105b", "106b", "107b")
         listener = self.b.listen("127.0.0.1:0", security=Plain(), timing=timing)

@@ -88,7 +88,7 @@ def test_a_record_on_its_way_when_a_chunk_becomes_pending_is_waited_for(
     outlet = peer.known_outlet(mirror.row.group_id or GroupId(""))
     assert outlet is not None
     waits, begun = threading.Event(), threading.Event()
-    whole = Outlet.await_answer
+    whole = Outlet.await_answer_of_job
     settle = Sieve._settle_both
 
     def settle_both(self: Sieve, job: CopyJob) -> None:
@@ -99,12 +99,12 @@ def test_a_record_on_its_way_when_a_chunk_becomes_pending_is_waited_for(
         rig.pvol.pwrite(b"old", 0)
         begun.set()
 
-    def await_answer(self: Outlet, *args: object, **named: object) -> None:
+    def await_answer_of_job(self: Outlet, *args: object, **named: object) -> None:
         if begun.is_set():
             waits.set()
         whole(self, *args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Outlet, "await_answer", await_answer)
+    monkeypatch.setattr(Outlet, "await_answer_of_job", await_answer_of_job)
     monkeypatch.setattr(Sieve, "_settle_both", settle_both)
     plan = Comparison(kind=DigestKind.XXH3, is_sparing=False)
     sieve = Sieve(rig.a.state, mirror, peer, outlet, plan)
