@@ -13,9 +13,9 @@ import pytest
 
 from pyrep.engine import Options, Pair, StorageSystem, Volume, connect
 from pyrep.errors import PyrepError, TimedOutError
-from pyrep.interconnect import LoopPath
+from pyrep.interconnect import LoopPath, PathTiming, Plain, Security
 from pyrep.model import Direction, PairStatus, Row
-from pyrep.testing import wait_until
+from pyrep.testing import FaultProxy, wait_until
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -226,6 +226,16 @@ class Rig(Site):
         """Connect the systems as they are open now."""
         self.path = self.connect("100a", "100b")
         return self.path
+
+    def dial_through_proxy(
+        self, timing: PathTiming, *, here: Security | None = None, there: Security | None = None
+    ) -> FaultProxy:
+        """Let 100a dial 100b through a proxy, which is the caller's to close; wait for the path."""
+        listener = self.b.listen("127.0.0.1:0", security=there or Plain(), timing=timing)
+        proxy = FaultProxy(str(listener.address))
+        self.a.dial("100b", proxy.address, security=here or Plain(), timing=timing)
+        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        return proxy
 
     def both(self, pair: Pair, status: PairStatus) -> None:
         """Wait until both sides' rows have a status."""

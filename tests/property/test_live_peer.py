@@ -15,7 +15,7 @@ import pytest
 
 from pyrep.engine import Pair
 from pyrep.errors import PyrepError
-from pyrep.interconnect import PathTiming, Plain
+from pyrep.interconnect import PathTiming
 from pyrep.interconnect.envelope import ENVELOPE_BYTES
 from pyrep.interconnect.messages import PairFacts, ReadPair, encode
 from pyrep.model import AckPoint, PairStatus
@@ -38,10 +38,7 @@ class LiveRig(Rig):
     def build_proxied(self) -> LiveRig:
         self.make("100a", "105a")
         self.make("100b", "105b")
-        listener = self.b.listen("127.0.0.1:0", security=Plain(), timing=TIMING)
-        self.proxy = FaultProxy(str(listener.address))
-        self.a.dial("100b", self.proxy.address, security=Plain(), timing=TIMING)
-        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        self.proxy = self.dial_through_proxy(TIMING)
         self.pair = self.remote(ack=AckPoint.RECEIVED)
         return self
 

@@ -12,9 +12,9 @@ from pyrep.engine import Options
 from pyrep.engine.copies_back import CopiesBack
 from pyrep.engine.remote_line import RemoteLine
 from pyrep.engine.sieve import Sieve
-from pyrep.interconnect import PathTiming, Plain
+from pyrep.interconnect import PathTiming
 from pyrep.model import AckPoint, Compare, Direction, PairStatus
-from pyrep.testing import FaultProxy, Way, wait_until
+from pyrep.testing import FaultProxy, Way
 from rig import SIZE, Rig, equal, fill, row_of
 
 HOSTS_S = 0.2
@@ -27,27 +27,27 @@ class LateRig(Rig):
     """100a dials 100b through a proxy; hosts wait for answers for a moment only."""
 
     proxy: FaultProxy
-    row_ships = False
-    """Whether a host's write, in mode queued, is on its way when the answer is waited for."""
 
     def build_proxied(self) -> LateRig:
         self.options["100a"] = self.options["100b"] = Options(ack_timeout_s=HOSTS_S)
         self.make("100a", "105a")
         self.make("100b", "105b")
-        listener = self.b.listen("127.0.0.1:0", security=Plain(), timing=TIMING)
-        self.proxy = FaultProxy(str(listener.address))
-        self.a.dial("100b", self.proxy.address, security=Plain(), timing=TIMING)
-        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        self.proxy = self.dial_through_proxy(TIMING)
         return self
 
-    def late(self, wait: Callable[..., None], way: Way, seen: list[str]) -> Callable[..., None]:
+    def late(
+        self,
+        wait: Callable[..., None],
+        way: Way,
+        seen: list[str],
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Callable[..., None]:
         """Return `wait` with its answer coming late, by that way."""
 
         def waits(*what: object) -> None:
             seen.append(wait.__name__)
             self.proxy.stall(way)
-            if self.row_ships:
-                self.pvol.pwrite(b"on its way", SIZE // 2)
+            meanwhile()
             threading.Timer(LATE_S, self.proxy.go_on, (way,)).start()
             wait(*what)
 
@@ -101,8 +101,12 @@ def test_so_does_a_copy_that_waits_for_what_was_sent_before_it_compares(
     pair = rig.remote(ack=AckPoint.QUEUED)
     pair.split()
     rig.pvol.pwrite(b"pending", 0)
-    rig.row_ships = True
-    monkeypatch.setattr(Sieve, "_await_sent", rig.late(Sieve._await_sent, Way.BACK, seen))
+
+    def write() -> None:  # in mode queued: it is on its way when its answer is waited for
+        rig.pvol.pwrite(b"on its way", SIZE // 2)
+
+    late = rig.late(Sieve._await_sent, Way.BACK, seen, write)
+    monkeypatch.setattr(Sieve, "_await_sent", late)
     job = pair.resync(compare=Compare.XXH3)
     assert job is not None
     job.wait(60)

@@ -30,10 +30,7 @@ class LaneRig(Rig):
     def build_proxied(self, a: Security, b: Security) -> LaneRig:
         self.make("100a", "105a", "106a")
         self.make("100b", "105b", "106b", "107b")
-        listener = self.b.listen("127.0.0.1:0", security=b, timing=TIMING)
-        self.proxy = FaultProxy(str(listener.address))
-        self.a.dial("100b", self.proxy.address, security=a, timing=TIMING)
-        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        self.proxy = self.dial_through_proxy(TIMING, here=a, there=b)
         return self
 
 

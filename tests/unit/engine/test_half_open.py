@@ -9,7 +9,7 @@ import pytest
 
 from pyrep.engine import Options, Pair, endpoint
 from pyrep.errors import MirrorLostError
-from pyrep.interconnect import PathTiming, Plain
+from pyrep.interconnect import PathTiming
 from pyrep.model import AckPoint, FenceLevel, PairStatus, SplitCause
 from pyrep.testing import FaultProxy, Way, check_covered, wait_until
 from rig import Rig, equal, fill, row_of
@@ -29,13 +29,10 @@ class HalfOpenRig(Rig):
     proxy: FaultProxy
 
     def build_proxied(self, timing: PathTiming) -> HalfOpenRig:
-        self.options["100a"] = self.options["100b"] = Options(ack_timeout_s=0.3)
+        self.options["100a"] = Options(ack_timeout_s=0.3)
         self.make("100a", "105a", "106a")
         self.make("100b", "105b", "106b", "107b")
-        listener = self.b.listen("127.0.0.1:0", security=Plain(), timing=timing)
-        self.proxy = FaultProxy(str(listener.address))
-        self.a.dial("100b", self.proxy.address, security=Plain(), timing=timing)
-        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        self.proxy = self.dial_through_proxy(timing)
         return self
 
     def heal(self, pair: Pair) -> None:

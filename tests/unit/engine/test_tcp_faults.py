@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrep.interconnect import PathTiming, Plain
+from pyrep.interconnect import PathTiming
 from pyrep.testing import FaultProxy, Way, wait_until
 from rig import LONG_S, Rig, equal, fill
 
@@ -22,10 +22,7 @@ class ProxyRig(Rig):
     def build_proxied(self) -> ProxyRig:
         self.make("100a", "105a", "106a")
         self.make("100b", "105b", "106b", "107b")
-        listener = self.b.listen("127.0.0.1:0", security=Plain(), timing=TIMING)
-        self.proxy = FaultProxy(str(listener.address))
-        self.a.dial("100b", self.proxy.address, security=Plain(), timing=TIMING)
-        wait_until(lambda: self.a.endpoint.is_connected(self.b.system_id))
+        self.proxy = self.dial_through_proxy(TIMING)
         return self
 
     def returned(self, taken_count: int) -> None:
