@@ -30,11 +30,15 @@ _SAVE_S = 60.0
 
 @dataclass(slots=True)
 class _Seen:
-    """Of a row: when it was settled and saved last, and how many regions had left by then."""
+    """Of a row: when it was settled and saved last, and how many regions had left by then.
+
+    `left` is None if the save found something unsettled: the pages say so until they are written
+    again, and whoever settles it later doesn't tell them.
+    """
 
     settled_s: float
     saved_s: float
-    left: int
+    left: int | None
 
 
 class Settling:
@@ -99,7 +103,9 @@ class Settling:
             return
         try:
             if self._wants_saving(mirror, seen):
-                seen.left = self._left(mirror)
+                left = self._left(mirror)
+                # In this order: what is written behind it is hot, or has left by the next look.
+                seen.left = None if mirror.link.info().any_unsettled else left
                 self._save(mirror)
                 seen.saved_s = self.clock()
         finally:

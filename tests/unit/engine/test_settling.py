@@ -181,6 +181,25 @@ def test_a_local_copy_that_a_crash_interrupts_goes_on_where_it_was(
     assert found.test(8 * REGION // CHUNK - 1)
 
 
+def test_what_a_save_found_unsettled_is_in_its_pages_no_longer_once_it_is_settled(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing is written any more, and no region leaves the log."""
+    local.write(0)
+    local.look(57)
+    local.write(*range(0, SIZE // CHUNK, REGION // CHUNK))
+    local.look(3)  # a minute since the last save, but not yet 5 s since the last flush
+    assert local.pair.status().unsettled
+    local.look(2)
+    assert not local.pair.status().unsettled
+    local.look(60)
+    local.write(0)  # a miss: it tells the log what it may forget
+    local.system.abort()
+    monkeypatch.setattr(CopyJob, "start", lambda _: None)
+    found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
+    assert found.count() <= 16 * REGION // CHUNK
+
+
 @pytest.mark.parametrize("ack", list(AckPoint))
 def test_a_remote_pair_settles_without_a_flush_of_its_hosts(rig: Rig, ack: AckPoint) -> None:
     """Its stream has a barrier a second after what was sent."""
