@@ -110,8 +110,10 @@ struct rep_alog {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
     rep_alog_request *head;
-    uint64_t next; /* sequence of the next block */
-    uint64_t tail; /* see the block */
+    uint64_t next;       /* sequence of the next block */
+    uint64_t tail;       /* see the block */
+    uint64_t told;       /* the tail, as the last durable transaction has it */
+    uint64_t covers_end; /* behind the last block that may hold cover */
     uint64_t reset;
     rep_bitmap *left[2]; /* regions that left since the last checkpoint; left[current] is open */
     uint64_t hot;
@@ -154,6 +156,8 @@ int rep_alog_put_cover(rep_alog *log, uint32_t region, const uint8_t row_id[16],
                        const uint64_t *words, uint32_t count);
 /* Takes back what was put since the blocks were so many and of the last one so much was used. */
 void rep_alog_put_back(rep_alog *log, uint32_t block_count, uint32_t block_used);
+/* A block more, of context alone so far. -ENOSPC. */
+int rep_alog_put_block(rep_alog *log);
 /* More blocks, so that context about all slots is in it. */
 int rep_alog_put_all_slots(rep_alog *log);
 int rep_alog_write(rep_alog *log, uint64_t tail, uint64_t reset);
@@ -177,6 +181,8 @@ int rep_alog_distrust(rep_alog *log);
 /* Makes log->moves durable with the cover of what leaves, in one transaction if it has room for all
  * of them; 0 moves: nothing. -ENOSPC: it hasn't for one, of hundreds of rows. */
 int rep_alog_transact(rep_alog *log);
+/* A transaction that says what is freed, and nothing else. */
+int rep_alog_tell_tail(rep_alog *log);
 /* Makes the slots durable as they are; whatever was before is forgotten. */
 int rep_alog_commit_all(rep_alog *log);
 

@@ -97,6 +97,11 @@ int rep_alog_begin(rep_alog *log, rep_volume *volume);
  * if this many blocks would become free. 1: done, 0: there was nothing to do; errno of a file's
  * storage: it may be called again, nothing is lost. */
 int rep_alog_checkpoint(rep_alog *log, uint64_t at_least);
+/* Makes durable what checkpoints have freed, if nobody has been admitted since, whose transaction says
+ * so as well: until then a recovery replays what left before them. With rep_link_save behind the
+ * checkpoint a crash costs no more than what is pending and hot. 0: so it is, or the log doesn't work;
+ * errno of its storage: it is bypassed or has failed, as after an admission. */
+int rep_alog_forget(rep_alog *log);
 /* Makes the volume durable, on behalf of whoever isn't a host: what was written before its rows took
  * part is in no hot region, and a copy is about to make it durable elsewhere. As rep_volume_flush. */
 int rep_alog_flush(rep_alog *log);

@@ -117,6 +117,25 @@ void rep_alog_arrive(rep_alog *log)
     log->move_count = 0;
 }
 
+/* Mutex held, released meanwhile. By the leader whose transaction failed: nobody knows whether it is
+ * on the disk. Without it what left isn't hot any more, and with it what was asked for is. The open
+ * mark says all; before it is there nobody gets into a region that was asked for. */
+static void give_up(rep_alog *log, int rc)
+{
+    pthread_mutex_unlock(&log->mutex);
+    int failed = rep_alog_distrust(log);
+    pthread_mutex_lock(&log->mutex);
+    if (!log->error)
+        log->error = rc;
+    if (!failed)
+        rep_alog_arrive(log);
+    for (rep_alog_request *r = log->head; r; r = r->following)
+        while (r->next > r->first)
+            atomic_fetch_sub(&log->regions[--r->next], 1);
+    atomic_store(&log->starving, 0);
+    answer(log, failed ? failed : 1);
+}
+
 /* Mutex held, released meanwhile. */
 static void lead(rep_alog *log)
 {
@@ -135,21 +154,28 @@ static void lead(rep_alog *log)
         answer(log, 0);
         return;
     }
-    /* Nobody knows whether the transaction is on the disk: without it what left isn't hot any more,
-     * and with it what was asked for is. The open mark says all; before it is there nobody gets into
-     * a region that was asked for. */
-    pthread_mutex_unlock(&log->mutex);
-    int failed = rep_alog_distrust(log);
+    give_up(log, rc);
+}
+
+int rep_alog_forget(rep_alog *log)
+{
     pthread_mutex_lock(&log->mutex);
-    if (!log->error)
-        log->error = rc;
-    if (!failed)
-        rep_alog_arrive(log);
-    for (rep_alog_request *r = log->head; r; r = r->following)
-        while (r->next > r->first)
-            atomic_fetch_sub(&log->regions[--r->next], 1);
-    atomic_store(&log->starving, 0);
-    answer(log, failed ? failed : 1);
+    while (log->leading)
+        pthread_cond_wait(&log->changed, &log->mutex);
+    int rc = 0;
+    if (atomic_load(&log->state) == REP_ALOG_WORKING && log->told < log->tail
+        && log->told < log->covers_end) {
+        log->leading = true;
+        pthread_mutex_unlock(&log->mutex);
+        rc = rep_alog_tell_tail(log);
+        pthread_mutex_lock(&log->mutex);
+        if (rc)
+            give_up(log, rc);
+        log->leading = false;
+        pthread_cond_broadcast(&log->changed);
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return rc;
 }
 
 static void append(rep_alog *log, rep_alog_request *request)

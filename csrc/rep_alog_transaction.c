@@ -107,9 +107,11 @@ static int make_room(rep_alog *log)
 static void note_left(rep_alog *log, int first, int end)
 {
     for (int i = first; i < end; i++)
-        if (log->moves[i].left != REP_ALOG_EMPTY)
+        if (log->moves[i].left != REP_ALOG_EMPTY) {
             /* Inside the bitmap: can't fail. */
             (void)rep_bitmap_set(log->left[log->current], log->moves[i].left, 1);
+            log->covers_end = log->next;
+        }
 }
 
 /* Writes log->blocks: the moves of [first, end). `reset` 0: as it was; else whatever was before is
@@ -130,6 +132,7 @@ static int write_out(rep_alog *log, int first, int end, uint64_t reset)
         log->reset = reset;
         if (tail == reset)
             log->tail = tail;
+        log->told = tail;
         note_left(log, first, end);
         atomic_fetch_add(&log->tick, 1);
     }
@@ -142,6 +145,13 @@ int rep_alog_commit_all(rep_alog *log)
     rep_alog_put_begin(log);
     int rc = rep_alog_put_all_slots(log);
     return rc ? rc : write_out(log, 0, 0, log->next);
+}
+
+int rep_alog_tell_tail(rep_alog *log)
+{
+    rep_alog_put_begin(log);
+    int rc = rep_alog_put_block(log);
+    return rc ? rc : write_out(log, 0, 0, 0);
 }
 
 /* What the slots say of moves from `first` on: that they have taken place, or that they haven't. */

@@ -10,7 +10,7 @@ static block *block_at(rep_alog *log, uint32_t index)
     return (block *)(void *)(log->blocks + (uint64_t)index * REP_ALOG_BLOCK);
 }
 
-static int add_block(rep_alog *log)
+int rep_alog_put_block(rep_alog *log)
 {
     if (log->block_count == log->blocks_max)
         return -ENOSPC;
@@ -30,7 +30,7 @@ void rep_alog_put_begin(rep_alog *log)
 /* Room for a record, perhaps in another block. NULL: the transaction is full. */
 static uint8_t *put(rep_alog *log, uint16_t type, uint32_t region, uint32_t bytes)
 {
-    if (bytes > REP_ALOG_BODY - log->block_used && add_block(log))
+    if (bytes > REP_ALOG_BODY - log->block_used && rep_alog_put_block(log))
         return NULL;
     record r = {htole16(type), htole16((uint16_t)bytes), htole32(region)};
     uint8_t *at = block_at(log, log->block_count - 1)->body + log->block_used;
@@ -78,7 +78,7 @@ int rep_alog_put_all_slots(rep_alog *log)
     uint32_t cycle = (log->shape.slot_count + REP_ALOG_CONTEXT - 1) / REP_ALOG_CONTEXT;
     int rc = 0;
     while (!rc && log->block_count < cycle)
-        rc = add_block(log);
+        rc = rep_alog_put_block(log);
     return rc;
 }
 

@@ -142,6 +142,11 @@ class Alog(Owned):
         code = lib.rep_alog_checkpoint(self.pointer, at_least)
         return bool(check(code, f"writing the bitmaps of activity log {self.io.name}"))
 
+    def forget(self) -> None:
+        """Make durable what checkpoints have freed: a recovery no longer replays that."""
+        code = lib.rep_alog_forget(self.pointer)
+        check(code, f"writing activity log {self.io.name}")
+
     def info(self) -> AlogInfo:
         """Return what it has done."""
         out = ffi.new("rep_alog_info *")

@@ -170,7 +170,7 @@ class Activity:
         row_key = mirror.row.row_key
         began = time.monotonic()
         try:
-            mirror.save()
+            self._state.write(mirror)
             self.backoff.forget(row_key)
         except PyrepError as error:
             if isinstance(error, DeviceError) and error.errno_code == errno.ENOTCONN:

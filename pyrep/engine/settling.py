@@ -106,7 +106,7 @@ class Settling:
                 left = self._left(mirror)
                 # In this order: what is written behind it is hot, or has left by the next look.
                 seen.left = None if mirror.link.info().any_unsettled else left
-                self._save(mirror)
+                self._state.write(mirror)
                 seen.saved_s = self.clock()
         finally:
             mirror.savers.release()
@@ -125,13 +125,6 @@ class Settling:
         if mirror.row.status is not PairStatus.DUPLEX or mirror.file.marked_open:
             return False  # of a copy, or a row that has the open mark, `Activity` takes care
         return self.clock() - seen.saved_s >= _SAVE_S and self._left(mirror) != seen.left
-
-    def _save(self, mirror: Mirror) -> None:
-        """Write the row's pages, and let the log forget what has left it, too."""
-        log = self._state.volume(mirror.row.volume_id).log
-        if log is not None:
-            log.checkpoint()
-        mirror.save()
 
     def _left(self, mirror: Mirror) -> int:
         """Return how many regions have left the log of the row's volume."""

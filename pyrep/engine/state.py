@@ -296,12 +296,22 @@ class SystemState:
     def save(self, mirror: Mirror) -> None:
         """Save a row whose cover is known: a crash from now on costs that, and what is hot."""
         try:
-            log = self.volume(mirror.row.volume_id).log
-            if log is not None:  # it forgets what has left it, too: bits that are no more
-                log.checkpoint()
-            mirror.save()
+            self.write(mirror)
         except PyrepError as error:  # at worst everything is pending after a crash
             _log.warning("pair.save pair=%s: %s", mirror.row.pair_id, error)
+
+    def write(self, mirror: Mirror) -> None:
+        """Write a row's pages, and let the log forget what has left it: bits that are no more.
+
+        Raises:
+            PyrepError: as `Mirror.save`; or the row is saved, but another one's pages couldn't be
+                written, or the log, which is bypassed then.
+        """
+        mirror.save()
+        log = self.volume(mirror.row.volume_id).log
+        if log is not None:
+            log.checkpoint()
+            log.forget()
 
     def change(self, mirror: Mirror, **columns: object) -> None:
         """Commit a change of one row's columns."""

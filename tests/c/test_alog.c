@@ -206,6 +206,7 @@ static void *tend(void *argument)
     job *j = argument;
     while (atomic_load(j->left)) {
         CHECK(rep_alog_checkpoint(j->p->log, 8) >= 0);
+        CHECK_OK(rep_alog_forget(j->p->log));
         CHECK_OK(rep_link_save(j->p->links[1]));
         CHECK_OK(rep_link_settle(j->p->links[0]));
     }

@@ -40,7 +40,9 @@ static int step(plant *p, uint64_t *seed, int number)
         return rep_link_settle(p->links[0]);
     case 3: {
         int rc = rep_alog_checkpoint(p->log, 0);
-        return rc < 0 ? rc : 0;
+        if (rc < 0)
+            return rc;
+        return number % 2 ? 0 : rep_alog_forget(p->log);
     }
     case 4:
         return number % 3 ? 0 : rep_link_save(p->links[number % ROWS]);

@@ -169,11 +169,7 @@ def test_a_local_copy_that_a_crash_interrupts_goes_on_where_it_was(
         return not mirror.pending().test(0)
 
     wait_until(is_settled)
-    mirror.save()  # as it is every 10 s
-    log = local.system.state.volume(VolumeId("105b")).log
-    assert log is not None
-    log.checkpoint()
-    local.write(SIZE // CHUNK - 1)  # a miss: it tells the log what it may forget
+    local.system.state.write(mirror)  # as it is every 10 s
     local.system.abort()
     monkeypatch.setattr(CopyJob, "start", lambda _: None)
     found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
@@ -193,7 +189,6 @@ def test_what_a_save_found_unsettled_is_in_its_pages_no_longer_once_it_is_settle
     local.look(2)
     assert not local.pair.status().unsettled
     local.look(60)
-    local.write(0)  # a miss: it tells the log what it may forget
     local.system.abort()
     monkeypatch.setattr(CopyJob, "start", lambda _: None)
     found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
