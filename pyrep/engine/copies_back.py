@@ -12,7 +12,6 @@ from pyrep.engine.decide import Judge, name_of
 from pyrep.engine.digestdesk import one_kind
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.orders import check_seen, group_of, in_turn, own_row
-from pyrep.engine.outlet import Outlet
 from pyrep.engine.peer import Peer
 from pyrep.engine.sieve import Sieve
 from pyrep.engine.state import SystemState
@@ -123,7 +122,7 @@ class CopiesBack:
         make_source_durable(self._state, mirror.row.volume_id)
 
         def finish(job: CopyJob) -> None:
-            self._settle(outlet, mirror, job)
+            outlet.await_durable_of_job(job.wake)
 
         def ended(_error: PyrepError | None) -> None:
             with self._ended:
@@ -140,11 +139,6 @@ class CopiesBack:
                 self._jobs[mirror.row.pair_id] = job
                 mirror.job = job
             job.start()
-
-    def _settle(self, outlet: Outlet, _mirror: Mirror, job: CopyJob) -> None:
-        last = outlet.stream.info().last
-        outlet.stream.barrier()
-        outlet.await_answer_of_job(last, Ack.DURABLE, wake=job.wake)
 
     def progress(self, peer: Peer, connection: Connection, asked: ReverseProgress) -> CopyFacts:
         """Tell how far the copy is, after a moment or at its end; its error is raised."""

@@ -227,6 +227,16 @@ class Outlet:
         """
         self.stream.wait(number, ack, timeout_s=None, wake=wake)
 
+    def await_durable_of_job(self, wake: Wake) -> None:
+        """Wait as long until everything sent up to now is durable at the peer: its bits may go.
+
+        Raises:
+            PathLostError, CancelledError.
+        """
+        last = self.stream.info().last
+        self.stream.barrier()
+        self.await_answer_of_job(last, Ack.DURABLE, wake=wake)
+
     def drain(self, *, timeout_s: float, wake: Wake, links: list[LinkCore]) -> None:
         """Wait until everything sent so far is durable at the peer, and settled here.
 

@@ -211,7 +211,7 @@ class RemoteCopies:
 
         def finish(job: CopyJob) -> None:
             mirror.link.pull_ahead(when_full=mirror.row.congestion is Congestion.PULL_AHEAD)
-            self._line.settle_sent(outlet, job)
+            outlet.await_durable_of_job(job.wake)
             self._finish_forward(mirror)
 
         plan = None if onto_blank else self._jobs.comparison(mirror, pace)

@@ -11,7 +11,6 @@ import msgspec
 
 from pyrep._core import Ack, Bitmap, LinkMode, StreamInfo
 from pyrep.engine.caller import Caller
-from pyrep.engine.copyjob import CopyJob
 from pyrep.engine.decide import name_of
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.outlet import Outlet
@@ -159,12 +158,6 @@ class RemoteLine:
             mirror.failed = True
             raise
         return outlet
-
-    def settle_sent(self, outlet: Outlet, job: CopyJob) -> None:
-        """Everything sent up to now is durable at the peer: its own bits may go."""
-        last = outlet.stream.info().last
-        outlet.stream.barrier()
-        outlet.await_answer_of_job(last, Ack.DURABLE, wake=job.wake)
 
     def check_ships(self, mirror: Mirror) -> None:
         """Before DUPLEX: a path lost meanwhile has taken the link out of its stream."""

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyrep.engine import Options
-from pyrep.engine.copies_back import CopiesBack
-from pyrep.engine.remote_line import RemoteLine
+from pyrep.engine.outlet import Outlet
 from pyrep.engine.sieve import Sieve
 from pyrep.interconnect import PathTiming
 from pyrep.model import AckPoint, Compare, Direction, PairStatus
@@ -70,10 +69,10 @@ def test_a_copy_whose_last_barrier_is_answered_late_ends(
     rig: LateRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    late = rig.late(RemoteLine.settle_sent, Way.BACK, seen)
-    monkeypatch.setattr(RemoteLine, "settle_sent", late)
+    late = rig.late(Outlet.await_durable_of_job, Way.BACK, seen)
+    monkeypatch.setattr(Outlet, "await_durable_of_job", late)
     pair = rig.remote()
-    assert seen == ["settle_sent"]
+    assert seen == ["await_durable_of_job"]
     assert row_of(rig.b, pair).status is PairStatus.DUPLEX
     assert equal(rig.pvol, rig.spvol)
     assert _is_over_one_connection(rig)
@@ -84,11 +83,12 @@ def test_so_does_a_copy_back(rig: LateRig, monkeypatch: pytest.MonkeyPatch) -> N
     pair = rig.remote()
     pair.split()
     fill(rig.pvol, 2)
-    monkeypatch.setattr(CopiesBack, "_settle", rig.late(CopiesBack._settle, Way.THERE, seen))
+    late = rig.late(Outlet.await_durable_of_job, Way.THERE, seen)
+    monkeypatch.setattr(Outlet, "await_durable_of_job", late)
     job = pair.resync(direction=Direction.REVERSE, discard="100a")
     assert job is not None
     job.wait(60)
-    assert seen == ["_settle"]
+    assert seen == ["await_durable_of_job"]
     rig.both(pair, PairStatus.DUPLEX)
     assert equal(rig.pvol, rig.spvol)
     assert _is_over_one_connection(rig)
