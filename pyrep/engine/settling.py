@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pyrep._core import LinkMode
@@ -32,13 +33,25 @@ _SAVE_S = 60.0
 class _Seen:
     """Of a row: when it was settled and saved last, and how many regions had left by then.
 
-    `left` is None if the save found something unsettled: the pages say so until they are written
-    again, and whoever settles it later doesn't tell them.
+    `saved_s` is also that of a save which failed. `left` is None if the last one found something
+    unsettled: the pages say so until they are written again, and whoever settles it later doesn't
+    tell them.
     """
 
     settled_s: float
     saved_s: float
     left: int | None
+
+
+@contextlib.contextmanager
+def _nobody_waits(what: str) -> Iterator[None]:
+    """Log what the block raises: this thread goes on."""
+    try:
+        yield
+    except PyrepError as error:
+        _log.info("%s: %s", what, error)
+    except Exception:  # noqa: BLE001 (it goes on)
+        _log.exception("%s failed", what)
 
 
 class Settling:
@@ -49,8 +62,9 @@ class Settling:
     be flushed: what it alone could lose is in hot regions. INV-1, INV-3.
 
     A region that leaves the activity log takes along what was unsettled then, and its page says so
-    until it is written anew: rows of volumes whose regions leave are saved. While nothing is
-    written, nothing is done.
+    until it is written anew: rows of volumes whose regions leave are saved. So does the log, until
+    it is told what it may forget; that may wait for an admission, with its flush of the volume.
+    While nothing is written, nothing is done.
     """
 
     def __init__(self, state: SystemState, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,16 +89,17 @@ class Settling:
             if self._state.closing:
                 return
             mirrors = list(self._state.mirrors.values())
+            live = list(self._state.live.values())
         self._seen = {
             one.row.row_key: self._seen.get(one.row.row_key) or self._first() for one in mirrors
         }
         for mirror in mirrors:
-            try:
+            with _nobody_waits(f"pair.settle pair={mirror.row.pair_id}"):
                 self._tend(mirror, self._seen[mirror.row.row_key])
-            except PyrepError as error:
-                _log.info("pair.settle pair=%s: %s", mirror.row.pair_id, error)
-            except Exception:  # noqa: BLE001 (nobody waits for this thread)
-                _log.exception("pair.settle pair=%s failed", mirror.row.pair_id)
+        for one in live:
+            if one.log is not None and not self._state.closing:
+                with _nobody_waits(f"alog.forget volume={one.record.volume_id}"):
+                    one.log.forget()
 
     def _first(self) -> _Seen:
         now = self.clock()
@@ -103,11 +118,12 @@ class Settling:
             return
         try:
             if self._wants_saving(mirror, seen):
-                left = self._left(mirror)
-                # In this order: what is written behind it is hot, or has left by the next look.
-                seen.left = None if mirror.link.info().any_unsettled else left
-                self._state.write(mirror)
                 seen.saved_s = self.clock()
+                # In this order: what is written behind it is hot, or has left by the next look.
+                left = self._left(mirror)
+                is_settled = not mirror.link.info().any_unsettled
+                self._state.write(mirror)
+                seen.left = left if is_settled else None
         finally:
             mirror.savers.release()
 

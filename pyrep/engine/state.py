@@ -301,17 +301,17 @@ class SystemState:
             _log.warning("pair.save pair=%s: %s", mirror.row.pair_id, error)
 
     def write(self, mirror: Mirror) -> None:
-        """Write a row's pages, and let the log forget what has left it: bits that are no more.
+        """Write a row's pages, and free what has left the log: bits that are no more.
+
+        `Settling` lets the log forget them, within a second.
 
         Raises:
-            PyrepError: as `Mirror.save`; or the row is saved, but another one's pages couldn't be
-                written, or the log, which is bypassed then.
+            PyrepError: as `Mirror.save`; or the row is saved, but another one's pages aren't.
         """
         mirror.save()
         log = self.volume(mirror.row.volume_id).log
         if log is not None:
             log.checkpoint()
-            log.forget()
 
     def change(self, mirror: Mirror, **columns: object) -> None:
         """Commit a change of one row's columns."""

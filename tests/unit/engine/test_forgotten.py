@@ -55,6 +55,7 @@ def test_after_a_copy_nothing_that_has_left_is_pending(
     job.wait(LONG_S)
     wanted = PairStatus.DUPLEX if direction is Direction.FORWARD else PairStatus.SPLIT
     assert pair.status().status is wanted
+    system._watch.settling.look()
     system.abort()
     assert _after_a_crash(tmp_path / "s", pair, monkeypatch) <= HOT * CHUNKS
 
@@ -71,6 +72,7 @@ def test_amid_a_copy_what_was_copied_before_its_row_was_saved_is_not_pending(
     system._watch.close()
     before = mirror.link.cover().count()
     system._activity._save_row(mirror)
+    system._watch.settling.look()
     system.abort()
     assert _after_a_crash(tmp_path / "s", pair, monkeypatch) <= before + HOT * CHUNKS
 

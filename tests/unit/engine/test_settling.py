@@ -10,8 +10,9 @@ import pytest
 
 from pyrep.engine import Options, Pair, settling
 from pyrep.engine.copyjob import CopyJob
+from pyrep.engine.mirror import Mirror
 from pyrep.engine.settling import Settling
-from pyrep.errors import PyrepError
+from pyrep.errors import DeviceError, PyrepError
 from pyrep.model import AckPoint, CopyRate, PairStatus, SplitCause, VolumeId
 from pyrep.testing import VolatileIo, VolatileStorage, check_no_early_clear, wait_until
 from rig import CHUNK, LONG_S, Rig, Site
@@ -170,6 +171,7 @@ def test_a_local_copy_that_a_crash_interrupts_goes_on_where_it_was(
 
     wait_until(is_settled)
     local.system.state.write(mirror)  # as it is every 10 s
+    local.look(1)
     local.system.abort()
     monkeypatch.setattr(CopyJob, "start", lambda _: None)
     found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
@@ -193,6 +195,32 @@ def test_what_a_save_found_unsettled_is_in_its_pages_no_longer_once_it_is_settle
     monkeypatch.setattr(CopyJob, "start", lambda _: None)
     found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
     assert found.count() <= 16 * REGION // CHUNK
+
+
+def test_a_row_that_could_not_be_saved_is_saved_a_minute_later(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = local.system.state.mirror(local.pair.pair_id)
+    saves: list[bool] = []
+    save = Mirror.save
+
+    def failing(mirror: Mirror) -> None:
+        if mirror is row:
+            saves.append(len(saves) == 1)
+            if len(saves) == 1:
+                raise DeviceError("no room", errno_code=errno.ENOSPC)
+        save(mirror)
+
+    monkeypatch.setattr(Mirror, "save", failing)
+    local.write(*range(0, SIZE // CHUNK, REGION // CHUNK))
+    local.look(60)
+    assert saves == [False]
+    local.look(59)
+    assert saves == [False]
+    local.look(1)
+    assert saves == [False, True]
+    local.look(120)
+    assert saves == [False, True]
 
 
 @pytest.mark.parametrize("ack", list(AckPoint))
