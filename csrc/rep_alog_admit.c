@@ -157,14 +157,20 @@ static void lead(rep_alog *log)
     give_up(log, rc);
 }
 
+/* Mutex held. Whether the last durable transaction has a recovery replay cover that is freed. */
+static bool knows_more(const rep_alog *log)
+{
+    return atomic_load(&log->state) == REP_ALOG_WORKING && log->told < log->tail
+           && log->told < log->covers_end;
+}
+
 int rep_alog_forget(rep_alog *log)
 {
     pthread_mutex_lock(&log->mutex);
-    while (log->leading)
+    while (log->leading && knows_more(log)) /* mostly the leader's transaction tells */
         pthread_cond_wait(&log->changed, &log->mutex);
     int rc = 0;
-    if (atomic_load(&log->state) == REP_ALOG_WORKING && log->told < log->tail
-        && log->told < log->covers_end) {
+    if (!log->leading && knows_more(log)) {
         log->leading = true;
         pthread_mutex_unlock(&log->mutex);
         rc = rep_alog_tell_tail(log);

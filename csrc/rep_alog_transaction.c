@@ -120,17 +120,17 @@ static int write_out(rep_alog *log, int first, int end, uint64_t reset)
 {
     pthread_mutex_lock(&log->mutex);
     uint64_t tail = reset ? reset : log->tail;
-    reset = reset ? reset : log->reset;
+    uint64_t from = reset ? reset : log->reset;
     pthread_mutex_unlock(&log->mutex);
-    int rc = rep_alog_write(log, tail, reset);
+    int rc = rep_alog_write(log, tail, from);
     pthread_mutex_lock(&log->mutex);
     log->transactions++;
     /* Of one that failed, too: its blocks may be there, and would be taken for the rest of a later
      * one that is shorter. */
     log->next += log->block_count;
     if (!rc) {
-        log->reset = reset;
-        if (tail == reset)
+        log->reset = from;
+        if (reset) /* else a checkpoint may have moved it on meanwhile */
             log->tail = tail;
         log->told = tail;
         note_left(log, first, end);
@@ -147,6 +147,8 @@ int rep_alog_commit_all(rep_alog *log)
     return rc ? rc : write_out(log, 0, 0, log->next);
 }
 
+/* There is room: the last durable transaction has left blocks_max blocks free behind it, and a tail
+ * that has moved on since frees one at least. */
 int rep_alog_tell_tail(rep_alog *log)
 {
     rep_alog_put_begin(log);

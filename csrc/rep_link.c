@@ -129,6 +129,7 @@ void rep_link_info_get(rep_link *link, rep_link_info *out)
         .epoch_start = link->epoch_start,
         .any_pending = rep_bitmap_any(link->pending),
         .any_unsettled = rep_bitmap_any(link->unsettled[0]) || rep_bitmap_any(link->unsettled[1]),
+        .unsettled_epoch = atomic_load(&link->epoch),
     };
     pthread_mutex_unlock(&link->mutex);
 }

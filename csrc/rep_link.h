@@ -52,6 +52,8 @@ typedef struct rep_link_info {
     uint64_t epoch_start; /* 0: no shared marks belong to it */
     int any_pending;      /* own P only */
     int any_unsettled;
+    uint64_t unsettled_epoch; /* of U that is open: what was unsettled at a number is settled, or
+                                 pending, two numbers on */
 } rep_link_info;
 
 /* A new IDLE link of `volume`. chunk_bytes: power of two, 4 KiB to 1 MiB. -EINVAL (chunk size, or a

@@ -42,6 +42,7 @@ class LinkInfo:
         epoch_start: the first interval of shared marks that belongs to it, or 0.
         any_pending: whether anything is pending in the row's own P.
         any_unsettled: whether anything is in U.
+        unsettled_epoch: of U that is open: what was unsettled at a number is so no longer two on.
     """
 
     mode: LinkMode
@@ -50,6 +51,7 @@ class LinkInfo:
     epoch_start: int
     any_pending: bool
     any_unsettled: bool
+    unsettled_epoch: int
 
     @property
     def pulled_ahead(self) -> bool:
@@ -95,6 +97,7 @@ class LinkCore(Owned):
             epoch_start=out.epoch_start,
             any_pending=bool(out.any_pending),
             any_unsettled=bool(out.any_unsettled),
+            unsettled_epoch=out.unsettled_epoch,
         )
 
     def pending_count(self) -> int:

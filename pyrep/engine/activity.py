@@ -170,7 +170,7 @@ class Activity:
         row_key = mirror.row.row_key
         began = time.monotonic()
         try:
-            self._state.write(mirror)
+            mirror.save()
             self.backoff.forget(row_key)
         except PyrepError as error:
             if isinstance(error, DeviceError) and error.errno_code == errno.ENOTCONN:
@@ -183,6 +183,10 @@ class Activity:
                     error,
                 )
                 self.backoff.refused(row_key)
+        live = self._state.live.get(mirror.row.volume_id)
+        if live is not None and live.log is not None:
+            with contextlib.suppress(PyrepError):  # another row's pages: that row's failure
+                live.log.checkpoint()
         took_s = time.monotonic() - began
         wait_s = max(_COPY_S, _COPY_SHARE * took_s)
         self._next_save[row_key] = time.monotonic() + wait_s

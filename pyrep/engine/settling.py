@@ -27,20 +27,30 @@ _MOST_BYTES = 1024 * MIB
 """Of this much unsettled nobody waits so long: a crash would copy it, beside the hot regions."""
 _SAVE_S = 60.0
 """How often the rows of a volume whose regions leave its log are saved."""
+_SAVE_SHARE = 20
+"""And not more often than so many times as long as saving one took."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """Of a row: when it was settled and saved last, and how many regions had left by then.
+    """Of a row: what was done for it last.
 
-    `saved_s` is also that of a save which failed. `left` is None if the last one found something
-    unsettled: the pages say so until they are written again, and whoever settles it later doesn't
-    tell them.
+    Attributes:
+        settled_s: when it was settled.
+        save_s: when it may be saved, if its pages are behind.
+        left: how many regions had left by the last save, or None: it was copied since.
+        unsettled_at: the epoch of what the last save found unsettled, as long as that may be so:
+            the pages say it until they are written again, and whoever settles it tells nobody.
+        behind: whether the pages or the log hold bits that are no more.
+        status: at the last look.
     """
 
     settled_s: float
-    saved_s: float
+    save_s: float
     left: int | None
+    unsettled_at: int | None = None
+    behind: bool = False
+    status: PairStatus | None = None
 
 
 @contextlib.contextmanager
@@ -71,6 +81,7 @@ class Settling:
         self._state = state
         self.clock = clock
         self._seen: dict[bytes, _Seen] = {}
+        self._looked = False
         self._stop = threading.Event()
         name = f"settle {state.system_id}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -93,6 +104,7 @@ class Settling:
         self._seen = {
             one.row.row_key: self._seen.get(one.row.row_key) or self._first() for one in mirrors
         }
+        self._looked = True
         for mirror in mirrors:
             with _nobody_waits(f"pair.settle pair={mirror.row.pair_id}"):
                 self._tend(mirror, self._seen[mirror.row.row_key])
@@ -102,8 +114,9 @@ class Settling:
                     one.log.forget()
 
     def _first(self) -> _Seen:
+        """A row that was opened is saved; one that was made since then may have been copied."""
         now = self.clock()
-        return _Seen(settled_s=now, saved_s=now, left=0)
+        return _Seen(settled_s=now, save_s=now + _SAVE_S, left=None if self._looked else 0)
 
     def _tend(self, mirror: Mirror, seen: _Seen) -> None:
         if self._state.closing:
@@ -117,15 +130,45 @@ class Settling:
         if not mirror.savers.acquire(blocking=False):
             return
         try:
+            self._note(mirror, seen)
             if self._wants_saving(mirror, seen):
-                seen.saved_s = self.clock()
-                # In this order: what is written behind it is hot, or has left by the next look.
-                left = self._left(mirror)
-                is_settled = not mirror.link.info().any_unsettled
-                self._state.write(mirror)
-                seen.left = left if is_settled else None
+                self._save(mirror, seen)
         finally:
             mirror.savers.release()
+
+    def _note(self, mirror: Mirror, seen: _Seen) -> None:
+        """Note whether the row's pages are behind what it has pending and unsettled."""
+        before, seen.status = seen.status, mirror.row.status
+        if seen.status is PairStatus.COPY:
+            seen.left, seen.behind = None, True
+            return
+        info = mirror.link.info()
+        if seen.unsettled_at is not None and not (
+            info.any_unsettled and info.unsettled_epoch < seen.unsettled_at + 2
+        ):
+            seen.unsettled_at, seen.behind = None, True
+        # Of a split row nothing is unsettled: what leaves is pending.
+        if PairStatus.DUPLEX in (before, seen.status) and self._left(mirror) != seen.left:
+            seen.behind = True
+
+    def _wants_saving(self, mirror: Mirror, seen: _Seen) -> bool:
+        if mirror.row.status is PairStatus.COPY or mirror.file.marked_open:
+            return False  # `Activity` takes care of them
+        return seen.behind and self.clock() >= seen.save_s
+
+    def _save(self, mirror: Mirror, seen: _Seen) -> None:
+        began = self.clock()
+        # In this order: what is written behind it is hot, or has left by the next look.
+        left, info = self._left(mirror), mirror.link.info()
+        # Saved once more at the same count, only hot regions can have anything unsettled.
+        is_left_unsettled = info.any_unsettled and left != seen.left
+        try:
+            self._state.write(mirror)
+            seen.left, seen.behind = left, False
+            seen.unsettled_at = info.unsettled_epoch if is_left_unsettled else None
+        finally:
+            now = self.clock()
+            seen.save_s = now + max(_SAVE_S, _SAVE_SHARE * (now - began))
 
     def _wants_settling(self, mirror: Mirror, seen: _Seen) -> bool:
         info = mirror.link.info()
@@ -136,11 +179,6 @@ class Settling:
             return True
         unsettled = mirror.link.unsettled_count() * mirror.row.chunk_bytes
         return waited_s >= _LOOK_S and unsettled >= _MOST_BYTES
-
-    def _wants_saving(self, mirror: Mirror, seen: _Seen) -> bool:
-        if mirror.row.status is not PairStatus.DUPLEX or mirror.file.marked_open:
-            return False  # of a copy, or a row that has the open mark, `Activity` takes care
-        return self.clock() - seen.saved_s >= _SAVE_S and self._left(mirror) != seen.left
 
     def _left(self, mirror: Mirror) -> int:
         """Return how many regions have left the log of the row's volume."""

@@ -64,13 +64,15 @@ def test_amid_a_copy_what_was_copied_before_its_row_was_saved_is_not_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, pair = _split(tmp_path / "s")
-    job = pair.resync(rate=CopyRate(ceiling_bytes_s=64 * MIB))
+    system._watch.close()
+    job = pair.resync(rate=CopyRate(ceiling_bytes_s=16 * MIB))
     assert job is not None
     mirror = system.state.mirror(pair.pair_id)
-    wait_until(lambda: mirror.link.cover().count() < 40 * CHUNKS)
+    wait_until(lambda: mirror.link.pending_count() < 44 * CHUNKS)
     job.pause()
-    system._watch.close()
+    mirror.link.settle()
     before = mirror.link.cover().count()
+    assert 0 < before < 44 * CHUNKS
     system._activity._save_row(mirror)
     system._watch.settling.look()
     system.abort()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -179,48 +179,148 @@ def test_a_local_copy_that_a_crash_interrupts_goes_on_where_it_was(
     assert found.test(8 * REGION // CHUNK - 1)
 
 
+def _everywhere() -> range:
+    """Return a chunk of each region: of 40, 16 can be hot."""
+    return range(0, SIZE // CHUNK, REGION // CHUNK)
+
+
+def _pending_after_a_crash(local: Local, patch: pytest.MonkeyPatch) -> int:
+    local.system.abort()
+    patch.setattr(CopyJob, "start", lambda _: None)
+    return len(local.open("100b").pair(local.pair.pair_id).pending())
+
+
+HOT_CHUNKS = 16 * REGION // CHUNK
+
+
 def test_what_a_save_found_unsettled_is_in_its_pages_no_longer_once_it_is_settled(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though nothing is written any more, and no region leaves the log."""
     local.write(0)
     local.look(57)
-    local.write(*range(0, SIZE // CHUNK, REGION // CHUNK))
-    local.look(3)  # a minute since the last save, but not yet 5 s since the last flush
+    local.write(*_everywhere())
+    local.look(3)  # a minute since it was opened, but not yet 5 s since the last flush
     assert local.pair.status().unsettled
     local.look(2)
     assert not local.pair.status().unsettled
     local.look(60)
-    local.system.abort()
-    monkeypatch.setattr(CopyJob, "start", lambda _: None)
-    found = local.open("100b").state.mirror(local.pair.pair_id).link.pending
-    assert found.count() <= 16 * REGION // CHUNK
+    assert _pending_after_a_crash(local, monkeypatch) <= HOT_CHUNKS
 
 
-def test_a_row_that_could_not_be_saved_is_saved_a_minute_later(
+def test_what_had_left_before_a_split_is_not_pending_after_a_crash(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = local.system.state.mirror(local.pair.pair_id)
-    saves: list[bool] = []
-    save = Mirror.save
-
-    def failing(mirror: Mirror) -> None:
-        if mirror is row:
-            saves.append(len(saves) == 1)
-            if len(saves) == 1:
-                raise DeviceError("no room", errno_code=errno.ENOSPC)
-        save(mirror)
-
-    monkeypatch.setattr(Mirror, "save", failing)
-    local.write(*range(0, SIZE // CHUNK, REGION // CHUNK))
+    local.write(*_everywhere())
+    local.pair.split()
+    assert not local.pair.pending()
     local.look(60)
-    assert saves == [False]
+    assert _pending_after_a_crash(local, monkeypatch) <= HOT_CHUNKS
+
+
+class Saves:
+    """What saves of the PVOL's row do: each takes the next one of these, and then none."""
+
+    def __init__(self, local: Local, patch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.before: list[Callable[[], object]] = []
+        self.behind: list[Callable[[], object]] = []
+        row = local.system.state.mirror(local.pair.pair_id)
+        save = Mirror.save
+
+        def saving(mirror: Mirror) -> None:
+            if mirror is row:
+                self.count += 1
+                if self.before:
+                    self.before.pop()()
+            save(mirror)
+            if mirror is row and self.behind:
+                self.behind.pop()()
+
+        patch.setattr(Mirror, "save", saving)
+
+
+@pytest.fixture
+def saves(local: Local, monkeypatch: pytest.MonkeyPatch) -> Saves:
+    return Saves(local, monkeypatch)
+
+
+def _no_room() -> None:
+    raise DeviceError("no room", errno_code=errno.ENOSPC)
+
+
+def test_a_row_that_could_not_be_saved_is_saved_a_minute_later(local: Local, saves: Saves) -> None:
+    saves.before.append(_no_room)
+    local.write(*_everywhere())
+    local.look(60)
+    assert saves.count == 1
     local.look(59)
-    assert saves == [False]
+    assert saves.count == 1
     local.look(1)
-    assert saves == [False, True]
+    assert saves.count == 2
     local.look(120)
-    assert saves == [False, True]
+    assert saves.count == 2
+
+
+def test_what_leaves_while_a_row_is_saved_has_it_saved_again(local: Local, saves: Saves) -> None:
+    local.write(*_everywhere())
+    saves.behind.append(lambda: local.write(*_everywhere()))
+    local.look(60)
+    assert saves.count == 1
+    local.look(60)
+    assert saves.count == 2
+
+
+def test_what_is_written_to_hot_regions_alone_has_no_row_saved(
+    local: Local, saves: Saves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though something is unsettled at each look."""
+    link = type(local.system.state.mirror(local.pair.pair_id).link)
+    settle = link.settle_epoch
+
+    def settle_and_write(self: object) -> None:
+        settle(self)  # type: ignore[arg-type]
+        local.write(SIZE // CHUNK - 1)
+
+    monkeypatch.setattr(link, "settle_epoch", settle_and_write)
+    local.write(*_everywhere())
+    for _ in range(120):
+        local.look(5)
+        assert local.pair.status().unsettled
+    assert saves.count == 2
+
+
+def test_a_save_that_takes_long_is_not_made_again_for_twenty_times_as_long(
+    local: Local, saves: Saves
+) -> None:
+    def take_long() -> None:
+        local.now_s += 30
+
+    saves.before.append(take_long)
+    for _ in range(60):
+        local.write(*_everywhere())
+        local.look(10)
+    assert saves.count == 1
+    local.look(60)
+    assert saves.count == 2
+
+
+def test_a_copy_whose_last_save_failed_has_it_made_good(local: Local, saves: Saves) -> None:
+    """Though no region has left the log."""
+    local.pair.split()
+    local.system.volume("105b").pwrite(b"x" * REGION, 0)
+    saves.before.append(_no_room)
+    job = local.pair.resync(rate=CopyRate(ceiling_bytes_s=1 << 20))
+    assert job is not None
+    job.pause()
+    local.look(1)
+    assert local.pair.status().status is PairStatus.COPY
+    job.rate = CopyRate()
+    job.resume()
+    job.wait(LONG_S)
+    assert (saves.count, local.pair.status().status) == (1, PairStatus.DUPLEX)
+    local.look(60)
+    assert saves.count == 2
 
 
 @pytest.mark.parametrize("ack", list(AckPoint))
