@@ -54,7 +54,8 @@ def test_a_channel_that_is_unbound_is_durable_before_a_barrier_is_answered_so(lo
     pair = losing.remote(ack=AckPoint.RECEIVED)
     fill(losing.pvol, 2)
     check_no_early_clear(losing.a, losing.b)
-    assert pair.status().unsettled
+    while not pair.status().unsettled:  # its stream's own barrier came, on a busy machine
+        fill(losing.pvol, 2)
     _peer(losing).unbind_link(_link(losing, pair))
     _barrier(losing, pair)
     assert not pair.status().unsettled
