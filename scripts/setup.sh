@@ -5,7 +5,8 @@
 #   fuzz  + clang with libFuzzer        bench + what the benchmarks compare and draw with
 #
 # Idempotent and quiet; when nothing it looks at has changed it asks neither apt nor the network. What
-# apt must bring is installed when root, and named in one line when not.
+# apt must bring is installed when root, and named in one line when not. CONSTRAINTS names the file of
+# the packages' versions (default: scripts/constraints.txt); empty, the newest allowed ones are taken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin" # mke2fs and e2fsck, off an ordinary user's PATH on Debian
@@ -14,6 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONWARNING
 purposes=("${@:-run}")
 python=${PYTHON:-python3}
 venv=.venv
+constraints=${CONSTRAINTS-scripts/constraints.txt}
 log=$venv/setup.log
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -116,7 +118,7 @@ exec 9>$venv/lock
 flock 9 # two commands of make at once: one sets up, the other waits and finds it done
 [ -x $venv/bin/python ] && $venv/bin/python -c '' 2>/dev/null || rm -f $venv/stamp-*
 
-wanted=$(hash_of pyproject.toml "$0")
+wanted=$(hash_of pyproject.toml "$0" ${constraints:+"$constraints"})
 stale=()
 for purpose in "${purposes[@]}"; do
     case $purpose in run | test | lint | fuzz | bench) ;; *) fail "unknown purpose: $purpose" ;; esac
@@ -128,7 +130,7 @@ if [ ${#stale[@]} -gt 0 ]; then
     make_venv
     say "installing Python packages for: ${stale[*]}"
     requirements "${stale[@]}" >$venv/requirements.txt
-    quietly $venv/bin/python -m pip install -q -r $venv/requirements.txt
+    quietly $venv/bin/python -m pip install -q -r $venv/requirements.txt ${constraints:+-c "$constraints"}
     for purpose in "${stale[@]}"; do echo "$wanted" >"$venv/stamp-$purpose"; done
 fi
 
