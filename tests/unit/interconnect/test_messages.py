@@ -80,7 +80,7 @@ def test_text_that_is_not_utf_8_is_refused_though_its_digest_is_right() -> None:
         (lambda data: decode_plain(data, Refuse), encode(Refuse(message="NAME"))),
     ):
         body = sent[8:].replace(b"NAME", b"N\xff\xfeE")
-        with pytest.raises(WireError, match="(?i)utf-8"):
+        with pytest.raises(WireError, match=r"(?i)utf-8"):
             decode(xxhash.xxh3_64_intdigest(body).to_bytes(8, "little") + body)
 
 
