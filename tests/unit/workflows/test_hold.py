@@ -174,8 +174,8 @@ def test_a_stalled_path_ends_the_hold_and_hosts_go_on(build: Build) -> None:
         while _stream(raw).info().last == last:
             waiting.wait(0.001)
 
-    with pytest.raises(WorkflowError, match="didn't reach the secondary within 30") as caught:
-        backup(raw.a, ["105a"], label="stalled", hold_max_ms=30, progress=at_step(420, stall))
+    with pytest.raises(WorkflowError, match="didn't reach the secondary within 1000") as caught:
+        backup(raw.a, ["105a"], label="stalled", hold_max_ms=1000, progress=at_step(420, stall))
     assert caught.value.step == 410
     assert not _stream(raw).info().corked
     raw.path.resume()
