@@ -1,18 +1,17 @@
-"""Settling: what bounds the cost of a crash for pairs in COPY and DUPLEX, every few seconds."""
+"""Settling: what bounds the cost of a crash, every few seconds, for pairs of every status."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyrep._core import LinkMode
 from pyrep.engine.mirror import Mirror
 from pyrep.engine.state import SystemState
-from pyrep.errors import PyrepError
+from pyrep.engine.unwaited import logging_errors
 from pyrep.model import PairStatus
 from pyrep.model.units import MIB
 
@@ -51,17 +50,6 @@ class _Seen:
     unsettled_at: int | None = None
     behind: bool = False
     status: PairStatus | None = None
-
-
-@contextlib.contextmanager
-def _nobody_waits(what: str) -> Iterator[None]:
-    """Log what the block raises: this thread goes on."""
-    try:
-        yield
-    except PyrepError as error:
-        _log.info("%s: %s", what, error)
-    except Exception:  # noqa: BLE001 (it goes on)
-        _log.exception("%s failed", what)
 
 
 class Settling:
@@ -106,11 +94,11 @@ class Settling:
         }
         self._looked = True
         for mirror in mirrors:
-            with _nobody_waits(f"pair.settle pair={mirror.row.pair_id}"):
+            with logging_errors(_log, f"pair.settle pair={mirror.row.pair_id}"):
                 self._tend(mirror, self._seen[mirror.row.row_key])
         for one in live:
             if one.log is not None and not self._state.closing:
-                with _nobody_waits(f"alog.forget volume={one.record.volume_id}"):
+                with logging_errors(_log, f"alog.forget volume={one.record.volume_id}"):
                     one.log.forget()
 
     def _first(self) -> _Seen:

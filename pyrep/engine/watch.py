@@ -11,7 +11,7 @@ from pyrep.engine.local import LocalPairs
 from pyrep.engine.nextsvol import NextSvols
 from pyrep.engine.remote import RemotePairs
 from pyrep.engine.settling import Settling
-from pyrep.errors import PyrepError
+from pyrep.engine.unwaited import logging_errors
 
 __all__ = ["Watch"]
 
@@ -67,12 +67,8 @@ class Watch:
     def look(self) -> None:
         """Look once at everything, and try what may go on; what fails is logged."""
         for one in self._rounds:
-            try:
+            with logging_errors(_log, f"watch.{one.__name__}"):
                 one()
-            except PyrepError as error:
-                _log.info("watch.%s: %s", one.__name__, error)
-            except Exception:  # noqa: BLE001 (nobody waits for this thread)
-                _log.exception("watch.%s failed", one.__name__)
 
     def close(self) -> None:
         """End it."""

@@ -214,6 +214,13 @@ static inline int plant_start(plant *p)
     return rc;
 }
 
+static inline plant *plant_running(void)
+{
+    plant *p = plant_new();
+    CHECK_OK(plant_start(p));
+    return p;
+}
+
 /* The process ends. */
 static inline void plant_stop(plant *p)
 {
@@ -282,6 +289,15 @@ static inline uint64_t plant_missed(plant *p, int row)
     }
     rep_bitmap_free(bits);
     return missed;
+}
+
+/* Power is lost while it runs: every difference is covered. It can be started again. */
+static inline void plant_crash(plant *p, uint64_t seed)
+{
+    plant_stop(p);
+    plant_lose(p, seed);
+    for (int i = 0; i < ROWS; i++)
+        CHECK_EQ(plant_missed(p, i), 0);
 }
 
 static inline rep_alog_info plant_info(plant *p)

@@ -3,13 +3,6 @@
 
 #include "alog_rig.h"
 
-static plant *running(void)
-{
-    plant *p = plant_new();
-    CHECK_OK(plant_start(p));
-    return p;
-}
-
 static void end(plant *p)
 {
     plant_stop(p);
@@ -23,7 +16,7 @@ static uint64_t log_flushes(plant *p)
 
 static void a_write_to_a_hot_region_needs_no_durable_write(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     uint64_t before = log_flushes(p);
     CHECK_OK(plant_write(p, 0, CHUNK, 1));
     CHECK_EQ(log_flushes(p), before + 1);
@@ -36,7 +29,7 @@ static void a_write_to_a_hot_region_needs_no_durable_write(void)
 
 static void a_write_across_two_regions_admits_both_at_once(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     uint64_t before = log_flushes(p);
     CHECK_OK(plant_write(p, REGION - CHUNK, 2 * CHUNK, 1));
     CHECK_EQ(log_flushes(p), before + 1);
@@ -46,7 +39,7 @@ static void a_write_across_two_regions_admits_both_at_once(void)
 
 static void the_least_recently_used_region_leaves(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     for (uint64_t r = 0; r < SLOTS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
     CHECK_OK(plant_write(p, 0, CHUNK, 2)); /* 1 is the oldest now */
@@ -64,7 +57,7 @@ static void the_least_recently_used_region_leaves(void)
 
 static void many_misses_cost_one_flush_of_the_volume_per_hot_set(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     for (uint64_t i = 0; i < 20 * REGIONS; i++)
         CHECK_OK(plant_write(p, i % REGIONS * REGION, CHUNK, 1));
     rep_alog_info info = plant_info(p);
@@ -76,7 +69,7 @@ static void many_misses_cost_one_flush_of_the_volume_per_hot_set(void)
 
 static void the_ring_is_reused_after_a_checkpoint(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     uint64_t ring = plant_info(p).ring_blocks;
     for (uint64_t i = 0; i < 3 * ring; i++)
         CHECK_OK(plant_write(p, i % REGIONS * REGION, CHUNK, (int)(1 + i % 250)));
@@ -94,7 +87,7 @@ static void the_ring_is_reused_after_a_checkpoint(void)
 
 static void a_log_that_fails_leaves_open_marks_and_lets_writes_go_on(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     CHECK_OK(plant_write(p, 0, CHUNK, 1));
     rep_volatile_fail_after(p->log_store->disk, 0, -EIO);
     CHECK_OK(plant_write(p, REGION, CHUNK, 1));
@@ -111,16 +104,13 @@ static void a_log_that_fails_leaves_open_marks_and_lets_writes_go_on(void)
         CHECK_EQ(rep_bitmap_file_marked_logged(p->rows[i]), 1);
     }
     CHECK_OK(plant_write(p, 3 * REGION, CHUNK, 1));
-    plant_stop(p);
-    plant_lose(p, 0);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 0);
     plant_free(p);
 }
 
 static void a_write_fails_while_neither_log_nor_open_mark_can_be_written(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     rep_volatile_fail_after(p->log_store->disk, 0, -EIO);
     rep_volatile_fail_after(p->files[1]->disk, 0, -ENOSPC);
     CHECK_ERRNO(plant_write(p, 0, CHUNK, 1), ENOSPC);
@@ -138,23 +128,20 @@ static void a_write_fails_while_neither_log_nor_open_mark_can_be_written(void)
 
 static void a_page_that_fails_is_tried_again_by_the_next_checkpoint(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     for (uint64_t r = 0; r < REGIONS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
     rep_volatile_fail_after(p->files[1]->disk, 0, -ENOSPC);
     CHECK_ERRNO(rep_alog_checkpoint(p->log, 0), ENOSPC);
     rep_volatile_fail_after(p->files[1]->disk, 0, 0);
     CHECK_EQ(rep_alog_checkpoint(p->log, 0), 1);
-    plant_stop(p);
-    plant_lose(p, 0);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 0);
     plant_free(p);
 }
 
 static void an_older_write_that_ends_late_leaves_a_newer_one_its_flush(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     CHECK_OK(plant_write(p, 0, CHUNK, 1));
     rep_alog_slot *slot = &p->log->slots[(p->log->regions[0] >> REP_ALOG_SLOT_SHIFT) - 1];
     uint64_t before = p->log->flush_started; /* as a writer has it who goes on much later */
@@ -165,16 +152,13 @@ static void an_older_write_that_ends_late_leaves_a_newer_one_its_flush(void)
     for (uint64_t r = 1; r <= SLOTS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 3));
     CHECK_EQ(p->log->regions[0] >> REP_ALOG_SLOT_SHIFT, 0); /* it has left */
-    plant_stop(p);
-    plant_lose(p, 0);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 0);
     plant_free(p);
 }
 
 static void a_flush_of_the_volume_that_fails_leaves_open_marks(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     rep_ticket ticket = {0};
     rep_volatile_fail_after(p->source->disk, 0, -EIO);
     CHECK_ERRNO(rep_volume_flush(p->volume, &ticket), EIO);
@@ -215,7 +199,7 @@ static void *tend(void *argument)
 
 static void many_writers_share_few_slots_and_all_get_on(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     _Atomic int left = 6;
     job jobs[7];
     pthread_t threads[7];
@@ -228,10 +212,7 @@ static void many_writers_share_few_slots_and_all_get_on(void)
     CHECK_EQ(plant_info(p).state, REP_ALOG_WORKING);
     /* As the power goes when everybody is done: the mirror holds all, what it has not flushed is
      * unsettled. */
-    plant_stop(p);
-    plant_lose(p, 4);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 4);
     plant_free(p);
 }
 
@@ -263,7 +244,7 @@ static void *write_one(void *region)
 
 static void writers_who_wait_for_a_transaction_share_the_next_one(void)
 {
-    plant *p = meeting = running();
+    plant *p = meeting = plant_running();
     pthread_t threads[SLOTS];
     uint64_t before = plant_info(p).transactions;
     p->log_store->before_flush = await_others;
@@ -278,7 +259,7 @@ static void writers_who_wait_for_a_transaction_share_the_next_one(void)
 
 static void a_wait_for_a_region_can_be_given_up(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     for (uint64_t r = 0; r < SLOTS; r++) { /* all slots are referenced */
         rep_alog_enter(p->log);
         CHECK_OK(rep_alog_admit(p->log, r, r + 1, REP_NO_DEADLINE, NULL));
@@ -309,7 +290,7 @@ static int saved(plant *p, uint64_t bit)
 
 static void what_is_expected_is_in_the_pages_and_nowhere_else(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     const uint64_t bit = REGION / CHUNK + 3;
     rep_bitmap *expected;
     rep_bitmap *other;

@@ -4,13 +4,6 @@
 
 #include "alog_rig.h"
 
-static plant *running(void)
-{
-    plant *p = plant_new();
-    CHECK_OK(plant_start(p));
-    return p;
-}
-
 static void write_everywhere(plant *p)
 {
     for (uint64_t r = 0; r < REGIONS; r++)
@@ -40,6 +33,14 @@ static uint64_t pending_in(plant *p, uint64_t region)
     return count;
 }
 
+/* How many transactions a call takes. */
+static uint64_t forgetting(plant *p)
+{
+    uint64_t before = plant_info(p).transactions;
+    CHECK_OK(rep_alog_forget(p->log));
+    return plant_info(p).transactions - before;
+}
+
 static void settle_and_save(plant *p)
 {
     CHECK_OK(rep_link_settle(p->links[0]));
@@ -49,26 +50,21 @@ static void settle_and_save(plant *p)
 
 static void what_left_and_was_settled_is_not_pending_after_a_crash(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     write_everywhere(p);
     CHECK_EQ(pending_in(p, 0), 1);
     settle_and_save(p);
     CHECK_EQ(pending_in(p, 0), 1); /* the log says so, as long as nobody is admitted */
-    uint64_t before = plant_info(p).transactions;
-    CHECK_OK(rep_alog_forget(p->log));
-    CHECK_EQ(plant_info(p).transactions, before + 1);
+    CHECK_EQ(forgetting(p), 1);
     CHECK_EQ(pending_in(p, 0), 0);
     CHECK_EQ(pending_in(p, REGIONS - 1), REGION / CHUNK); /* hot */
-    plant_stop(p);
-    plant_lose(p, 1);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 1);
     plant_free(p);
 }
 
 static void what_is_unsettled_stays_pending(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     write_everywhere(p);
     CHECK_EQ(rep_alog_checkpoint(p->log, 0), 1);
     CHECK_OK(rep_link_save(p->links[0]));
@@ -91,7 +87,7 @@ static void let_one_leave(store *s)
 
 static void what_leaves_amid_a_checkpoint_is_not_forgotten(void)
 {
-    plant *p = amid = running();
+    plant *p = amid = plant_running();
     for (uint64_t r = SLOTS; r < REGIONS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
     for (uint64_t r = 0; r < SLOTS; r++)
@@ -99,20 +95,15 @@ static void what_leaves_amid_a_checkpoint_is_not_forgotten(void)
     CHECK_OK(rep_link_settle(p->links[0]));
     p->files[ROWS - 1]->before_flush = let_one_leave; /* its pages are written */
     CHECK_EQ(rep_alog_checkpoint(p->log, 0), 1);
-    uint64_t before = plant_info(p).transactions;
-    CHECK_OK(rep_alog_forget(p->log));
-    CHECK_EQ(plant_info(p).transactions, before + 1);
-    plant_stop(p);
+    CHECK_EQ(forgetting(p), 1);
     CHECK_EQ(pending_in(p, 0), 1);
-    plant_lose(p, 1);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 1);
     plant_free(p);
 }
 
 static void without_anything_to_forget_nothing_is_written(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     uint64_t before = plant_info(p).transactions;
     CHECK_OK(rep_alog_forget(p->log));
     CHECK_OK(plant_write(p, 0, CHUNK, 1));
@@ -123,17 +114,9 @@ static void without_anything_to_forget_nothing_is_written(void)
     plant_free(p);
 }
 
-/* How many transactions a call takes. */
-static uint64_t forgetting(plant *p)
-{
-    uint64_t before = plant_info(p).transactions;
-    CHECK_OK(rep_alog_forget(p->log));
-    return plant_info(p).transactions - before;
-}
-
 static void each_thing_is_forgotten_once_through_the_whole_ring_and_again(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     uint64_t rounds = 3 * plant_info(p).ring_blocks;
     for (uint64_t i = 0; i < rounds; i++) {
         CHECK_OK(plant_write(p, i % REGIONS * REGION, CHUNK, (int)(1 + i % 250)));
@@ -150,10 +133,7 @@ static void each_thing_is_forgotten_once_through_the_whole_ring_and_again(void)
         CHECK_EQ(forgetting(p), 0);
     }
     CHECK_EQ(plant_info(p).state, REP_ALOG_WORKING);
-    plant_stop(p);
-    plant_lose(p, 2);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 2);
     CHECK_OK(plant_start(p));
     plant_stop(p);
     plant_free(p);
@@ -167,7 +147,7 @@ static void forget_in_vain(store *s)
 
 static void who_has_nothing_to_tell_waits_for_no_transaction(void)
 {
-    plant *p = amid = running();
+    plant *p = amid = plant_running();
     write_everywhere(p);
     p->log_store->before_flush = forget_in_vain;
     CHECK_OK(plant_write(p, 0, CHUNK, 2));
@@ -184,7 +164,7 @@ static void free_all(store *s)
 
 static void what_is_freed_while_a_transaction_is_written_is_forgotten(void)
 {
-    plant *p = amid = running();
+    plant *p = amid = plant_running();
     for (uint64_t r = 0; r <= SLOTS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
     CHECK_OK(rep_link_settle(p->links[0]));
@@ -196,10 +176,7 @@ static void what_is_freed_while_a_transaction_is_written_is_forgotten(void)
     p->log_store->before_flush = free_all;
     CHECK_OK(plant_write(p, (SLOTS + 2) * REGION, CHUNK, 1));
     CHECK_EQ(forgetting(p), 1);
-    plant_stop(p);
-    plant_lose(p, 4);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 4);
     plant_free(p);
 }
 
@@ -213,7 +190,7 @@ static void *write_across(void *argument)
 /* Somebody has got the first of two regions, and waits for a slot for the other. */
 static void one_that_fails_lets_those_who_wait_go_by_the_log(void)
 {
-    plant *p = running();
+    plant *p = plant_running();
     for (uint64_t r = 0; r < SLOTS; r++)
         CHECK_OK(plant_write(p, r * REGION, CHUNK, 1));
     CHECK_OK(rep_alog_take(p->log, 0, SLOTS - 1));
@@ -238,10 +215,7 @@ static void one_that_fails_lets_those_who_wait_go_by_the_log(void)
     for (int i = 0; i < ROWS; i++)
         CHECK_OK(rep_link_save(p->links[i]));
     write_everywhere(p);
-    plant_stop(p);
-    plant_lose(p, 3);
-    for (int i = 0; i < ROWS; i++)
-        CHECK_EQ(plant_missed(p, i), 0);
+    plant_crash(p, 3);
     plant_free(p);
 }
 
